@@ -1,0 +1,41 @@
+"""Time comes in through a door, so that tests and the simulator can hold it.
+
+Two clocks that are never mixed (DESIGN section 2, promise 10): `monotonic` for timers and deadlines,
+`now_ms` for stamps, certificates and expiry.
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """An implementer promises that `monotonic` never goes back; `now_ms` may jump."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment."""
+        ...
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970-01-01 UTC."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+def utc_at(ms: int) -> datetime:
+    """The aware UTC time of a stamp in milliseconds."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def rfc3339(ms: int) -> str:
+    """A stamp as OCPI and the API print it, `2026-11-22T12:00:00.123Z`."""
+    return utc_at(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")

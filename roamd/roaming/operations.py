@@ -1,0 +1,333 @@
+"""What the operator's own systems can ask of the core, one frozen record per operation.
+
+The API (and with it the CLI and the stream) turns a request into one of these, sends it across the bridge, and gets
+back what `Reply` says, or a `RoamdError`. They are plain immutable values, so that they could cross a process
+boundary as well as a thread's.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from roamd.model.objects import Checked, CheckedRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The `Idempotency-Key` of a request and the SHA-256 of its body; another body under the key is a Conflict."""
+
+    key: str
+    request_hash: bytes
+
+
+# --- authorization ----------------------------------------------------------------------------------------------
+
+
+class CredentialIn(msgspec.Struct, frozen=True):
+    """A driver's credential as the visited-CSO's backend read it; `type` is an OCPI TokenType."""
+
+    type: str
+    uid: str
+    contract_id: str | None = None
+
+
+class PlaceIn(msgspec.Struct, frozen=True):
+    """Where the driver stands."""
+
+    location_id: str
+    evse_uid: str | None = None
+    connector_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorize:
+    """May this credential charge here? Reply: AuthorizationReply, never later than the deadline."""
+
+    credential: CredentialIn
+    location: PlaceIn | None = None
+    service: str = "CHARGING"
+    deadline_ms: int = 3000
+    idempotency: Idempotency | None = None
+    traceparent: str | None = None
+
+
+class AuthorizationReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer of `POST /v1/authorizations` (DESIGN section 8)."""
+
+    decision: str
+    reason: str
+    source: str
+    home_csp: str | None
+    authorization_id: str
+    asked: list[str]
+    elapsed_ms: float
+    authorization_reference: str | None = None
+    valid_until: str | None = None
+    info: Any = None
+    location: Any = None
+
+
+# --- own objects ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PutObject:
+    """Publish an own object. Reply: StoredObject. PreconditionFailed when `if_match` does not hold."""
+
+    feed: str
+    checked: Checked
+    if_match: str | None = None
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutObjects:
+    """Publish many in one go. Reply: list of StoredObject, in order."""
+
+    feed: str
+    checked: tuple[Checked, ...]
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PatchObject:
+    """Merge `patch` (RFC 7396 text) into an own object; the result is checked like a PUT. Reply: StoredObject."""
+
+    feed: str
+    id: str
+    patch: bytes
+    ocpi: str
+    party: str | None = None
+    token_type: str | None = None
+    if_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PatchEvse:
+    """Merge `patch` into one EVSE of an own location; status and last_updated alone go to the feed evse-status.
+
+    Reply: StoredObject of the EVSE (`body` is the EVSE as it now reads).
+    """
+
+    location_id: str
+    evse_uid: str
+    patch: bytes
+    ocpi: str
+    party: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObject:
+    """Withdraw an own object (peers get a tombstone). Reply: None; NotFound when there is none."""
+
+    feed: str
+    id: str
+    party: str | None = None
+    token_type: str | None = None
+    if_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetObject:
+    """One own object. Reply: StoredObject; Conflict when several parties or types share the id and none is named."""
+
+    feed: str
+    id: str
+    party: str | None = None
+    token_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListObjects:
+    """Own objects, stable under change. Reply: Page of StoredObject."""
+
+    feed: str
+    after: str | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class GetPeerObject:
+    """One object that a peer publishes to us. Reply: StoredObject."""
+
+    peer: str
+    feed: str
+    id: str
+    party: str | None = None
+    token_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListPeerObjects:
+    """What a peer publishes to us. Reply: Page of StoredObject."""
+
+    peer: str
+    feed: str
+    after: str | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as it was published, byte for byte (EVSE status merged in); `etag` is opaque and quoted."""
+
+    body: bytes
+    etag: str
+    ocpi: str
+    created: bool = False
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list; `next` is the cursor of the following page, None at the end."""
+
+    items: list[Any]
+    next: str | None
+
+
+# --- records ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PostRecords:
+    """Hand in service records, committed together before the reply. Reply: list of RecordReply, in order.
+
+    A list with a record whose content contradicts a stored one is refused whole (Conflict).
+    """
+
+    records: tuple[CheckedRecord, ...]
+    peer: str | None = None
+    idempotency: Idempotency | None = None
+
+
+class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a record stands. `record_id` is the record's own `id`; `body` is given by GetRecord only."""
+
+    record_id: str
+    state: str
+    peer: str | None
+    party: str
+    kind: str
+    direction: str
+    reason: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    items: list[dict[str, Any]] | None = None
+    evidence: dict[str, Any] | None = None
+    record: msgspec.Raw | None = None
+    warnings: list[dict[str, str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetRecord:
+    """One record with its evidence's outline. Reply: RecordReply."""
+
+    record_id: str
+    party: str | None = None
+    direction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListRecords:
+    """Records, newest last. Reply: Page of RecordReply."""
+
+    after: str | None = None
+    limit: int = 100
+    state: str | None = None
+    peer: str | None = None
+    direction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRecord:
+    """Try a PARKED record again, to `peer` when given (reroute). Reply: RecordReply; Conflict when not PARKED."""
+
+    record_id: str
+    party: str | None = None
+    peer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DropRecord:
+    """Give up a PARKED record that has no place in a chain. Reply: RecordReply as it was; Conflict otherwise."""
+
+    record_id: str
+    party: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportEvidence:
+    """Everything that proves one record, as files. Reply: dict name -> bytes."""
+
+    record_id: str
+    party: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyLedgers:
+    """Walk every chain (of one peer): hashes, commitments, signatures. Reply: JSON-able report with `ok`."""
+
+    peer: str | None = None
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEvents:
+    """Everything that came in, in order. Reply: EventPage at once, perhaps empty (waiting is the reader's)."""
+
+    after: str | None = None
+    limit: int = 100
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that came in. `data` is ready JSON text."""
+
+    id: str
+    cursor: str
+    at: str
+    peer: str | None
+    type: str
+    data: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """`next` is always a cursor, also when there are no items."""
+
+    items: list[Event]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeEvents:
+    """Let events up to the cursor be deleted after 24 h. Reply: None."""
+
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookPosition:
+    """Get (`cursor` None) or set how far a webhook has come. Reply: cursor."""
+
+    name: str
+    cursor: str | None = None
+
+
+# --- operating --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Operate:
+    """The operator's requests, by name; arguments and replies are JSON-able dicts.
+
+    status {} | peers {} | peer {peer} | peers.confirm {peer} | peers.suspend {peer} | peers.resume {peer} |
+    peers.remove {peer, park} | peers.retry {peer} | candidates {} | invite {auto, hours} | invites {} | pair {line, label} |
+    pairing {peer} | queue {} | queue.shape {} | reload {} | backup {path} | ledger.chains {peer}
+    """
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,72 @@
+"""What the services need of the world, as Protocols; `daemon` joins them to the real thing, tests to an honest fake."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from roamd.errors import RoamdError
+
+Reply = Callable[[Any], None]
+"""Called once, on the trio thread, with the operation's reply or with a RoamdError (never raised across)."""
+
+
+class Core(Protocol):
+    """What the API talks to. The implementer promises that every reply comes exactly once."""
+
+    def handle(self, operation: object, reply: Reply) -> None:
+        """Take one operation (see `operations`); never blocks, may reply before it returns."""
+        ...
+
+
+class AuthorizeQuestion(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the home-CSP's backend is asked (`POST {backend.url}/authorize`, or over the stream)."""
+
+    authorization_id: str
+    peer: str
+    party: str
+    credential: dict[str, str | None]
+    service: str
+    deadline_ms: int
+    expires_at: str
+    location: dict[str, str | None] | None = None
+
+
+class BackendAnswer(msgspec.Struct, frozen=True):
+    """The backend's decision; unknown fields are ignored. `decision` is checked by the asker."""
+
+    decision: str
+    reason: str | None = None
+    authorization_reference: str | None = None
+    valid_until: str | None = None
+    location: msgspec.Raw | None = None
+    info: msgspec.Raw | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """The backend gave none: `reason` says why in a few words (not configured, refused, late, status 500, ...)."""
+
+    reason: str
+
+
+class Backend(Protocol):
+    """The way to the operator's own systems.
+
+    The implementer promises: `done` is called at most once per question and on the trio thread; a question is
+    given up at its deadline; nothing is asked twice. It need not answer: the asker keeps its own time.
+    """
+
+    def ask_authorize(self, question: AuthorizeQuestion, done: Callable[[BackendAnswer | NoAnswer], None]) -> None:
+        """Ask for a decision. `question.deadline_ms` counts from now."""
+        ...
+
+    def events_arrived(self, newest: str) -> None:
+        """Tell whoever waits for events that there are some up to this cursor."""
+        ...
+
+
+def is_error(reply: object) -> bool:
+    """Whether a reply is a refusal."""
+    return isinstance(reply, RoamdError)
