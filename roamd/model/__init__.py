@@ -1,1 +1,1 @@
-"""What the roaming business is made of: identifiers, objects, records, agreements; pure values without I/O."""
+"""What roaming companies talk about: identifiers, bodies, OCPI objects, credentials, rights. Pure values, no I/O."""

@@ -1,0 +1,66 @@
+"""Who publishes, asks and records what: the three tables of DESIGN section 3. A new service is a new row."""
+
+from dataclasses import dataclass
+from typing import Final
+
+CSO: Final = "cso"
+CSP: Final = "csp"
+ROLES: Final = (CSO, CSP)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedKind:
+    """A set of keyed objects that one side publishes and the other mirrors. `number` names it on the wire."""
+
+    name: str
+    number: int
+    publisher_role: str
+    follower_role: str
+    object_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKind:
+    """A live question. `acts` means that it changes something at a station, so asking is committed first."""
+
+    name: str
+    number: int
+    asker_role: str
+    answerer_role: str
+    acts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKind:
+    """What a ledger entry's body may be. `number` is the entry kind on the wire and in the hash."""
+
+    name: str
+    number: int
+    author_role: str
+    receiver_role: str
+
+
+FEEDS: Final[dict[str, FeedKind]] = {
+    row.name: row
+    for row in (
+        FeedKind("locations", 1, CSO, CSP, "Location"),
+        FeedKind("evse-status", 2, CSO, CSP, "EvseStatus"),
+        FeedKind("tariffs", 3, CSO, CSP, "Tariff"),
+        FeedKind("sessions", 4, CSO, CSP, "Session"),
+        FeedKind("user-credentials", 5, CSP, CSO, "Token"),
+    )
+}
+
+SERVICES: Final[dict[str, ServiceKind]] = {row.name: row for row in (ServiceKind("authorization", 1, CSO, CSP),)}
+
+RECORD_KINDS: Final[dict[str, RecordKind]] = {
+    row.name: row
+    for row in (
+        RecordKind("CDR", 1, CSO, CSP),
+        RecordKind("SDR", 2, CSO, CSP),
+    )
+}
+
+FEED_BY_NUMBER: Final = {row.number: row for row in FEEDS.values()}
+SERVICE_BY_NUMBER: Final = {row.number: row for row in SERVICES.values()}
+RECORD_KIND_BY_NUMBER: Final = {row.number: row for row in RECORD_KINDS.values()}
