@@ -1,0 +1,32 @@
+"""The one registry: what it shows, and that a removed peer leaves nothing behind."""
+
+import re
+
+from roamd import metrics
+
+
+def test_the_page_shows_help_type_and_value() -> None:
+    metrics.authorizations.labels("ALLOWED", "WHITELIST").inc()
+    page = metrics.render().decode()
+    assert 'roamd_authorizations_total{decision="ALLOWED",source="WHITELIST"} 1.0' in page
+    assert "# TYPE roamd_call_duration_seconds histogram" in page
+
+
+def test_a_forgotten_peer_leaves_no_series() -> None:
+    metrics.link_up.labels("gone").set(1)
+    metrics.calls.labels("gone", "ANSWERED").inc()
+    metrics.calls.labels("kept", "ANSWERED").inc()
+    metrics.forget_peer("gone")
+    page = metrics.render().decode()
+    assert '"gone"' not in page
+    assert 'peer="kept"' in page
+
+
+def test_no_metric_carries_a_personal_label() -> None:
+    labels = set(re.findall(r'[{,](\w+)="', metrics.render().decode()))
+    assert labels.isdisjoint({"uid", "contract_id", "credential", "driver", "record_id", "session_id"})
+
+
+def test_every_metric_with_a_peer_label_is_forgotten_with_it() -> None:
+    with_peer = {metric for metric in vars(metrics).values() if "peer" in getattr(metric, "_labelnames", ())}
+    assert with_peer == set(metrics._PER_PEER)
