@@ -1,0 +1,46 @@
+"""OCPI's DateTime as it is met in the field: UTC by rule, sometimes with an offset, sometimes without any zone."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_DATE_TIME: Final = re.compile(
+    r"(\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d{1,9})?"
+    r"(?:([Zz])|([+-])((?:[01]\d|2[0-3])):?([0-5]\d))?",
+    re.ASCII,
+)
+_USUAL: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?Z?", re.ASCII)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def parse_time(text: str) -> datetime | None:
+    """The aware UTC time that a DateTime names; no zone means UTC. None when it is malformed or no real day."""
+    match = _DATE_TIME.fullmatch(text)
+    if match is None:
+        return None
+    day, clock, fraction, _, sign, hours, minutes = match.groups()
+    zone = f"{sign}{hours}:{minutes}" if sign else "+00:00"
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}{fraction or ''}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError):  # 30 February, or an offset that leaves the years 1 to 9999
+        return None
+
+
+def is_usual_time(text: str) -> bool:
+    """Whether a DateTime is well formed and written as OCPI's text allows: without offset, at most milliseconds."""
+    if _USUAL.fullmatch(text) is None:
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def time_ms(text: str) -> int:
+    """Milliseconds since 1970 of a DateTime that was found well formed. Raises ValueError when it is not."""
+    parsed = parse_time(text)
+    if parsed is None:
+        raise ValueError("not a DateTime")
+    return (parsed - _EPOCH) // _MILLISECOND
