@@ -13,7 +13,6 @@ import base64
 import contextlib
 import ipaddress
 import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,11 +21,10 @@ from zeroconf import ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from roamd.discovery.finder import SALT_BYTES, TAG_BYTES, Report, Sighting, Veil
+from roamd.discovery.multicast import multicast_trouble
 from roamd.errors import OperatorError
 
 SERVICE_TYPE = "_roamd._tcp.local."
-GROUP = "224.0.0.251"  # RFC 6762 section 3
-
 NAME_BYTES = 10
 """80 random bits for a name: no clash, and 16 base32 characters without padding."""
 
@@ -35,9 +33,6 @@ RESOLVE_MS = 3000
 
 MAX_RESOLVING = 32
 """Services being resolved at a time; a network that shows more at once is shown later or is lying."""
-
-PROBE_S = 0.5
-"""A datagram to ourselves takes microseconds; this long only on a machine on its knees."""
 
 
 class NoMulticastError(OperatorError):
@@ -183,29 +178,6 @@ def own_addresses() -> list[str]:
     """This machine's IPv4 addresses that other machines could use: all but loopback."""
     found = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
     return [address for address in found if not ipaddress.ip_address(address).is_loopback]
-
-
-def multicast_trouble(interface: str) -> str | None:
-    """Why a datagram sent to the mDNS group on this interface (an IPv4 address) does not come back; None if it does.
-
-    Blocks up to half a second. Nothing leaves the machine (TTL 0), and the port is a random one.
-    """
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.settimeout(PROBE_S)
-            local = socket.inet_aton(interface)
-            probe.bind(("", 0))
-            probe.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + local)
-            probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, local)
-            probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
-            probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-            word = os.urandom(16)
-            probe.sendto(word, (GROUP, probe.getsockname()[1]))
-            return None if probe.recv(len(word)) == word else "a stranger's datagram came back instead of ours"
-    except TimeoutError:
-        return "multicast datagrams do not come back"
-    except OSError as error:
-        return error.strerror or str(error)
 
 
 def _explain(troubles: Mapping[str, str | None]) -> str:

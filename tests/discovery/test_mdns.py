@@ -10,7 +10,8 @@ from zeroconf.asyncio import AsyncServiceInfo
 
 from roamd.discovery import mdns
 from roamd.discovery.finder import Sighting, Veil
-from roamd.discovery.mdns import SERVICE_TYPE, MdnsFinder, NoMulticastError, host_port, multicast_trouble, sighting_of
+from roamd.discovery.mdns import SERVICE_TYPE, MdnsFinder, NoMulticastError, host_port, sighting_of
+from roamd.discovery.multicast import interfaces_for, multicast_trouble
 
 LOOPBACK = "127.0.0.1"
 TROUBLE = multicast_trouble(LOOPBACK)
@@ -142,3 +143,17 @@ def test_a_strangers_broken_record_is_no_sighting(info: AsyncServiceInfo) -> Non
 def test_ipv6_addresses_are_written_in_brackets() -> None:
     assert host_port("2001:db8::1", 63119) == "[2001:db8::1]:63119"
     assert host_port("192.0.2.1", 63119) == "192.0.2.1:63119"
+
+
+@pytest.mark.parametrize(
+    ("listen", "interfaces"),
+    [
+        ("127.0.0.1:63119", ("127.0.0.1",)),
+        ("192.0.2.1:63119", ("192.0.2.1",)),
+        ("0.0.0.0:63119", ()),
+        ("[::]:63119", ()),
+        ("roam.abc.example:63119", ()),
+    ],
+)
+def test_who_listens_on_one_address_stays_on_its_interface(listen: str, interfaces: tuple[str, ...]) -> None:
+    assert interfaces_for(listen) == interfaces
