@@ -1,0 +1,115 @@
+"""The bodies of the calls that every endpoint understands, and their service numbers.
+
+A body is opaque to the connection. These are positional msgpack, because an authorization must be small and quick;
+a request fits into 160 bytes before TLS, an answer into 110.
+"""
+
+from enum import IntEnum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from roamd.protocol.messages import Count, Id16, Millis, decode_as, encode
+
+MAX_FETCH_PAYLOAD: Final = 48 * 1024  # of the ledger batch that answers a LedgerFetch
+
+Name = Annotated[str, Meta(max_length=64)]
+Long = Annotated[str, Meta(max_length=500)]
+Raw = Annotated[bytes, Meta(max_length=16 * 1024)]
+
+
+class Service(IntEnum):
+    """Numbers in a Call's `service`. A number that is not known is answered MALFORMED."""
+
+    AUTHORIZATION = 1
+    LEDGER_FETCH = 2
+    PEER_STATUS = 3
+
+
+class AuthorizeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """May this credential charge here? `party` is the visited party that asks; `type` an OCPI TokenType."""
+
+    type: Name
+    uid: Name
+    contract_id: Name | None = None
+    location_id: Name | None = None
+    evse_uid: Name | None = None
+    connector_id: Name | None = None
+    service: Name = "CHARGING"
+    party: Name = ""
+
+    def pack(self) -> bytes:
+        """As a Call's body."""
+        return encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "AuthorizeRequest":
+        """ProtocolError when it cannot be read; the call is then answered MALFORMED and the link stays."""
+        return decode_as(_AUTHORIZE_REQUEST, body, "authorization request")
+
+
+class AuthorizeAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The decision. `location` and `info` are JSON texts of the home-CSP's backend, passed on as they are."""
+
+    decision: Name
+    reason: Long = ""
+    source: Name = ""
+    authorization_reference: Name | None = None
+    valid_until_ms: Millis | None = None
+    location: Raw | None = None
+    info: Raw | None = None
+
+    def pack(self) -> bytes:
+        """As an Answer's body."""
+        return encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "AuthorizeAnswer":
+        """ProtocolError when it cannot be read; the asker then counts it as no answer."""
+        return decode_as(_AUTHORIZE_ANSWER, body, "authorization answer")
+
+
+class LedgerFetch(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Give me back my own chain's entries after a sequence; the answer's body is a ledger batch payload.
+
+    Only the chain's author may ask, and is answered as far as `MAX_FETCH_PAYLOAD` reaches; an empty body is the end.
+    """
+
+    epoch: Id16
+    after_sequence: Count
+    limit: Annotated[int, Meta(ge=1, le=4096)] = 64
+
+    def pack(self) -> bytes:
+        """As a Call's body."""
+        return encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "LedgerFetch":
+        """ProtocolError when it cannot be read."""
+        return decode_as(_LEDGER_FETCH, body, "ledger fetch")
+
+
+class PeerStatus(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What an endpoint tells a peer of itself (the request's body is empty). No figure concerns other peers."""
+
+    software: Name = ""
+    clock_ms: Millis = 0
+    up_since_ms: Millis = 0
+    ready: bool = True
+    note: Long = ""
+
+    def pack(self) -> bytes:
+        """As an Answer's body."""
+        return encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "PeerStatus":
+        """ProtocolError when it cannot be read."""
+        return decode_as(_PEER_STATUS, body, "peer status")
+
+
+_AUTHORIZE_REQUEST: Final = msgspec.msgpack.Decoder(AuthorizeRequest)
+_AUTHORIZE_ANSWER: Final = msgspec.msgpack.Decoder(AuthorizeAnswer)
+_LEDGER_FETCH: Final = msgspec.msgpack.Decoder(LedgerFetch)
+_PEER_STATUS: Final = msgspec.msgpack.Decoder(PeerStatus)
