@@ -1,0 +1,92 @@
+"""One transaction's hand on the database: the only way by which the table modules speak SQL.
+
+Nothing of apsw passes through: rows are plain tuples, errors are ours. A full disk and a broken one are told apart
+here, because all else depends on it: StoreFull is rolled back and answered, StoreBroken ends the process.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apsw
+
+from roamd.errors import StoreBroken, StoreError, StoreFull
+
+Row = tuple[Any, ...]
+
+_OUR_FAULT = (
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.RangeError,
+    apsw.TooBigError,
+    apsw.BindingsError,
+    apsw.ExecutionCompleteError,
+    apsw.IncompleteExecutionError,
+)
+"""A wrong statement or a broken constraint: the transaction around it is whole, only this step failed."""
+
+
+def store_error(error: apsw.Error) -> StoreError:
+    """Our error for SQLite's. What is not known to be harmless counts as broken."""
+    if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+        return StoreFull("The disk is full: nothing was stored. Free some space; roamd goes on by itself.")
+    if isinstance(error, _OUR_FAULT):
+        return StoreError(f"The store refused a statement: {error}")
+    return StoreBroken(f"The store failed: {type(error).__name__}: {error}")
+
+
+class Cx:
+    """A connection inside a transaction. Valid only while the function that it was given to runs."""
+
+    __slots__ = ("_connection", "_cursor")
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+
+    def run(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement and give all its rows."""
+        try:
+            return self._cursor.execute(sql, params).fetchall()
+        except apsw.Error as error:
+            raise store_error(error) from error
+
+    def one(self, sql: str, params: Sequence[Any] = ()) -> Row | None:
+        """The first row, or None."""
+        rows = self.run(sql, params)
+        return rows[0] if rows else None
+
+    def value(self, sql: str, params: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.run(sql, params)
+        return rows[0][0] if rows else None
+
+    def change(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run one statement that writes; how many rows it changed."""
+        self.run(sql, params)
+        return self._connection.changes()
+
+    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each row of parameters."""
+        try:
+            self._cursor.executemany(sql, rows)
+        except apsw.Error as error:
+            raise store_error(error) from error
+
+    def each(self, sql: str, params: Sequence[Any] = ()) -> Iterator[Row]:
+        """The rows one by one, for those who may stop early; nothing may be written while it runs."""
+        try:
+            yield from self._connection.execute(sql, params)
+        except apsw.Error as error:
+            raise store_error(error) from error
+
+
+def within_bytes(rows: Iterable[Row], column: int, max_bytes: int) -> Iterator[Row]:
+    """Rows until the blobs of one column fill `max_bytes`; the first with content always, however large."""
+    size = 0
+    for row in rows:
+        length = len(row[column] or b"")
+        if size and size + length > max_bytes:
+            return
+        size += length
+        yield row

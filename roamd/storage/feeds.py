@@ -1,0 +1,293 @@
+"""Feeds: own objects that peers mirror, and the objects that peers publish to us.
+
+An own object is one row, however many peers follow. A change takes the next version of one counter over all feeds, so
+a follower's position is one number, and a snapshot is simply the tail from 0. Content that did not change makes no
+version. A withdrawn object stays as a tombstone (body None) until it is purged; `purged_upto` then says which cursors
+have missed one and need a replacing snapshot.
+
+A row's audience is who may see it now ("*" or one peer's label); `seen_by` is everyone who may hold some version of
+it. Who is in `seen_by` and not in the audience is to be sent a tombstone.
+"""
+
+# ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
+
+from typing import NamedTuple
+
+from roamd.model.keys import ObjectKey
+from roamd.storage import meta
+from roamd.storage.cx import Cx, Row, within_bytes
+
+ALL = "*"
+"""The audience of everyone whose rights cover the feed."""
+
+
+class PublishResult(NamedTuple):
+    """The object's version now; `created` if it was not there (or withdrawn), `changed` if the version is new."""
+
+    version: int
+    created: bool
+    changed: bool
+
+
+class PublishedRow(NamedTuple):
+    """An own object; `body` None is a tombstone."""
+
+    version: int
+    key: ObjectKey
+    ocpi: str
+    body: bytes | None
+    audience: str
+    seen_by: frozenset[str]
+
+    def visible_to(self, peer: str) -> bool:
+        """Whether this peer may see it now."""
+        return self.body is not None and self.audience in (ALL, peer)
+
+    def gone_for(self, peer: str) -> bool:
+        """Whether this peer may hold it and must not any more."""
+        return not self.visible_to(peer) and (ALL in self.seen_by or peer in self.seen_by)
+
+
+class MirroredRow(NamedTuple):
+    """An object of a peer; `version` is ours, counted when it changed here."""
+
+    version: int
+    key: ObjectKey
+    ocpi: str
+    body: bytes
+
+
+class FeedPosition(NamedTuple):
+    """How far we follow a peer's feed: its opaque cursor, and the replacing snapshot that is under way, if one is."""
+
+    cursor: bytes
+    generation: int
+    replacing: bool
+
+
+_PUBLISHED = "version, party, id, sub, ocpi, body, audience, seen_by"
+_MIRRORED = "version, party, id, sub, ocpi, body"
+
+
+def _published(row: Row) -> PublishedRow:
+    version, party, object_id, sub, ocpi, body, audience, seen_by = row
+    return PublishedRow(version, ObjectKey(party, object_id, sub), ocpi, body, audience, frozenset(seen_by.split()))
+
+
+def _mirrored(row: Row) -> MirroredRow:
+    version, party, object_id, sub, ocpi, body = row
+    return MirroredRow(version, ObjectKey(party, object_id, sub), ocpi, body)
+
+
+# --- own objects ------------------------------------------------------------------------------------------------
+
+
+def publish_txn(
+    cx: Cx, feed: str, key: ObjectKey, ocpi: str, body: bytes, *, audience: str = ALL, now_ms: int
+) -> PublishResult:
+    """Publish an object: a new version, unless body, OCPI version and audience are what they were."""
+    old = cx.one(
+        "SELECT row_id, version, ocpi, body, audience, seen_by FROM objects"
+        " WHERE feed = ? AND id = ? AND party = ? AND sub = ?",
+        (feed, key.id, key.party, key.sub),
+    )
+    if old is None:
+        version = meta.next_txn(cx, "version")
+        cx.run(
+            "INSERT INTO objects (feed, id, party, sub, version, ocpi, audience, seen_by, changed_ms, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (feed, key.id, key.party, key.sub, version, ocpi, audience, audience, now_ms, body),
+        )
+        return PublishResult(version, created=True, changed=True)
+    row_id, version, *content, seen_by = old
+    if content == [ocpi, body, audience]:
+        return PublishResult(version, created=False, changed=False)
+    version = meta.next_txn(cx, "version")
+    cx.run(
+        "UPDATE objects SET version = ?, ocpi = ?, body = ?, audience = ?, seen_by = ?, changed_ms = ?"
+        " WHERE row_id = ?",
+        (version, ocpi, body, audience, _joined(seen_by, audience), now_ms, row_id),
+    )
+    return PublishResult(version, created=content[1] is None, changed=True)
+
+
+def _joined(seen_by: str, audience: str) -> str:
+    """`seen_by` with one more; everyone absorbs all others."""
+    labels = {*seen_by.split(), audience}
+    return ALL if ALL in labels else " ".join(sorted(labels))
+
+
+def withdraw_txn(cx: Cx, feed: str, key: ObjectKey, *, now_ms: int) -> int | None:
+    """Leave a tombstone in an object's place; its version, or None when there is no such object."""
+    row_id = cx.value(
+        "SELECT row_id FROM objects WHERE feed = ? AND id = ? AND party = ? AND sub = ? AND body IS NOT NULL",
+        (feed, key.id, key.party, key.sub),
+    )
+    if row_id is None:
+        return None
+    version = meta.next_txn(cx, "version")
+    cx.run("UPDATE objects SET version = ?, body = NULL, changed_ms = ? WHERE row_id = ?", (version, now_ms, row_id))
+    return version
+
+
+def get_published(cx: Cx, feed: str, key: ObjectKey) -> PublishedRow | None:
+    """One own object; a withdrawn one is None."""
+    found = find_published(cx, feed, key.id, party=key.party, sub=key.sub)
+    return found[0] if found else None
+
+
+def find_published(
+    cx: Cx, feed: str, object_id: str, *, party: str | None = None, sub: str | None = None
+) -> list[PublishedRow]:
+    """Own objects of this id, of one party or one `sub` when named (all EVSE statuses of a location, for one)."""
+    named = [(name, value) for name, value in (("party", party), ("sub", sub)) if value is not None]
+    where = "".join(f" AND {name} = ?" for name, _ in named)
+    rows = cx.run(
+        f"SELECT {_PUBLISHED} FROM objects WHERE feed = ? AND id = ?{where} AND body IS NOT NULL ORDER BY party, sub",
+        (feed, object_id, *(value for _, value in named)),
+    )
+    return [_published(row) for row in rows]
+
+
+def list_published(cx: Cx, feed: str, after: ObjectKey | None, limit: int) -> list[PublishedRow]:
+    """A page of own objects in the order of (id, party, sub), which no change elsewhere can shift."""
+    start = ("", "", "") if after is None else (after.id, after.party, after.sub)
+    rows = cx.run(
+        f"SELECT {_PUBLISHED} FROM objects WHERE feed = ? AND (id, party, sub) > (?, ?, ?) AND body IS NOT NULL"
+        " ORDER BY id, party, sub LIMIT ?",
+        (feed, *start, limit),
+    )
+    return [_published(row) for row in rows]
+
+
+def tail(cx: Cx, feed: str, after_version: int, *, max_rows: int, max_bytes: int) -> list[PublishedRow]:
+    """What changed after a version, tombstones too, in version order; at least one row however large it is."""
+    rows = cx.each(
+        f"SELECT {_PUBLISHED} FROM objects WHERE feed = ? AND version > ? ORDER BY version LIMIT ?",
+        (feed, after_version, max_rows),
+    )
+    return [_published(row) for row in within_bytes(rows, 5, max_bytes)]
+
+
+def newest_version(cx: Cx) -> int:
+    """The newest version over all own feeds."""
+    return meta.newest_version(cx)
+
+
+def count_published(cx: Cx) -> dict[str, int]:
+    """How many own objects each feed holds."""
+    return dict(cx.run("SELECT feed, COUNT(*) FROM objects WHERE body IS NOT NULL GROUP BY feed"))
+
+
+def purge_tombstones_txn(cx: Cx, before_ms: int) -> int:
+    """Delete tombstones older than this; how many. Cursors below `purged_upto` then need a replacing snapshot."""
+    purged = cx.run(
+        "SELECT feed, MAX(version) FROM objects WHERE body IS NULL AND changed_ms < ? GROUP BY feed", (before_ms,)
+    )
+    for feed, version in purged:
+        meta.raise_txn(cx, f"purged:{feed}", version)
+    return cx.change("DELETE FROM objects WHERE body IS NULL AND changed_ms < ?", (before_ms,))
+
+
+def purged_upto(cx: Cx, feed: str) -> int:
+    """The highest version whose tombstone is gone: a follower whose version is lower may have missed it."""
+    return meta.counter(cx, f"purged:{feed}")
+
+
+# --- mirrored objects -------------------------------------------------------------------------------------------
+
+
+def mirror_put_txn(
+    cx: Cx, peer: str, feed: str, key: ObjectKey, *, ocpi: str, body: bytes, generation: int
+) -> int | None:
+    """Take over a peer's object; its new version here, or None when nothing but the generation changed."""
+    old = cx.one(
+        "SELECT row_id, ocpi, body FROM mirror WHERE peer = ? AND feed = ? AND id = ? AND party = ? AND sub = ?",
+        (peer, feed, key.id, key.party, key.sub),
+    )
+    if old is not None and old[1:] == (ocpi, body):
+        cx.run(
+            "UPDATE mirror SET generation = ? WHERE row_id = ? AND generation <> ?", (generation, old[0], generation)
+        )
+        return None
+    version = meta.next_txn(cx, "mirror")
+    cx.run(
+        "INSERT INTO mirror (peer, feed, id, party, sub, version, generation, ocpi, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (peer, feed, id, party, sub) DO UPDATE SET version = excluded.version,"
+        " generation = excluded.generation, ocpi = excluded.ocpi, body = excluded.body",
+        (peer, feed, key.id, key.party, key.sub, version, generation, ocpi, body),
+    )
+    return version
+
+
+def mirror_remove_txn(cx: Cx, peer: str, feed: str, key: ObjectKey) -> bool:
+    """Drop an object that the peer withdrew; False when we never had it."""
+    sql = "DELETE FROM mirror WHERE peer = ? AND feed = ? AND id = ? AND party = ? AND sub = ?"
+    return cx.change(sql, (peer, feed, key.id, key.party, key.sub)) > 0
+
+
+def mirror_finish_replacing_txn(cx: Cx, peer: str, feed: str, generation: int) -> list[ObjectKey]:
+    """End of a replacing snapshot: what was not in it goes. The keys that went."""
+    rows = cx.run(
+        "DELETE FROM mirror WHERE peer = ? AND feed = ? AND generation <> ? RETURNING party, id, sub",
+        (peer, feed, generation),
+    )
+    return sorted(ObjectKey._make(row) for row in rows)
+
+
+def get_cursor(cx: Cx, peer: str, feed: str) -> FeedPosition:
+    """Where we stand in a peer's feed; an empty cursor at the very beginning."""
+    row = cx.one("SELECT cursor, generation, replacing FROM cursors WHERE peer = ? AND feed = ?", (peer, feed))
+    return FeedPosition(b"", 0, replacing=False) if row is None else FeedPosition(row[0], row[1], bool(row[2]))
+
+
+def set_cursor_txn(cx: Cx, peer: str, feed: str, position: FeedPosition) -> None:
+    """Keep the position, in the transaction that took over the objects before it."""
+    cx.run(
+        "INSERT INTO cursors (peer, feed, cursor, generation, replacing) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (peer, feed) DO UPDATE SET cursor = excluded.cursor,"
+        " generation = excluded.generation, replacing = excluded.replacing",
+        (peer, feed, position.cursor, position.generation, int(position.replacing)),
+    )
+
+
+def get_mirrored(cx: Cx, peer: str, feed: str, key: ObjectKey) -> MirroredRow | None:
+    """One object of a peer."""
+    row = cx.one(
+        f"SELECT {_MIRRORED} FROM mirror WHERE peer = ? AND feed = ? AND id = ? AND party = ? AND sub = ?",
+        (peer, feed, key.id, key.party, key.sub),
+    )
+    return _mirrored(row) if row else None
+
+
+def find_mirrored(cx: Cx, peer: str, feed: str, object_id: str) -> list[MirroredRow]:
+    """A peer's objects of this id, of whatever party and `sub`."""
+    rows = cx.run(
+        f"SELECT {_MIRRORED} FROM mirror WHERE peer = ? AND feed = ? AND id = ? ORDER BY party, sub",
+        (peer, feed, object_id),
+    )
+    return [_mirrored(row) for row in rows]
+
+
+def list_mirrored(cx: Cx, peer: str, feed: str, after: ObjectKey | None, limit: int) -> list[MirroredRow]:
+    """A page of a peer's objects in the order of (id, party, sub)."""
+    start = ("", "", "") if after is None else (after.id, after.party, after.sub)
+    rows = cx.run(
+        f"SELECT {_MIRRORED} FROM mirror WHERE peer = ? AND feed = ? AND (id, party, sub) > (?, ?, ?)"
+        " ORDER BY id, party, sub LIMIT ?",
+        (peer, feed, *start, limit),
+    )
+    return [_mirrored(row) for row in rows]
+
+
+def count_mirrored(cx: Cx) -> dict[tuple[str, str], int]:
+    """How many objects we mirror, by (peer, feed)."""
+    rows = cx.run("SELECT peer, feed, COUNT(*) FROM mirror GROUP BY peer, feed")
+    return {(peer, feed): count for peer, feed, count in rows}
+
+
+def drop_peer_txn(cx: Cx, peer: str) -> None:
+    """Forget everything that a peer published, and where we stood."""
+    cx.run("DELETE FROM mirror WHERE peer = ?", (peer,))
+    cx.run("DELETE FROM cursors WHERE peer = ?", (peer,))

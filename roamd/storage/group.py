@@ -1,0 +1,97 @@
+"""Group commit: transactions that wait share one COMMIT with one full sync.
+
+Each job runs in a savepoint, so that one which fails leaves no trace and takes nobody along. Three things can happen
+to a group:
+
+    committed      every job has its own outcome: its result, or the exception that it raised
+    disk full      rolled back, nothing was stored. The ballast is released and the essential jobs run once more;
+                   all others get StoreFull. (So a job's function may run twice, but only one run is ever committed.)
+    broken         a write or a sync failed. What is on the disk is not known any more and a sync is never tried
+                   again: nobody is told "done", everybody gets StoreBroken, the process ends.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import apsw
+
+from roamd.errors import StoreBroken, StoreError, StoreFull
+from roamd.storage.cx import Cx, store_error
+
+Done = Callable[[Any], None]
+"""Takes a job's outcome: what its function returned, or the exception (never raised)."""
+
+Delivery = tuple[Done, Any]
+
+
+class Job(NamedTuple):
+    """A function to run inside a transaction, and who is told the outcome."""
+
+    fn: Callable[[Cx], Any]
+    done: Done
+    essential: bool = False
+
+
+class GroupCommit:
+    """Runs groups of jobs on the writing connection. Belongs to one thread."""
+
+    def __init__(self, connection: apsw.Connection, crash_point: Callable[[str], None] | None = None) -> None:
+        self._connection = connection
+        self._cx = Cx(connection)
+        self._crash_point = crash_point or _no_crash
+
+    def commit(self, jobs: Sequence[Job]) -> list[Delivery]:
+        """Run and commit; each job's outcome, in order. Raises StoreFull or StoreBroken with everything rolled back."""
+        try:
+            self._cx.run("BEGIN IMMEDIATE")
+            deliveries = [(job.done, self._outcome(job.fn)) for job in jobs]
+            self._crash_point("before-commit")
+            self._cx.run("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        self._crash_point("after-commit")
+        return deliveries
+
+    def _outcome(self, fn: Callable[[Cx], Any]) -> Any:
+        """One job's result or exception. A full or broken disk is the whole group's matter and is raised."""
+        run = self._cx.run
+        run("SAVEPOINT job")
+        try:
+            result = fn(self._cx)
+        except (StoreFull, StoreBroken):
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: a job's error belongs to whoever submitted it
+            run("ROLLBACK TO job")
+            run("RELEASE job")
+            return error
+        run("RELEASE job")
+        return result
+
+    def _roll_back(self) -> None:
+        """Drop the open transaction, if SQLite has not done so itself."""
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            raise _as_broken(error) from error
+
+    def checkpoint(self, *, truncate: bool = False) -> None:
+        """Bring the log into the database file. A reader in the way or a full disk only puts it off."""
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            self._connection.wal_checkpoint(mode=mode)
+        except (apsw.FullError, apsw.BusyError, apsw.LockedError):
+            return
+        except apsw.Error as error:
+            raise _as_broken(error) from error
+
+
+def _no_crash(_: str) -> None:
+    """Nothing crashes outside of simulations."""
+
+
+def _as_broken(error: apsw.Error) -> StoreError:
+    """For errors outside of any job: whatever is not a full disk breaks the store."""
+    ours = store_error(error)
+    return ours if isinstance(ours, StoreFull | StoreBroken) else StoreBroken(str(ours))

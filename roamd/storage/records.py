@@ -1,0 +1,147 @@
+"""Service records: where each one stands. The law `accepted = settled + queued + parked` is read straight from here.
+
+An own record ("out") is one wherever it goes: unique by (party, record id). A received one ("in") is unique by
+(peer, party, record id). Ids are compared folded and kept as spelled. While a record has a place in a chain its body
+stands there, once; before that (PARKED at intake) it stands here.
+"""
+
+# ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
+
+from typing import Any, NamedTuple
+
+from roamd.storage.cx import Cx, Row
+
+QUEUED = "QUEUED"
+DELIVERED = "DELIVERED"
+ACCEPTED = "ACCEPTED"
+DISPUTED = "DISPUTED"
+CREDITED = "CREDITED"
+FINAL = "FINAL"
+PARKED = "PARKED"
+SETTLED = (DELIVERED, ACCEPTED, DISPUTED, CREDITED, FINAL)
+"""Receipted by the peer and not refused."""
+
+
+class RecordRow(NamedTuple):
+    """One record. `id` is given by the store (0 before) and is the cursor of lists."""
+
+    direction: str
+    party: str
+    record_id: str
+    peer: str | None
+    kind: str
+    state: str
+    reason: str | None
+    ocpi: str
+    body_hash: bytes
+    body: bytes | None
+    chain_id: int | None
+    sequence: int | None
+    authorization_reference: str | None
+    created_ms: int
+    updated_ms: int
+    id: int = 0
+
+
+class Counts(NamedTuple):
+    """A peer's own records: accepted from the backend, and where they are now."""
+
+    accepted: int
+    settled: int
+    queued: int
+    parked: int
+
+
+_RECORD = ", ".join(RecordRow._fields)
+_STORED = RecordRow._fields[:-1]
+_IDENTITY = ("direction", "party", "record_id", "created_ms")
+_PUT = (
+    f"INSERT INTO records (scope, record_key, {', '.join(_STORED)}) VALUES ({', '.join('?' * (len(_STORED) + 2))})"
+    " ON CONFLICT (record_key, party, direction, scope) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _STORED if name not in _IDENTITY)
+    + " RETURNING id"
+)
+
+
+def _scope(direction: str, peer: str | None) -> str:
+    """Within what a record's (party, id) is unique."""
+    return "" if direction == "out" else peer or ""
+
+
+def put_txn(cx: Cx, row: RecordRow) -> int:
+    """Insert a record, or replace all but its identity and creation time (a retry that moves it); gives its id.
+
+    Who takes in a record looks with `get` first, in the same transaction: this does not compare contents.
+    """
+    number: int = cx.value(_PUT, (_scope(row.direction, row.peer), row.record_id.upper(), *row[:-1]))
+    return number
+
+
+def get(cx: Cx, direction: str, party: str, record_id: str, *, peer: str | None = None) -> RecordRow | None:
+    """One record; `peer` names the sender of a received one and does not matter for an own one."""
+    row = cx.one(
+        f"SELECT {_RECORD} FROM records WHERE record_key = ? AND party = ? AND direction = ? AND scope = ?",
+        (record_id.upper(), party, direction, _scope(direction, peer)),
+    )
+    return RecordRow._make(row) if row else None
+
+
+def find(cx: Cx, record_id: str, *, party: str | None = None, direction: str | None = None) -> list[RecordRow]:
+    """All records of this id, oldest first."""
+    where, params = _where({"record_key": record_id.upper(), "party": party, "direction": direction})
+    rows = cx.run(f"SELECT {_RECORD} FROM records WHERE {where} ORDER BY id", params)
+    return [RecordRow._make(row) for row in rows]
+
+
+def page(
+    cx: Cx, after: int, limit: int, *, state: str | None = None, peer: str | None = None, direction: str | None = None
+) -> list[RecordRow]:
+    """A page of records by id, oldest first; `after` is the id of the last one seen, 0 at the start."""
+    where, params = _where({"state": state, "peer": peer, "direction": direction})
+    where = f"{where} AND id > ?" if where else "id > ?"
+    rows = cx.run(f"SELECT {_RECORD} FROM records WHERE {where} ORDER BY id LIMIT ?", (*params, after, limit))
+    return [RecordRow._make(row) for row in rows]
+
+
+def _where(named: dict[str, str | None]) -> tuple[str, list[Any]]:
+    """A condition from the names that have a value."""
+    given = {name: value for name, value in named.items() if value is not None}
+    return " AND ".join(f"{name} = ?" for name in given), list(given.values())
+
+
+def set_state_txn(cx: Cx, record: int, state: str, reason: str | None, *, now_ms: int) -> None:
+    """Move a record (by its id here) to a state."""
+    cx.run("UPDATE records SET state = ?, reason = ?, updated_ms = ? WHERE id = ?", (state, reason, now_ms, record))
+
+
+def drop_txn(cx: Cx, record: int) -> bool:
+    """Give up a record that has no place in a chain; False when it is unknown or has one."""
+    return cx.change("DELETE FROM records WHERE id = ? AND chain_id IS NULL", (record,)) > 0
+
+
+def mark_delivered_txn(cx: Cx, chain_id: int, upto_sequence: int, *, now_ms: int) -> list[RecordRow]:
+    """A receipt came: queued records of an own chain up to it are DELIVERED. Those that changed, in chain order."""
+    rows: list[Row] = cx.run(
+        f"UPDATE records SET state = ?, updated_ms = ? WHERE chain_id = ? AND sequence <= ? AND state = 'QUEUED'"
+        f" AND direction = 'out' RETURNING {_RECORD}",
+        (DELIVERED, now_ms, chain_id, upto_sequence),
+    )
+    return sorted((RecordRow._make(row) for row in rows), key=lambda row: row.sequence or 0)
+
+
+def counts(cx: Cx) -> dict[str | None, Counts]:
+    """The law per peer; records that found no peer stand under None."""
+    settled = ", ".join(f"'{state}'" for state in SETTLED)
+    rows = cx.run(
+        "SELECT peer, COUNT(*),"
+        f" SUM(CASE WHEN state IN ({settled}) THEN 1 ELSE 0 END),"
+        " SUM(CASE WHEN state = 'QUEUED' THEN 1 ELSE 0 END), SUM(CASE WHEN state = 'PARKED' THEN 1 ELSE 0 END)"
+        " FROM records WHERE direction = 'out' GROUP BY peer"
+    )
+    return {row[0]: Counts._make(row[1:]) for row in rows}
+
+
+def count_received(cx: Cx) -> dict[tuple[str, str], int]:
+    """How many received records each peer has in each state."""
+    rows = cx.run("SELECT peer, state, COUNT(*) FROM records WHERE direction = 'in' GROUP BY peer, state")
+    return {(peer, state): count for peer, state, count in rows}
