@@ -1,0 +1,1 @@
+"""Other endpoints: TLS, pairing, links, and one sender per peer."""
