@@ -1,156 +1,51 @@
 """Bodies: the JSON text that the backend wrote, minus white space, and nothing done to it ever after.
 
-What is signed is stored and sent byte for byte (DESIGN section 3), so this module never decodes and encodes again. It
-checks and looks by decoding (`tree`), and it changes by cutting and joining text: whatever a change does not name keeps
-its bytes, also the spelling of numbers, escapes and keys.
-
-    compact      what came in, made canonical; every other function here expects its result
-    tree         one parse, to check and to decide on; numbers are int or Decimal, duplicate keys are faults
-    members      the pieces of an object's text; merge_patch and with_fields put pieces together again
-
-A stranger chooses these bytes. Size, depth, encoding, digits and exponents are bounded before anything believes them,
-and no message repeats what stood there, because it may be personal.
+What is signed is stored and sent byte for byte (DESIGN section 3), so nothing here decodes and encodes again. Bodies
+are changed by cutting and joining their text: whatever a change does not name keeps its bytes, also the spelling of
+its numbers, escapes and keys. Every function but `compact` expects bodies that `compact` and `tree` accepted.
 """
 
-import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
-from roamd.errors import Fault, Malformed, TooLarge
+from roamd.model.jsontext import OBJECT_MAX, compact, elements, join_object, members, tree
+from roamd.model.keys import fold
+from roamd.model.times import parse_time
 
-OBJECT_MAX: Final = 256 * 1024
-"""DESIGN section 5: the API answers 413 over this."""
+__all__ = [
+    "OBJECT_MAX",
+    "compact",
+    "find_evse",
+    "is_status_only",
+    "merge_evse",
+    "merge_evse_status",
+    "merge_patch",
+    "same_content",
+    "tree",
+    "with_fields",
+]
 
-DEPTH_MAX: Final = 64
-"""OCPI nests eight deep. Python's own limit depends on the caller's stack, so it would differ between two daemons."""
-
-EXPONENT_MAX: Final = 64
-"""`1e999999999` is nine characters to send and a gigabyte to print."""
-
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-_KEY: Final = re.compile(rb'"(?:[^"\\]|\\.)*":', re.DOTALL)
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OBJECT_TEXT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ARRAY_TEXT: Final = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-class OutOfRange(str):
-    """A number that is not worth calculating with. Checks refuse it where they know the field."""
-
-    __slots__ = ()
+STATUS_FIELDS: Final = frozenset(("status", "last_updated"))
+"""What the feed evse-status carries of an EVSE."""
 
 
-class Doubled(dict[str, object]):
-    """A JSON object that named a key more than once; the last value stands, `names` are the keys."""
+class _EvseHead(msgspec.Struct):
+    """What decides whether a status replaces the one inside a location."""
 
-    __slots__ = ("names",)
-
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        seen: set[str] = set()
-        self.names = tuple(dict.fromkeys(name for name, _ in pairs if name in seen or seen.add(name)))
+    uid: str
+    last_updated: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a body says, and a fault for every duplicate key."""
-
-    value: object
-    faults: tuple[Fault, ...] = ()
-
-
-class Member(NamedTuple):
-    """One member of a compact object: its decoded key, and the text of key and value as they stand."""
-
-    key: str
-    key_text: bytes
-    value: bytes
-
-
-# --- reading ----------------------------------------------------------------------------------------------------
-
-
-def compact(data: bytes, *, at: str = "$", limit: int = OBJECT_MAX) -> bytes:
-    """The text without white space outside strings. Raises Malformed (not UTF-8, not JSON, too deep) or TooLarge."""
-    try:
-        data.decode()
-        body = msgspec.json.format(data, indent=-1)
-    except UnicodeDecodeError as error:
-        raise _malformed(at, f"not UTF-8 at byte {error.start}", "encoding") from None
-    except msgspec.DecodeError as error:
-        raise _malformed(at, f"not JSON: {error}", "json") from None
-    except RecursionError:
-        raise _too_deep(at) from None
-    if len(body) > limit:
-        raise TooLarge(f"{at}: {len(body)} bytes are more than the {limit} that are allowed")
-    if not _is_shallow(body):
-        raise _too_deep(at)
-    return body
-
-
-def parse(body: bytes, *, at: str = "$") -> Parsed:
-    """Parse once, keeping duplicate keys apart as faults. Raises Malformed when it is not JSON at all."""
-    try:
-        return Parsed(_load(_STRICT, body, at))
-    except _DuplicateKeyError:
-        value = _load(_COLLECTING, body, at)
-        return Parsed(value, tuple(_duplicates(value, at)))
-
-
-def tree(body: bytes, *, at: str = "$") -> object:
-    """Parse once. Raises Malformed when it is not JSON or names a key twice, with every path."""
-    parsed = parse(body, at=at)
-    if parsed.faults:
-        raise Malformed(parsed.faults)
-    return parsed.value
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_decode_head = msgspec.json.Decoder(_EvseHead).decode
 
 
 def same_content(one: bytes, other: bytes) -> bool:
     """Whether two compact bodies are the same content: the same bytes."""
     return one == other
-
-
-def child_path(at: str, name: str) -> str:
-    """The JSON path of a member."""
-    return f"{at}.{name}" if _PLAIN_NAME.fullmatch(name) else f"{at}[{json.dumps(name)}]"
-
-
-# --- changing ---------------------------------------------------------------------------------------------------
-
-
-def members(body: bytes) -> list[Member]:
-    """The members of a compact object in their order. Raises ValueError when it is none, or names a key twice."""
-    values = _OBJECT_TEXT.decode(body)
-    found: list[Member] = []
-    position = 1
-    while len(found) < len(values):
-        match = _KEY.match(body, position)
-        if match is None:
-            break
-        key_text = match[0][:-1]
-        key = json.loads(key_text) if b"\\" in key_text else key_text[1:-1].decode()
-        value = bytes(values[key])
-        found.append(Member(key, key_text, value))
-        position = match.end() + len(value) + 1
-    if position != max(len(body), 1) and not (position == 1 and body == b"{}"):
-        raise ValueError("not a compact object with distinct keys")
-    return found
-
-
-def elements(body: bytes) -> list[bytes]:
-    """The texts of a compact array's elements. Raises ValueError when it is none."""
-    return [bytes(element) for element in _ARRAY_TEXT.decode(body)]
-
-
-def join_object(parts: list[tuple[bytes, bytes]]) -> bytes:
-    """An object's text of the texts of its keys and values."""
-    return b"{" + b",".join([key + b":" + value for key, value in parts]) + b"}"
 
 
 def merge_patch(body: bytes, patch: bytes, *, at: str = "$") -> bytes:
@@ -161,7 +56,7 @@ def merge_patch(body: bytes, patch: bytes, *, at: str = "$") -> bytes:
 
 
 def with_fields(body: bytes, fields: Mapping[str, bytes]) -> bytes:
-    """Replace or append top-level members by ready JSON texts; all other bytes stay. Raises ValueError like `members`."""
+    """Replace or append top-level members by ready JSON texts; all else stays. Raises ValueError if it is no object."""
     left = dict(fields)
     parts = [(member.key_text, left.pop(member.key, member.value)) for member in members(body)]
     return join_object(parts + [(msgspec.json.encode(key), value) for key, value in left.items()])
@@ -182,95 +77,64 @@ def _merged(target: bytes, patch: bytes) -> bytes:
     return join_object(parts)
 
 
-# --- inside -----------------------------------------------------------------------------------------------------
+# --- EVSEs in a location ----------------------------------------------------------------------------------------
 
 
-class _DuplicateKeyError(Exception):
-    """Ends the fast parse; the slow one then finds every place."""
+def merge_evse_status(location: bytes, statuses: Mapping[str, bytes]) -> bytes:
+    """The location with the status and last_updated of its EVSEs, by folded uid, where they are newer or equal.
+
+    All other bytes stay, the location's own `last_updated` included: it is the publisher's to raise.
+    """
+    return _with_evses(location, lambda evse: _with_status(evse, statuses)) if statuses else location
 
 
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _DuplicateKeyError
-    return found
+def find_evse(location: bytes, uid: str) -> bytes | None:
+    """The text of one EVSE; uids compare folded."""
+    wanted = fold(uid)
+    evses = _text_of(location, "evses")
+    return next((evse for evse in _evse_texts(evses or b"") if fold(_decode_head(evse).uid) == wanted), None)
 
 
-def _collected(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    return found if len(found) == len(pairs) else Doubled(pairs)
+def merge_evse(location: bytes, uid: str, patch: bytes, *, at: str = "$") -> bytes | None:
+    """The location with `patch` merged into one EVSE, or None when it has no such EVSE. Raises Malformed."""
+    evse = find_evse(location, uid)
+    if evse is None:
+        return None
+    wanted, merged = fold(uid), merge_patch(evse, patch, at=at)
+    return _with_evses(location, lambda text: merged if fold(_decode_head(text).uid) == wanted else text)
 
 
-def _number(text: str) -> Decimal | OutOfRange:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return OutOfRange(text)
-    return number if -EXPONENT_MAX <= number.adjusted() <= EXPONENT_MAX else OutOfRange(text)
+def is_status_only(patch: bytes) -> bool:
+    """Whether a compact patch of an EVSE touches nothing but what the feed evse-status carries."""
+    named = {member.key for member in members(patch)}
+    return "status" in named and named <= STATUS_FIELDS
 
 
-def _no_constant(_name: str) -> object:
-    raise ValueError("NaN and Infinity are not JSON")
+def _evse_texts(evses: bytes) -> list[bytes]:
+    return elements(evses) if evses.startswith(b"[") else []
 
 
-_STRICT: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_float=_number, parse_constant=_no_constant)
-_COLLECTING: Final = json.JSONDecoder(object_pairs_hook=_collected, parse_float=_number, parse_constant=_no_constant)
+def _with_evses(location: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    evses = _text_of(location, "evses")
+    if evses is None or not (texts := _evse_texts(evses)):
+        return location
+    return with_fields(location, {"evses": b"[" + b",".join(map(change, texts)) + b"]"})
 
 
-def _load(decoder: json.JSONDecoder, body: bytes, at: str) -> object:
-    try:
-        return decoder.decode(body.decode())
-    except UnicodeDecodeError as error:
-        raise _malformed(at, f"not UTF-8 at byte {error.start}", "encoding") from None
-    except json.JSONDecodeError as error:
-        raise _malformed(at, f"not JSON: {error.msg} at character {error.pos}", "json") from None
-    except ValueError:
-        raise _malformed(at, "a number is not JSON or has too many digits", "json") from None
-    except RecursionError:
-        raise _too_deep(at) from None
+def _with_status(evse: bytes, statuses: Mapping[str, bytes]) -> bytes:
+    head = _decode_head(evse)
+    body = statuses.get(fold(head.uid))
+    if body is None:
+        return evse
+    fields = {member.key: member.value for member in members(body) if member.key in STATUS_FIELDS}
+    held, offered = _time_of(head.last_updated), _time_of(msgspec.json.decode(fields["last_updated"], type=str))
+    return evse if offered < held else with_fields(evse, fields)
 
 
-def _duplicates(value: object, at: str) -> list[Fault]:
-    faults: list[Fault] = []
-    if isinstance(value, Doubled):
-        faults += [Fault(child_path(at, name), "the key stands twice", "duplicate-key") for name in value.names]
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            faults += _duplicates(inner, child_path(at, name))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            faults += _duplicates(inner, f"{at}[{index}]")
-    return faults
+def _time_of(text: str) -> datetime:
+    """Checked bodies hold only times that parse; what does not is older than everything."""
+    return parse_time(text) or _EARLIEST
 
 
-def _is_shallow(body: bytes) -> bool:
-    """Whether it nests at most DEPTH_MAX deep; cheap, because each pass strips the innermost level of what is left."""
-    brackets = body.translate(None, _NOT_BRACKETS)
-    for _ in range(DEPTH_MAX):
-        if not brackets:
-            return True
-        stripped = brackets.replace(b"{}", b"").replace(b"[]", b"")
-        if len(stripped) == len(brackets):
-            break  # brackets inside strings are in the way
-        brackets = stripped
-    return not brackets or _depth(body) <= DEPTH_MAX
-
-
-def _depth(body: bytes) -> int:
-    deepest = level = 0
-    for match in _STRING_OR_BRACKET.finditer(body):
-        token = match[0]
-        if token in b"[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif token in b"]}":
-            level -= 1
-    return deepest
-
-
-def _malformed(at: str, message: str, code: str) -> Malformed:
-    return Malformed((Fault(at, message, code),))
-
-
-def _too_deep(at: str) -> Malformed:
-    return _malformed(at, f"nested more than {DEPTH_MAX} deep", "too-deep")
+def _text_of(body: bytes, key: str) -> bytes | None:
+    return next((member.value for member in members(body) if member.key == key), None)

@@ -1,23 +1,50 @@
-"""The door between bytes that someone sent and objects that the rest of roamd may believe."""
+"""The door between bytes that someone sent and objects that the rest of roamd may believe.
 
-from dataclasses import dataclass
+Each function takes a body through the same steps: compact it (or, from a peer, insist that it is compact), parse it
+once, check it against the tables, find its owner and key, and only then build the typed view. Every fault is collected
+on the way, so that one answer names them all; the body itself is never altered.
+"""
 
-from roamd.errors import Fault
-from roamd.model.keys import ObjectKey
-from roamd.model.records import Item
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-__all__ = ["Checked", "CheckedRecord", "Item", "ObjectKey"]
+from roamd.errors import Fault, Malformed
+from roamd.model.body import with_fields
+from roamd.model.ids.party import COUNTRY, party_of
+from roamd.model.jsontext import Parsed, child_path, compact, parse
+from roamd.model.keys import ObjectKey, fold
+from roamd.model.ocpi.check import VERSIONS, Findings, check
+from roamd.model.records import Item, cdr_items, sdr_items
+from roamd.model.roles import FEEDS
+from roamd.model.times import time_ms
+from roamd.model.views import VIEWS, token_party
+
+__all__ = [
+    "Checked",
+    "CheckedRecord",
+    "Item",
+    "ObjectKey",
+    "check_evse_status",
+    "check_object",
+    "check_peer_object",
+    "check_peer_record",
+    "check_record",
+]
+
+_ID_FIELDS: Final = {"Token": "uid"}
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An object whose body has no faults. `kind` is its OCPI class; `body` is compact and is what is stored and sent."""
+    """An object whose body has no faults. `kind` is its OCPI class, `body` is compact: what is stored and sent."""
 
     kind: str
     ocpi: str
-    body: bytes
-    key: ObjectKey
-    view: object
+    body: bytes = field(repr=False)
+    key: ObjectKey = field(repr=False)
+    view: object = field(repr=False)
     warnings: tuple[Fault, ...] = ()
 
 
@@ -30,13 +57,13 @@ class CheckedRecord:
 
     kind: str
     ocpi: str
-    body: bytes
+    body: bytes = field(repr=False)
     party: str
     id: str
     token_party: str
     token_type: str
-    token_uid: str
-    contract_id: str
+    token_uid: str = field(repr=False)
+    contract_id: str = field(repr=False)
     authorization_reference: str | None
     credit: bool
     credit_reference_id: str | None
@@ -47,4 +74,184 @@ class CheckedRecord:
     @property
     def key(self) -> ObjectKey:
         """The folded key."""
-        return ObjectKey(self.party, self.id.upper())
+        return ObjectKey(self.party, fold(self.id))
+
+
+def check_object(
+    feed: str, ocpi: str, data: bytes, *, own_parties: frozenset[str], path_id: str | None = None, at: str = "$"
+) -> Checked:
+    """Check an object of our own backend. Its id must be `path_id` when given, its owner one of `own_parties`.
+
+    Raises Malformed with every fault, or TooLarge. KeyError for an unknown feed.
+    """
+    kind = FEEDS[feed].object_class
+    body = compact(data, at=at)
+    seen = _examine(kind, ocpi, parse(body, at=at), at)
+    _judge_id(seen, path_id)
+    _judge_owner(seen, own_parties)
+    return _checked(seen, body, None)
+
+
+def check_peer_object(feed: str, ocpi: str, body: bytes, *, claimed: ObjectKey | None = None, at: str = "$") -> Checked:
+    """Check an object that a peer sent; the body stays as it is. Whether the peer may own its key is for the caller.
+
+    A body that contradicts `claimed` is refused. An EVSE status does not name its own key, so there `claimed` is the
+    key. Raises Malformed or TooLarge; KeyError for an unknown feed.
+    """
+    kind = FEEDS[feed].object_class
+    _insist_on_compact(body, at)
+    seen = _examine(kind, ocpi, parse(body, at=at), at)
+    if kind != "EvseStatus":
+        _judge_id(seen, None)
+        _judge_owner(seen, None)
+    return _checked(seen, body, claimed)
+
+
+def check_evse_status(data: bytes, *, ocpi: str = "2.3.0", last_updated: str | None = None, at: str = "$") -> bytes:
+    """Check `{status, last_updated}`. `last_updated` is put in where the body has none. Raises Malformed, TooLarge."""
+    body = compact(data, at=at)
+    parsed = parse(body, at=at)
+    if last_updated is not None and not parsed.faults and _lacks(parsed.value, "last_updated"):
+        body = with_fields(body, {"last_updated": json.dumps(last_updated).encode()})
+        parsed = parse(body, at=at)
+    _examine("EvseStatus", ocpi, parsed, at).refuse_faults()
+    return body
+
+
+def check_record(ocpi: str, data: bytes, *, own_parties: frozenset[str], at: str = "$") -> CheckedRecord:
+    """Check a service record of our own backend: a CDR when it has no `kind`, else an SDR.
+
+    Raises Malformed with every fault, a foreign owner among them, or TooLarge.
+    """
+    body = compact(data, at=at)
+    return _record(ocpi, body, own_parties, at)
+
+
+def check_peer_record(ocpi: str, body: bytes, *, at: str = "$") -> CheckedRecord:
+    """Check a record that a peer sent; the body stays as it is. Whether the peer may own it is for the caller to say.
+
+    Raises Malformed or TooLarge.
+    """
+    _insist_on_compact(body, at)
+    return _record(ocpi, body, None, at)
+
+
+# --- steps ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A parsed body on its way through the steps. `value` is empty when it is no object at all (which is a fault)."""
+
+    kind: str
+    ocpi: str
+    value: Mapping[str, Any]
+    findings: Findings
+    at: str
+
+    def text(self, name: str) -> str | None:
+        """A field that is a text and is not empty."""
+        value = self.value.get(name)
+        return value if isinstance(value, str) and value else None
+
+    def fault(self, name: str, message: str, code: str) -> None:
+        """Note a fault of a field, unless the tables found one there already."""
+        path = child_path(self.at, name)
+        if all(known.path != path for known in self.findings.faults):
+            self.findings.fault(path, message, code)
+
+    def refuse_faults(self) -> None:
+        """Raises Malformed when there are any."""
+        if self.findings.faults:
+            raise Malformed(tuple(self.findings.faults))
+
+
+def _examine(kind: str, ocpi: str, parsed: Parsed, at: str) -> _Seen:
+    if ocpi not in VERSIONS:
+        raise Malformed((Fault("OCPI-Version", f"expected one of {', '.join(VERSIONS)}", "ocpi-version"),))
+    findings = check(kind, ocpi, parsed.value, at)
+    findings.faults += parsed.faults
+    return _Seen(kind, ocpi, parsed.value if isinstance(parsed.value, dict) else {}, findings, at)
+
+
+def _insist_on_compact(body: bytes, at: str) -> None:
+    """A peer that adds white space would have us store other bytes than a second reader of the same text compares."""
+    if compact(body, at=at) != body:
+        raise Malformed((Fault(at, "has white space outside strings", "not-compact"),))
+
+
+def _judge_id(seen: _Seen, path_id: str | None) -> None:
+    name = _ID_FIELDS.get(seen.kind, "id")
+    found = seen.text(name)
+    if found is None:
+        seen.fault(name, "must not be empty", "required")
+    elif path_id is not None and fold(found) != fold(path_id):
+        seen.fault(name, "differs from the id in the path", "id")
+
+
+def _judge_owner(seen: _Seen, own_parties: frozenset[str] | None) -> None:
+    """The owner must be a party, and one of ours when ours are given. The fault stands at the field that is off."""
+    country, party_id = seen.text("country_code") or "", seen.text("party_id") or ""
+    party = party_of(country, party_id)
+    if party is None:
+        seen.fault("party_id" if COUNTRY.fullmatch(country) else "country_code", "does not name a party", "owner")
+    elif own_parties is not None and party not in own_parties:
+        known_country = any(own[:2] == party[:2] for own in own_parties)
+        seen.fault("party_id" if known_country else "country_code", "is not a party of this endpoint", "owner")
+
+
+def _checked(seen: _Seen, body: bytes, claimed: ObjectKey | None) -> Checked:
+    seen.refuse_faults()
+    key = claimed if claimed is not None and seen.kind == "EvseStatus" else _key_of(seen)
+    if claimed is not None and key != claimed:
+        raise Malformed((Fault(seen.at, "names another key than the one it was sent under", "key"),))
+    view = VIEWS[seen.kind](seen.value)
+    return Checked(seen.kind, seen.ocpi, body, key, view, tuple(seen.findings.warnings))
+
+
+def _key_of(seen: _Seen) -> ObjectKey:
+    if seen.kind == "EvseStatus":
+        return ObjectKey("", "", "")
+    sub = fold(seen.value["type"]) if seen.kind == "Token" else ""
+    return ObjectKey(_owner(seen.value), fold(seen.value[_ID_FIELDS.get(seen.kind, "id")]), sub)
+
+
+def _owner(value: Mapping[str, Any]) -> str:
+    return fold(value["country_code"] + value["party_id"])
+
+
+def _record(ocpi: str, body: bytes, own_parties: frozenset[str] | None, at: str) -> CheckedRecord:
+    parsed = parse(body, at=at)
+    kind = "CDR" if _lacks(parsed.value, "kind") else "SDR"
+    seen = _examine(kind, ocpi, parsed, at)
+    if kind == "SDR" and seen.value.get("kind") != "SDR":
+        seen.fault("kind", 'expected "SDR", or no kind for a CDR', "kind")
+    _judge_id(seen, None)
+    _judge_owner(seen, own_parties)
+    seen.refuse_faults()
+    return _record_of(seen, body)
+
+
+def _record_of(seen: _Seen, body: bytes) -> CheckedRecord:
+    value, token = seen.value, seen.value["cdr_token"]
+    return CheckedRecord(
+        kind=seen.kind,
+        ocpi=seen.ocpi,
+        body=body,
+        party=_owner(value),
+        id=value["id"],
+        token_party=token_party(token),
+        token_type=token["type"],
+        token_uid=token["uid"],
+        contract_id=token["contract_id"],
+        authorization_reference=value.get("authorization_reference"),
+        credit=value.get("credit") is True,
+        credit_reference_id=value.get("credit_reference_id"),
+        last_updated_ms=time_ms(value["last_updated"]),
+        items=sdr_items(value) if seen.kind == "SDR" else cdr_items(value),
+        warnings=tuple(seen.findings.warnings),
+    )
+
+
+def _lacks(value: object, name: str) -> bool:
+    return not isinstance(value, dict) or value.get(name) is None

@@ -9,7 +9,11 @@ _DATE_TIME: Final = re.compile(
     r"(?:([Zz])|([+-])((?:[01]\d|2[0-3])):?([0-5]\d))?",
     re.ASCII,
 )
-_USUAL: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?Z?", re.ASCII)
+_CLOCK: Final = r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,3})?Z?"
+_USUAL_ON_ANY_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d" + _CLOCK, re.ASCII).fullmatch
+_USUAL_IN_FOUR_WEEKS: Final = re.compile(
+    r"[12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])" + _CLOCK, re.ASCII
+).fullmatch
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -29,7 +33,9 @@ def parse_time(text: str) -> datetime | None:
 
 def is_usual_time(text: str) -> bool:
     """Whether a DateTime is well formed and written as OCPI's text allows: without offset, at most milliseconds."""
-    if _USUAL.fullmatch(text) is None:
+    if _USUAL_IN_FOUR_WEEKS(text):
+        return True  # every month has these days, so the calendar need not be asked
+    if not _USUAL_ON_ANY_DAY(text):
         return False
     try:
         datetime.fromisoformat(text)

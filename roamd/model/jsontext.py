@@ -1,0 +1,238 @@
+"""JSON as text: checked, bounded, and taken apart without losing a byte.
+
+A stranger chooses these bytes. Size, depth, encoding, digits and exponents are bounded before anything believes them,
+and no message repeats what stood there, because it may be personal.
+
+    compact      what came in, made canonical; every other function here expects its result
+    tree         one parse, to check and to decide on; numbers are int or Decimal, duplicate keys are faults
+    members      the pieces of an object's text, each with its exact bytes
+"""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Final, NamedTuple
+
+import msgspec
+
+from roamd.errors import Fault, Malformed, TooLarge
+
+OBJECT_MAX: Final = 256 * 1024
+"""DESIGN section 5: the API answers 413 over this."""
+
+DEPTH_MAX: Final = 64
+"""OCPI nests eight deep. Python's own limit depends on the caller's stack, so it would differ between two daemons."""
+
+EXPONENT_MAX: Final = 64
+"""`1e999999999` is nine characters to send and a gigabyte to print."""
+
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_KEY: Final = re.compile(rb'"(?:[^"\\]|\\.)*":', re.DOTALL)
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OBJECT_TEXT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY_TEXT: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class OutOfRange(str):
+    """A number that is not worth calculating with. Checks refuse it where they know the field."""
+
+    __slots__ = ()
+
+
+class Doubled(dict[str, object]):
+    """A JSON object that named a key more than once; the last value stands, `names` are the keys."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs)
+        self.names = tuple(name for name, count in counts.items() if count > 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a body says, and a fault for every duplicate key."""
+
+    value: object
+    faults: tuple[Fault, ...] = ()
+
+
+class Member(NamedTuple):
+    """One member of a compact object: its decoded key, and the text of key and value as they stand."""
+
+    key: str
+    key_text: bytes
+    value: bytes
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def compact(data: bytes, *, at: str = "$", limit: int = OBJECT_MAX) -> bytes:
+    """The text without white space outside strings. Raises Malformed (not UTF-8, not JSON, too deep) or TooLarge."""
+    try:
+        data.decode()
+        body = msgspec.json.format(data, indent=-1)
+    except UnicodeDecodeError as error:
+        raise _malformed(at, f"not UTF-8 at byte {error.start}", "encoding") from None
+    except msgspec.DecodeError as error:
+        raise _malformed(at, f"not JSON: {error}", "json") from None
+    except RecursionError:
+        raise _too_deep(at) from None
+    if len(body) > limit:
+        raise TooLarge(f"{at}: {len(body)} bytes are more than the {limit} that are allowed")
+    if not _is_shallow(body):
+        raise _too_deep(at)
+    return body
+
+
+def parse(body: bytes, *, at: str = "$") -> Parsed:
+    """Parse once, keeping duplicate keys apart as faults. Raises Malformed when it is not JSON at all."""
+    try:
+        return Parsed(_load(_STRICT, body, at))
+    except _DuplicateKeyError:
+        value = _load(_COLLECTING, body, at)
+        return Parsed(value, tuple(_duplicates(value, at)))
+
+
+def tree(body: bytes, *, at: str = "$") -> object:
+    """Parse once. Raises Malformed when it is not JSON or names a key twice, with every path."""
+    parsed = parse(body, at=at)
+    if parsed.faults:
+        raise Malformed(parsed.faults)
+    return parsed.value
+
+
+def child_path(at: str, name: str) -> str:
+    """The JSON path of a member."""
+    return f"{at}.{name}" if _PLAIN_NAME.fullmatch(name) else f"{at}[{json.dumps(name)}]"
+
+
+# --- taking apart -----------------------------------------------------------------------------------------------------
+
+
+def members(body: bytes) -> list[Member]:
+    """The members of a compact object in their order. Raises ValueError when it is none, or names a key twice."""
+    values = _OBJECT_TEXT.decode(body)
+    found: list[Member] = []
+    position = 1
+    while len(found) < len(values):
+        match = _KEY.match(body, position)
+        if match is None:
+            break
+        key_text = match[0][:-1]
+        key = json.loads(key_text) if b"\\" in key_text else key_text[1:-1].decode()
+        value = bytes(values[key])
+        found.append(Member(key, key_text, value))
+        position = match.end() + len(value) + 1
+    if position != len(body) and body != b"{}":
+        raise ValueError("not a compact object with distinct keys")
+    return found
+
+
+def elements(body: bytes) -> list[bytes]:
+    """The texts of a compact array's elements. Raises ValueError when it is none."""
+    return [bytes(element) for element in _ARRAY_TEXT.decode(body)]
+
+
+def join_object(parts: list[tuple[bytes, bytes]]) -> bytes:
+    """An object's text of the texts of its keys and values."""
+    return b"{" + b",".join([key + b":" + value for key, value in parts]) + b"}"
+
+
+# --- inside -----------------------------------------------------------------------------------------------------
+
+
+class _DuplicateKeyError(Exception):
+    """Ends the fast parse; the slow one then finds every place."""
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _DuplicateKeyError
+    return found
+
+
+def _collected(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Doubled(pairs)
+
+
+def _number(text: str) -> Decimal | OutOfRange:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return OutOfRange(text)
+    return number if -EXPONENT_MAX <= number.adjusted() <= EXPONENT_MAX else OutOfRange(text)
+
+
+def _no_constant(_name: str) -> object:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_float=_number, parse_constant=_no_constant)
+_COLLECTING: Final = json.JSONDecoder(object_pairs_hook=_collected, parse_float=_number, parse_constant=_no_constant)
+
+
+def _load(decoder: json.JSONDecoder, body: bytes, at: str) -> object:
+    try:
+        return decoder.decode(body.decode())
+    except UnicodeDecodeError as error:
+        raise _malformed(at, f"not UTF-8 at byte {error.start}", "encoding") from None
+    except json.JSONDecodeError as error:
+        raise _malformed(at, f"not JSON: {error.msg} at character {error.pos}", "json") from None
+    except ValueError:
+        raise _malformed(at, "a number is not JSON or has too many digits", "json") from None
+    except RecursionError:
+        raise _too_deep(at) from None
+
+
+def _duplicates(value: object, at: str) -> list[Fault]:
+    faults: list[Fault] = []
+    if isinstance(value, Doubled):
+        faults += [Fault(child_path(at, name), "the key stands twice", "duplicate-key") for name in value.names]
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            faults += _duplicates(inner, child_path(at, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            faults += _duplicates(inner, f"{at}[{index}]")
+    return faults
+
+
+def _is_shallow(body: bytes) -> bool:
+    """Whether it nests at most DEPTH_MAX deep; cheap, because each pass strips the innermost level of what is left."""
+    brackets = body.translate(None, _NOT_BRACKETS)
+    for _ in range(DEPTH_MAX):
+        if not brackets:
+            return True
+        stripped = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if len(stripped) == len(brackets):
+            break  # brackets inside strings are in the way
+        brackets = stripped
+    return not brackets or _depth(body) <= DEPTH_MAX
+
+
+def _depth(body: bytes) -> int:
+    deepest = level = 0
+    for match in _STRING_OR_BRACKET.finditer(body):
+        token = match[0]
+        if token in b"[{":
+            level += 1
+            deepest = max(deepest, level)
+        elif token in b"]}":
+            level -= 1
+    return deepest
+
+
+def _malformed(at: str, message: str, code: str) -> Malformed:
+    return Malformed((Fault(at, message, code),))
+
+
+def _too_deep(at: str) -> Malformed:
+    return _malformed(at, f"nested more than {DEPTH_MAX} deep", "too-deep")

@@ -1,0 +1,58 @@
+"""Classes of roamd's own, in the notation of `tables`: the general service record and an EVSE's status.
+
+`Amount` is a number, or a Price as the record's OCPI version has it. A place without a connector (a parking spot) is a
+place too, so an SDR's location demands no field of it.
+"""
+
+from typing import Final
+
+OWN_CLASSES: Final = """
+SDR
+    kind                        string(3)                   1
+    country_code                CiString(2)                 1
+    party_id                    CiString(3)                 1
+    id                          CiString(39)                1
+    session_id                  CiString(36)                ?
+    cdr_token                   CdrToken                    1
+    authorization_reference     CiString(36)                ?
+    cdr_location                SdrLocation                 ?
+    start_date_time             DateTime                    1
+    end_date_time               DateTime                    1
+    currency                    string(3)                   1
+    items                       SdrItem                     +
+    total_cost                  Amount                      1
+    credit                      boolean                     ?
+    credit_reference_id         CiString(39)                ?
+    last_updated                DateTime                    1
+
+SdrItem
+    type                        SdrItemType                 1
+    quantity                    number                      1
+    unit                        string(16)                  1
+    price                       Amount                      1
+
+SdrLocation
+    id                          CiString(36)                ?
+    name                        string(255)                 ?
+    address                     string(255)                 ?
+    city                        string(45)                  ?
+    postal_code                 string(10)                  ?
+    state                       string(45)                  ?
+    country                     string(3)                   ?
+    coordinates                 GeoLocation                 ?
+    evse_uid                    CiString(36)                ?
+    evse_id                     CiString(48)                ?
+    connector_id                CiString(36)                ?
+    connector_standard          ConnectorType               ?
+    connector_format            ConnectorFormat             ?
+    connector_power_type        PowerType                   ?
+
+EvseStatus
+    status                      Status                      1
+    last_updated                DateTime                    1
+"""
+
+OWN_ENUMS: Final = """
+SdrItemType
+    energy parking reservation idle other
+"""

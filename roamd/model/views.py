@@ -1,0 +1,113 @@
+"""The few fields of each object that roamd decides on, typed. Made of checked bodies only, and never encoded back."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from roamd.model.credentials import UserCredential, canonical_uid
+from roamd.model.ids.party import party_of
+from roamd.model.keys import fold
+from roamd.model.personal import masked
+from roamd.model.times import time_ms
+
+Body = Mapping[str, Any]
+
+
+class LocationView(msgspec.Struct, frozen=True):
+    """`evse_uids` are folded, in the body's order."""
+
+    publish: bool
+    evse_uids: tuple[str, ...]
+    last_updated_ms: int
+
+
+class TariffView(msgspec.Struct, frozen=True):
+    """A tariff is only passed on."""
+
+    currency: str
+    last_updated_ms: int
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    """Whose session it is and where. `token_party` is canonical, empty when the two fields make no party."""
+
+    status: str
+    location_id: str
+    evse_uid: str
+    token_party: str
+    token_type: str
+    token_uid: str
+    contract_id: str
+    authorization_reference: str | None
+    last_updated_ms: int
+
+    def __repr__(self) -> str:
+        return f"SessionView({self.status} {self.location_id} {self.token_party} {masked(self.token_uid)})"
+
+
+class EvseStatusView(msgspec.Struct, frozen=True):
+    """An EVSE's state of the moment."""
+
+    status: str
+    last_updated_ms: int
+
+
+def location_view(body: Body) -> LocationView:
+    """Of a checked Location."""
+    uids = tuple([fold(evse["uid"]) for evse in body.get("evses") or ()])
+    return LocationView(body["publish"], uids, time_ms(body["last_updated"]))
+
+
+def tariff_view(body: Body) -> TariffView:
+    """Of a checked Tariff."""
+    return TariffView(body["currency"], time_ms(body["last_updated"]))
+
+
+def session_view(body: Body) -> SessionView:
+    """Of a checked Session."""
+    token = body["cdr_token"]
+    return SessionView(
+        status=body["status"],
+        location_id=body["location_id"],
+        evse_uid=body["evse_uid"],
+        token_party=token_party(token),
+        token_type=token["type"],
+        token_uid=token["uid"],
+        contract_id=token["contract_id"],
+        authorization_reference=body.get("authorization_reference"),
+        last_updated_ms=time_ms(body["last_updated"]),
+    )
+
+
+def user_credential_view(body: Body) -> UserCredential:
+    """Of a checked Token with a party that is one."""
+    return UserCredential(
+        party=token_party(body),
+        type=fold(body["type"]),
+        uid=canonical_uid(body["type"], body["uid"]),
+        contract_id=body["contract_id"],
+        valid=body["valid"],
+        whitelist=body["whitelist"],
+        group_id=body.get("group_id"),
+        last_updated_ms=time_ms(body["last_updated"]),
+    )
+
+
+def evse_status_view(body: Body) -> EvseStatusView:
+    """Of a checked EvseStatus."""
+    return EvseStatusView(body["status"], time_ms(body["last_updated"]))
+
+
+def token_party(token: Body) -> str:
+    """The canonical party that issued a token; empty when its two fields make none."""
+    return party_of(token["country_code"], token["party_id"]) or ""
+
+
+VIEWS: Final[dict[str, Callable[[Body], object]]] = {
+    "Location": location_view,
+    "Tariff": tariff_view,
+    "Session": session_view,
+    "Token": user_credential_view,
+    "EvseStatus": evse_status_view,
+}
