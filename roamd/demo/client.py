@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class Api:
             items += page["items"]
             if not page.get("next"):
                 break
-            page = self.get(f"{path}{joint}after={page['next']}")
+            page = self.get(f"{path}{joint}after={quote(page['next'], safe='')}")
         return items
 
     def ready(self) -> bool:

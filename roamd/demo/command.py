@@ -1,6 +1,7 @@
 """The command `roamd demo`."""
 
 import argparse
+import contextlib
 import json
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import TextIO
 from roamd.demo.client import NotAnsweredError, RefusedError, TooLateError
 from roamd.demo.objects import EVSE_UID, LISTED_DRIVER, LOCATION_ID
 from roamd.demo.processes import ROAMD, Children, CommandFailedError, DaemonDiedError
-from roamd.demo.story import Company, Story, StoryError, new_room
+from roamd.demo.story import PATIENCE_S, Company, Story, StoryError, new_room
 from roamd.demo.timeline import Timeline, colours_wanted
 
 FAILURES = (
@@ -32,12 +33,12 @@ INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
 
 
-def main(argv: Sequence[str] | None = None, *, command: Sequence[str] = ROAMD) -> int:
+def main(argv: Sequence[str] | None = None, *, command: Sequence[str] = ROAMD, patience_s: float = PATIENCE_S) -> int:
     """Run the demo; the exit status. `command` is how `roamd` itself is called."""
     options = _parser().parse_args(argv)
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        return _run(options, command)
+        return _run(options, command, patience_s)
     except KeyboardInterrupt:
         sys.stderr.write("demo: interrupted; both daemons and their backends were ended\n")
         return INTERRUPTED
@@ -59,11 +60,11 @@ def _interrupt(_number: int, _frame: types.FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
+def _run(options: argparse.Namespace, command: Sequence[str], patience_s: float) -> int:
     stream: TextIO = sys.stderr if options.json else sys.stdout
     timeline = Timeline(stream, colours_wanted(stream))
     with new_room() as room, Children() as children:
-        story = Story(timeline, children, Path(room), command)
+        story = Story(timeline, children, Path(room), command, patience_s)
         failure = _tell(story)
         if failure is not None:
             _explain(timeline, children, failure)
@@ -109,10 +110,11 @@ def _sum_up(story: Story, failure: str | None, *, as_json: bool) -> None:
 
 
 def _keep(story: Story) -> None:
-    """Say how to play, and wait for Ctrl-C."""
+    """Say how to play, and wait for Ctrl-C, which is the good end here."""
     for line in _invitation_to_play(story):
         story.timeline.plain(line)
-    signal.pause()
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
 
 
 def _invitation_to_play(story: Story) -> list[str]:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,29 @@ class CommandFailedError(Exception):
         self.done = done
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Hold signals back until the block is done, so that no child is started and not yet owned when one arrives.
+
+    Not by the signal mask: children would inherit it. Handlers run on the main thread, so elsewhere this is nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {number: signal.signal(number, lambda came, _frame: arrived.append(came)) for number in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in arrived:
+            signal.raise_signal(came)
+
+
 def child_environment() -> dict[str, str]:
     """Ours, without the settings that would reach into the daemons, and with this package on the path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ROAMD")}
@@ -69,19 +93,28 @@ def run_roamd(
     within_s: float = COMMAND_S,
 ) -> Done:
     """Run one command to its end. Raises CommandFailedError unless it ends with one of `expect` (empty: any)."""
-    ended = subprocess.run(  # noqa: S603 -- our own command, no shell
-        [*command, *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=within_s,
-        env=child_environment(),
-        check=False,
-    )
-    done = Done(f"roamd {' '.join(arguments)}", ended.returncode, ended.stdout, ended.stderr)
+    with contextlib.ExitStack() as stack:
+        with interrupts_later():
+            process = subprocess.Popen(  # noqa: S603 -- our own command, no shell
+                [*command, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=child_environment(),
+                start_new_session=True,
+            )
+            stack.callback(_end_now, process)
+        out, err = process.communicate(stdin, within_s)
+    done = Done(f"roamd {' '.join(arguments)}", process.returncode, out, err)
     if expect and done.code not in expect:
         raise CommandFailedError(done)
     return done
+
+
+def _end_now(process: "subprocess.Popen[str]") -> None:
+    with process:  # closes its pipes and waits
+        process.kill()  # does nothing when it has ended already
 
 
 def free_ports(count: int) -> list[int]:
@@ -117,7 +150,7 @@ class Daemon:
 
     def start(self) -> None:
         """Start the process; its log is appended to what earlier runs wrote. Returns before it is ready."""
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") as log, interrupts_later():
             self.process = subprocess.Popen(  # noqa: S603 -- our own command, no shell
                 [*self.command, "run", "-c", str(self.config)],
                 stdin=subprocess.DEVNULL,
@@ -230,7 +263,7 @@ class Children:
 
     def close(self) -> None:
         """End all. A second Ctrl-C during this waits its turn: no child is left behind."""
-        with _signals_held():
+        with interrupts_later():
             for daemon in self.daemons:
                 if daemon.running and daemon.process is not None:
                     daemon.process.send_signal(signal.SIGTERM)
@@ -245,15 +278,6 @@ class Children:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def init_daemon(

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from roamd.demo import objects
 from roamd.demo.client import Api, wait_until
@@ -28,12 +28,14 @@ from roamd.demo.processes import ROAMD, Backend, Children, Daemon, init_daemon
 from roamd.demo.timeline import Timeline
 from roamd.discovery.multicast import multicast_trouble
 
+T = TypeVar("T")
+
 SESSION_ID = "RMC-SESSION-0001"
 FIRST_CDR = "RMC-CDR-0001"
 TEN_CDRS = tuple(f"RMC-CDR-{number:04}" for number in range(2, 12))
 
-SOON_S = 10.0
-"""Long enough for a machine under load; each of these things usually takes milliseconds."""
+PATIENCE_S = 15.0
+"""How long to wait for one thing: enough for a machine under load; most take milliseconds."""
 
 RECEIPTED = {"DELIVERED", "ACCEPTED", "FINAL"}
 
@@ -70,6 +72,7 @@ class Story:
     children: Children
     room: Path
     command: Sequence[str] = ROAMD
+    patience_s: float = PATIENCE_S
     counts: Counter[str] = field(default_factory=Counter)
     reference: str | None = None
     mdns_trouble: str | None = None
@@ -83,6 +86,10 @@ class Story:
 
     def tell(self, who: Company | None, what: str) -> None:
         self.timeline.tell(who.name if who else "demo", what)
+
+    def wait_until(self, what: str, look: Callable[[], T | None]) -> T:
+        """Look until there is something; raises TooLateError when the patience ends."""
+        return wait_until(what, look, self.patience_s)
 
     def tell_all(self) -> None:
         """Go through all steps; raises whatever the first step that fails raises."""
@@ -133,7 +140,7 @@ def start_both_daemons(story: Story) -> None:
     for company in story.companies:
         company.daemon.start()
     for company in story.companies:
-        company.daemon.wait_ready()
+        company.daemon.wait_ready(story.patience_s)
         story.tell(company, f"ready: link {company.daemon.link_address}, API http://{company.api.address}/v1")
 
 
@@ -142,7 +149,7 @@ def find_each_other(story: Story) -> None:
     if story.mdns_trouble is not None:
         story.tell(None, f"no multicast on loopback here ({story.mdns_trouble}): static candidates instead of mDNS")
     for company, other in ((story.cso, story.csp), (story.csp, story.cso)):
-        seen = wait_until(f"{company.name} seeing {other.name}", lambda: _candidate(company, other), SOON_S)  # noqa: B023
+        seen = story.wait_until(f"{company.name} seeing {other.name}", lambda: _candidate(company, other))  # noqa: B023
         sources = ", ".join(seen.get("sources", []))
         story.tell(company, f"sees somebody at {other.daemon.link_address} ({sources}); no name, no trust")
 
@@ -185,7 +192,7 @@ def _spoken(words: Any) -> str:
 def wait_for_the_link(story: Story) -> None:
     """The link comes up: TLS 1.3, both sides proven by their keys."""
     for company in story.companies:
-        wait_until(f"the link of {company.name} coming up", lambda: _link_up(company), SOON_S)  # noqa: B023
+        story.wait_until(f"the link of {company.name} coming up", lambda: _link_up(company))  # noqa: B023
         story.tell(company, f"link to {company.partner} is UP")
 
 
@@ -204,7 +211,7 @@ def publish_the_station(story: Story) -> None:
         _see_mirrored(story, story.csp, feed, one["id"], one)
     news = objects.evse_news(now_ms(), "CHARGING")
     story.cso.api.need("PATCH", f"/v1/locations/{LOCATION_ID}/evses/{EVSE_UID}", news)
-    wait_until("the EVSE's new status arriving", lambda: _evse_status(story.csp) == "CHARGING", SOON_S)
+    story.wait_until("the EVSE's new status arriving", lambda: _evse_status(story.csp) == "CHARGING")
     story.tell(story.csp, f"EVSE {EVSE_UID} went from AVAILABLE to CHARGING")
 
 
@@ -217,7 +224,7 @@ def publish_the_whitelist(story: Story) -> None:
 
 def _see_mirrored(story: Story, follower: Company, feed: str, object_id: str, published: Any) -> None:
     path = f"/v1/peers/{follower.partner}/{feed}/{object_id}"
-    mirrored = wait_until(f"{feed} {object_id} arriving", lambda: follower.api.find(path), SOON_S)
+    mirrored = story.wait_until(f"{feed} {object_id} arriving", lambda: follower.api.find(path))
     check(mirrored == published, f"{feed} {object_id} arrived changed")
     story.counts["objects"] += 1
     shown = "a user credential" if feed == "user-credentials" else f"{feed}/{object_id}"
@@ -280,7 +287,7 @@ def _see_session(story: Story, status: str, kwh: float) -> None:
         session = story.csp.api.find(f"/v1/peers/{story.csp.partner}/sessions/{SESSION_ID}")
         return bool(session and session["status"] == status and session["kwh"] == kwh)
 
-    wait_until(f"the session being seen {status} with {kwh} kWh", arrived, SOON_S)
+    story.wait_until(f"the session being seen {status} with {kwh} kWh", arrived)
     story.tell(story.csp, f"session {SESSION_ID}: {status}, {kwh} kWh")
 
 
@@ -298,7 +305,7 @@ def _see_receipts(story: Story, record_ids: Sequence[str]) -> None:
     def receipted() -> bool:
         return all(_state(story.cso, record_id) in RECEIPTED for record_id in record_ids)
 
-    wait_until(f"the receipt for {_named(record_ids)}", receipted, SOON_S)
+    story.wait_until(f"the receipt for {_named(record_ids)}", receipted)
     story.counts["receipted"] += len(record_ids)
     story.tell(story.cso, f"holds the CSP's signed receipt for {_named(record_ids)}")
 
@@ -314,7 +321,7 @@ def _see_received(story: Story, record_ids: Sequence[str]) -> None:
         events = story.csp.api.items("/v1/events?limit=1000")
         return Counter(event["data"]["record_id"] for event in events if event["type"] == "record.received")
 
-    wait_until(f"{_named(record_ids)} in the CSP's events", lambda: set(record_ids) <= set(received()), SOON_S)
+    story.wait_until(f"{_named(record_ids)} in the CSP's events", lambda: set(record_ids) <= set(received()))
     counted = received()
     twice = [record_id for record_id in record_ids if counted[record_id] != 1]
     check(not twice, f"the CSP got {_named(twice)} more than once")
@@ -348,7 +355,7 @@ def hand_in_ten_cdrs(story: Story) -> None:
 def bring_the_csp_back(story: Story) -> None:
     """The CSP's daemon comes back, and has all ten, once."""
     story.csp.daemon.start()
-    story.csp.daemon.wait_ready()
+    story.csp.daemon.wait_ready(story.patience_s)
     story.tell(story.csp, "ready again")
     wait_for_the_link(story)
     _see_receipts(story, TEN_CDRS)

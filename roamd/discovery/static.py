@@ -1,17 +1,9 @@
 """Candidates that the operator wrote down: `[[candidates]]` in the configuration."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from roamd.config.schema import StaticCandidate
 from roamd.discovery.finder import Report, Sighting
-
-
-@dataclass(frozen=True, slots=True)
-class StaticCandidate:
-    """One `[[candidates]]` entry: a `host:port` text, and whose it is if the operator knows."""
-
-    address: str
-    endpoint_id: str | None = None
 
 
 class StaticFinder:

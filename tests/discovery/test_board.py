@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from roamd.config.schema import StaticCandidate
 from roamd.discovery.board import MAX_ADDRESSES, MAX_PER_ENDPOINT, MAX_UNNAMED, Board
 from roamd.discovery.finder import Sighting, Veil
-from roamd.discovery.static import StaticCandidate, StaticFinder
+from roamd.discovery.static import StaticFinder
 
 OWN, PARTNER, OTHER = "A" * 56, "B" * 56, "C" * 56
 SALT = b"0123456789abcdef"
@@ -39,7 +40,7 @@ class Room:
         self.board.take(Sighting("mdns", name, addresses, veil=veil, gone=gone))
         self.clock.ms += 1000
 
-    def configure(self, address: str, endpoint_id: str | None = None) -> None:
+    def configure(self, address: str, endpoint_id: str = "") -> None:
         StaticFinder([StaticCandidate(address, endpoint_id)]).report_nowait(self.board.take)
         self.clock.ms += 1000
 

@@ -1,0 +1,170 @@
+"""The demo's story against a stand-in for roamd: it tells what happened, notices what did not, and leaves nothing."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roamd.demo import main
+from roamd.demo.processes import child_environment
+
+HERE = Path(__file__).parent
+FAKE = [sys.executable, str(HERE.parent / "support" / "fake_roamd.py")]
+SHORT_S = 0.9
+"""Patience where a fault is to be noticed; elsewhere the demo's own, because the machine may be busy."""
+
+DEMO = f"import sys; from roamd.demo import main; sys.exit(main(sys.argv[1:], command={FAKE!r}))"
+
+
+def tell(*options: str, patience_s: float = 15.0) -> int:
+    return main(list(options), command=FAKE, patience_s=patience_s)
+
+
+@pytest.fixture(autouse=True)
+def _room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The demo's temporary directory in ours, and nothing left there or running from there afterwards."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    yield
+    assert list(tmp_path.iterdir()) == []
+    assert processes_that_name(str(tmp_path)) == []
+
+
+def processes_that_name(text: str) -> list[int]:
+    if not Path("/proc/self/cmdline").exists():
+        return []
+    mine = os.getpid()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            named = text in (entry / "cmdline").read_text()
+        except OSError:
+            continue
+        if named and int(entry.name) != mine:
+            found.append(int(entry.name))
+    return found
+
+
+def test_the_whole_story_ends_well_and_says_so_last(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith(
+        "demo: ok (2 authorizations, 4 objects mirrored, 11 records delivered once, 11 receipted, 2 ledgers verified"
+    )
+    assert not any("\x1b" in line for line in lines), "no colour in a pipe"
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("dies", "the daemon of cso ended with 78 before it was ready"),
+        ("sleeps", "cso being ready did not happen within 0.9 s"),
+        ("garbles", "locations RMC-CANAL arrived changed"),
+        ("doubles", "the CSP got RMC-CDR-0001 more than once"),
+        ("forgets", "the receipt for 10 CDRs did not happen within 0.9 s"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_with_the_last_log_lines(
+    fault: str, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAULT", fault)
+    assert tell(patience_s=SHORT_S) == 1
+    out = capsys.readouterr().out
+    last = out.splitlines()[-1]
+    assert last.startswith("demo: failed after ")
+    assert last.endswith(sentence)
+    assert "--- the last lines that the daemon of cso wrote" in out
+    assert "Traceback" not in out
+    assert ("config_refused" in out) == (fault == "dies")
+
+
+def test_the_json_summary_stands_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell("--json") == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert summary["ok"] is True
+    assert summary["records"] == summary["receipted"] == 11
+    assert "demo: ok" in captured.err
+
+
+def test_the_json_summary_of_a_failure_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAULT", "doubles")
+    assert tell("--json") == 1
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["ok"], summary["failure"]) == (False, "the CSP got RMC-CDR-0001 more than once")
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator["DemoProcess"]:
+    started = DemoProcess(tmp_path)
+    yield started
+    started.process.kill()
+    started.process.communicate()
+
+
+class DemoProcess:
+    """The demo as a process, for what has to do with signals and terminals."""
+
+    def __init__(self, room: Path) -> None:
+        self.room = room
+
+    def start(self, *options: str, fault: str = "") -> None:
+        self.process = subprocess.Popen(  # noqa: S603 -- the demo itself
+            [sys.executable, "-c", DEMO, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=child_environment() | {"TMPDIR": str(self.room), "FAKE_FAULT": fault},
+        )
+
+    def read_to(self, wanted: str) -> list[str]:
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line.rstrip("\n"))
+            if wanted in line:
+                return lines
+        pytest.fail(f"{wanted!r} was never said:\n" + "\n".join(lines))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_in_the_middle_it_ends_its_children_and_says_130(demo: DemoProcess, how: signal.Signals) -> None:
+    demo.start(fault="sleeps")
+    demo.read_to("Both daemons start")
+    demo.process.send_signal(how)
+    rest, _ = demo.process.communicate(timeout=20)
+    assert demo.process.returncode == 130
+    assert rest.endswith("demo: interrupted; both daemons and their backends were ended\n")
+    assert "Traceback" not in rest
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+def test_kept_it_prints_curl_lines_that_work_and_ends_well_on_ctrl_c(demo: DemoProcess) -> None:
+    demo.start("--keep")
+    lines = demo.read_to("Ctrl-C ends both")
+    curls = [line for line in lines if line.startswith("curl ")]
+    assert len(curls) >= 7
+    for line in curls:
+        shell = ["sh", "-c", line.replace("curl ", "curl --fail-with-body ", 1)]
+        ended = subprocess.run(  # noqa: S603 -- a line that the demo printed
+            shell, capture_output=True, text=True, timeout=20, check=False
+        )
+        assert ended.returncode == 0, f"{line}\n{ended.stdout}{ended.stderr}"
+    demo.process.send_signal(signal.SIGINT)
+    demo.process.communicate(timeout=20)
+    assert demo.process.returncode == 0
+
+
+def test_every_line_of_the_timeline_has_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell() == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
+    assert len(told) > 20
+    assert all(re.match(r" +\d+\.\d\d s  (Demo CSO|Demo CSP|demo) +\S", line) for line in told)
