@@ -29,7 +29,7 @@ def create_private(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
-def open_writer(path: Path, *, synchronous: str = "FULL", vfs: str | None = None) -> apsw.Connection:
+def open_writer(path: Path, *, synchronous: str, checkpoint_pages: int, vfs: str | None) -> apsw.Connection:
     """The one connection that writes and checkpoints; makes the file when it is not there."""
     create_private(path)
     connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=_STATEMENTS)
@@ -37,8 +37,8 @@ def open_writer(path: Path, *, synchronous: str = "FULL", vfs: str | None = None
     connection.pragma("page_size", _PAGE_BYTES)
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", synchronous)
-    connection.pragma("journal_size_limit", CHECKPOINT_PAGES * _PAGE_BYTES)
-    connection.wal_autocheckpoint(CHECKPOINT_PAGES)
+    connection.pragma("journal_size_limit", checkpoint_pages * _PAGE_BYTES)
+    connection.wal_autocheckpoint(checkpoint_pages)
     _set_common(connection)
     return connection
 

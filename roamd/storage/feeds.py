@@ -5,8 +5,8 @@ a follower's position is one number, and a snapshot is simply the tail from 0. C
 version. A withdrawn object stays as a tombstone (body None) until it is purged; `purged_upto` then says which cursors
 have missed one and need a replacing snapshot.
 
-A row's audience is who may see it now ("*" or one peer's label); `seen_by` is everyone who may hold some version of
-it. Who is in `seen_by` and not in the audience is to be sent a tombstone.
+A row's audience says who may see it now: "*" is everyone who follows, any other text is judged by the caller. `seen_by`
+is every audience that it ever had: who was in one of them and is not in today's has to be sent a tombstone.
 """
 
 # ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
@@ -32,6 +32,7 @@ class PublishResult(NamedTuple):
 class PublishedRow(NamedTuple):
     """An own object; `body` None is a tombstone."""
 
+    feed: str
     version: int
     key: ObjectKey
     ocpi: str
@@ -39,18 +40,12 @@ class PublishedRow(NamedTuple):
     audience: str
     seen_by: frozenset[str]
 
-    def visible_to(self, peer: str) -> bool:
-        """Whether this peer may see it now."""
-        return self.body is not None and self.audience in (ALL, peer)
-
-    def gone_for(self, peer: str) -> bool:
-        """Whether this peer may hold it and must not any more."""
-        return not self.visible_to(peer) and (ALL in self.seen_by or peer in self.seen_by)
-
 
 class MirroredRow(NamedTuple):
     """An object of a peer; `version` is ours, counted when it changed here."""
 
+    peer: str
+    feed: str
     version: int
     key: ObjectKey
     ocpi: str
@@ -65,26 +60,25 @@ class FeedPosition(NamedTuple):
     replacing: bool
 
 
-_PUBLISHED = "version, party, id, sub, ocpi, body, audience, seen_by"
-_MIRRORED = "version, party, id, sub, ocpi, body"
+_PUBLISHED = "feed, version, party, id, sub, ocpi, body, audience, seen_by"
+_MIRRORED = "peer, feed, version, party, id, sub, ocpi, body"
 
 
 def _published(row: Row) -> PublishedRow:
-    version, party, object_id, sub, ocpi, body, audience, seen_by = row
-    return PublishedRow(version, ObjectKey(party, object_id, sub), ocpi, body, audience, frozenset(seen_by.split()))
+    feed, version, party, object_id, sub, ocpi, body, audience, seen_by = row
+    seen = frozenset(seen_by.split("\n")) if seen_by else frozenset()
+    return PublishedRow(feed, version, ObjectKey(party, object_id, sub), ocpi, body, audience, seen)
 
 
 def _mirrored(row: Row) -> MirroredRow:
-    version, party, object_id, sub, ocpi, body = row
-    return MirroredRow(version, ObjectKey(party, object_id, sub), ocpi, body)
+    peer, feed, version, party, object_id, sub, ocpi, body = row
+    return MirroredRow(peer, feed, version, ObjectKey(party, object_id, sub), ocpi, body)
 
 
 # --- own objects ------------------------------------------------------------------------------------------------
 
 
-def publish_txn(
-    cx: Cx, feed: str, key: ObjectKey, ocpi: str, body: bytes, *, audience: str = ALL, now_ms: int
-) -> PublishResult:
+def publish_txn(cx: Cx, feed: str, key: ObjectKey, ocpi: str, body: bytes, audience: str, now_ms: int) -> PublishResult:
     """Publish an object: a new version, unless body, OCPI version and audience are what they were."""
     old = cx.one(
         "SELECT row_id, version, ocpi, body, audience, seen_by FROM objects"
@@ -112,12 +106,12 @@ def publish_txn(
 
 
 def _joined(seen_by: str, audience: str) -> str:
-    """`seen_by` with one more; everyone absorbs all others."""
-    labels = {*seen_by.split(), audience}
-    return ALL if ALL in labels else " ".join(sorted(labels))
+    """`seen_by` with one more; everyone absorbs all others, nobody adds nothing."""
+    audiences = {*seen_by.split("\n"), audience} - {""}
+    return ALL if ALL in audiences else "\n".join(sorted(audiences))
 
 
-def withdraw_txn(cx: Cx, feed: str, key: ObjectKey, *, now_ms: int) -> int | None:
+def withdraw_txn(cx: Cx, feed: str, key: ObjectKey, now_ms: int) -> int | None:
     """Leave a tombstone in an object's place; its version, or None when there is no such object."""
     row_id = cx.value(
         "SELECT row_id FROM objects WHERE feed = ? AND id = ? AND party = ? AND sub = ? AND body IS NOT NULL",
@@ -166,7 +160,7 @@ def tail(cx: Cx, feed: str, after_version: int, *, max_rows: int, max_bytes: int
         f"SELECT {_PUBLISHED} FROM objects WHERE feed = ? AND version > ? ORDER BY version LIMIT ?",
         (feed, after_version, max_rows),
     )
-    return [_published(row) for row in within_bytes(rows, 5, max_bytes)]
+    return [_published(row) for row in within_bytes(rows, 6, max_bytes)]
 
 
 def newest_version(cx: Cx) -> int:
@@ -261,11 +255,15 @@ def get_mirrored(cx: Cx, peer: str, feed: str, key: ObjectKey) -> MirroredRow | 
     return _mirrored(row) if row else None
 
 
-def find_mirrored(cx: Cx, peer: str, feed: str, object_id: str) -> list[MirroredRow]:
-    """A peer's objects of this id, of whatever party and `sub`."""
+def find_mirrored(
+    cx: Cx, feed: str, object_id: str, sub: str | None = None, *, peer: str | None = None
+) -> list[MirroredRow]:
+    """Mirrored objects of this id, of all peers or one, of whatever party, of one `sub` when named."""
+    named = [(name, value) for name, value in (("sub", sub), ("peer", peer)) if value is not None]
+    where = "".join(f" AND {name} = ?" for name, _ in named)
     rows = cx.run(
-        f"SELECT {_MIRRORED} FROM mirror WHERE peer = ? AND feed = ? AND id = ? ORDER BY party, sub",
-        (peer, feed, object_id),
+        f"SELECT {_MIRRORED} FROM mirror WHERE feed = ? AND id = ?{where} ORDER BY peer, party, sub",
+        (feed, object_id, *(value for _, value in named)),
     )
     return [_mirrored(row) for row in rows]
 

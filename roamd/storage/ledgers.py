@@ -1,7 +1,8 @@
 """Ledgers: one chain of entries per author, receiver and epoch, with the signed heads and receipts beside it.
 
 This module keeps order, not proof: an entry goes in only where it continues the chain's tail; hashes and signatures
-are made and checked by the caller. Entries are never changed, except that erasure takes body and salt away.
+are made and checked by the caller. Entries are never changed: erasure takes body and salt away, and mending a rollback
+(`truncate_txn`) takes back entries that the peer never had.
 Sequences begin at 1; a chain with tail 0 is empty and its tail hash is GENESIS.
 """
 
@@ -33,7 +34,7 @@ class Chain(NamedTuple):
 
 
 class EntryRow(NamedTuple):
-    """One entry; `salt` and `body` are None once erased."""
+    """One entry; `salt` and `body` are None once erased. `ocpi` says how the body reads ("" where that means nothing)."""
 
     sequence: int
     kind: int
@@ -43,6 +44,7 @@ class EntryRow(NamedTuple):
     salt: bytes | None
     body: bytes | None
     at_ms: int
+    ocpi: str = ""
 
 
 class SignedMark(NamedTuple):
@@ -55,7 +57,7 @@ class SignedMark(NamedTuple):
 
 
 _CHAIN = ", ".join(Chain._fields)
-_ENTRY = f"id & {_SEQUENCE_MASK}, kind, record_id, commitment, hash, salt, body, at_ms"
+_ENTRY = f"id & {_SEQUENCE_MASK}, kind, record_id, commitment, hash, salt, body, at_ms, ocpi"
 _MARK = ", ".join(SignedMark._fields)
 
 
@@ -63,9 +65,9 @@ def _chain(row: Row) -> Chain:
     return Chain._make(row)._replace(own=bool(row[2]), closed=bool(row[7]))
 
 
-def _first(chain_id: int) -> int:
-    """The id below all entries of a chain."""
-    return chain_id << _SEQUENCE_BITS
+def _place(chain_id: int, sequence: int = 0) -> int:
+    """The id of an entry; a sequence beyond all that fit (a peer can name any) is the end of the chain."""
+    return chain_id << _SEQUENCE_BITS | min(sequence, _SEQUENCE_MASK)
 
 
 # --- chains -----------------------------------------------------------------------------------------------------
@@ -133,12 +135,11 @@ def append_many_txn(cx: Cx, chain_id: int, previous_hash: bytes, entries: Sequen
     if not entries:
         return
     _require_continuation(get_chain(cx, chain_id), chain_id, previous_hash, entries)
-    base = _first(chain_id)
     for entry in entries:
         cx.run(
-            "INSERT INTO entries (id, kind, record_id, commitment, hash, salt, body, at_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (base | entry.sequence, *entry[1:]),
+            "INSERT INTO entries (id, kind, record_id, commitment, hash, salt, body, at_ms, ocpi)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (_place(chain_id, entry.sequence), *entry[1:]),
         )
     last = entries[-1]
     cx.run(
@@ -164,13 +165,13 @@ def _require_continuation(
 def entries(cx: Cx, chain_id: int, after_sequence: int, *, max_rows: int, max_bytes: int) -> list[EntryRow]:
     """Entries after a sequence, in order; at least one if there is one, however large it is."""
     sql = f"SELECT {_ENTRY} FROM entries WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
-    rows = cx.each(sql, (_first(chain_id) | after_sequence, _first(chain_id + 1), max_rows))
+    rows = cx.each(sql, (_place(chain_id, after_sequence), _place(chain_id + 1), max_rows))
     return [EntryRow._make(row) for row in within_bytes(rows, 6, max_bytes)]
 
 
 def get_entry(cx: Cx, chain_id: int, sequence: int) -> EntryRow | None:
     """One entry by its place."""
-    row = cx.one(f"SELECT {_ENTRY} FROM entries WHERE id = ?", (_first(chain_id) | sequence,))
+    row = cx.one(f"SELECT {_ENTRY} FROM entries WHERE id = ?", (_place(chain_id, sequence),))
     return EntryRow._make(row) if row else None
 
 
@@ -180,10 +181,27 @@ def entries_of_record(cx: Cx, record_id: str) -> list[tuple[int, EntryRow]]:
     return [(row[0], EntryRow._make(row[1:])) for row in cx.run(sql, (record_id,))]
 
 
+def truncate_txn(cx: Cx, chain_id: int, sequence: int) -> Chain:
+    """Take back every entry after a sequence, and the heads over them; the chain as it is then.
+
+    Only for mending a rollback, below which the peer holds other entries. ValueError when a receipt covers any of them.
+    """
+    chain = get_chain(cx, chain_id)
+    if chain is None or sequence < chain.receipted_sequence:
+        raise ValueError(f"chain {chain_id} cannot be cut back to sequence {sequence}")
+    tail = min(sequence, chain.tail_sequence)
+    last = get_entry(cx, chain_id, tail)
+    tail_hash = last.hash if last is not None else GENESIS
+    cx.run("DELETE FROM entries WHERE id > ? AND id < ?", (_place(chain_id, sequence), _place(chain_id + 1)))
+    cx.run("DELETE FROM marks WHERE chain_id = ? AND kind = 'head' AND sequence > ?", (chain_id, sequence))
+    cx.run("UPDATE chains SET tail_sequence = ?, tail_hash = ? WHERE chain_id = ?", (tail, tail_hash, chain_id))
+    return chain._replace(tail_sequence=tail, tail_hash=tail_hash)
+
+
 def erase_entry_txn(cx: Cx, chain_id: int, sequence: int) -> bool:
     """Take body and salt out of an entry; the chain still verifies. False when there was nothing to erase."""
     sql = "UPDATE entries SET salt = NULL, body = NULL WHERE id = ? AND (salt IS NOT NULL OR body IS NOT NULL)"
-    return cx.change(sql, (_first(chain_id) | sequence,)) > 0
+    return cx.change(sql, (_place(chain_id, sequence),)) > 0
 
 
 # --- heads and receipts -----------------------------------------------------------------------------------------
@@ -244,7 +262,7 @@ def covering_receipt(cx: Cx, chain_id: int, sequence: int) -> SignedMark | None:
 
 def _covering(cx: Cx, chain_id: int, kind: str, sequence: int) -> SignedMark | None:
     sql = f"SELECT {_MARK} FROM marks WHERE chain_id = ? AND kind = ? AND sequence >= ? ORDER BY sequence LIMIT 1"
-    row = cx.one(sql, (chain_id, kind, sequence))
+    row = cx.one(sql, (chain_id, kind, min(sequence, _SEQUENCE_MASK)))
     return SignedMark._make(row) if row else None
 
 

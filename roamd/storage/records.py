@@ -9,6 +9,8 @@ stands there, once; before that (PARKED at intake) it stands here.
 
 from typing import Any, NamedTuple
 
+from roamd.model.keys import fold
+from roamd.storage import ledgers
 from roamd.storage.cx import Cx, Row
 
 QUEUED = "QUEUED"
@@ -73,7 +75,7 @@ def put_txn(cx: Cx, row: RecordRow) -> int:
 
     Who takes in a record looks with `get` first, in the same transaction: this does not compare contents.
     """
-    number: int = cx.value(_PUT, (_scope(row.direction, row.peer), row.record_id.upper(), *row[:-1]))
+    number: int = cx.value(_PUT, (_scope(row.direction, row.peer), fold(row.record_id), *row[:-1]))
     return number
 
 
@@ -81,14 +83,20 @@ def get(cx: Cx, direction: str, party: str, record_id: str, *, peer: str | None 
     """One record; `peer` names the sender of a received one and does not matter for an own one."""
     row = cx.one(
         f"SELECT {_RECORD} FROM records WHERE record_key = ? AND party = ? AND direction = ? AND scope = ?",
-        (record_id.upper(), party, direction, _scope(direction, peer)),
+        (fold(record_id), party, direction, _scope(direction, peer)),
     )
+    return RecordRow._make(row) if row else None
+
+
+def get_by_id(cx: Cx, record: int) -> RecordRow | None:
+    """One record by its id here."""
+    row = cx.one(f"SELECT {_RECORD} FROM records WHERE id = ?", (record,))
     return RecordRow._make(row) if row else None
 
 
 def find(cx: Cx, record_id: str, *, party: str | None = None, direction: str | None = None) -> list[RecordRow]:
     """All records of this id, oldest first."""
-    where, params = _where({"record_key": record_id.upper(), "party": party, "direction": direction})
+    where, params = _where({"record_key": fold(record_id), "party": party, "direction": direction})
     rows = cx.run(f"SELECT {_RECORD} FROM records WHERE {where} ORDER BY id", params)
     return [RecordRow._make(row) for row in rows]
 
@@ -117,6 +125,31 @@ def set_state_txn(cx: Cx, record: int, state: str, reason: str | None, *, now_ms
 def drop_txn(cx: Cx, record: int) -> bool:
     """Give up a record that has no place in a chain; False when it is unknown or has one."""
     return cx.change("DELETE FROM records WHERE id = ? AND chain_id IS NULL", (record,)) > 0
+
+
+def without_place(cx: Cx, peer: str) -> list[RecordRow]:
+    """Queued own records of a peer that have no place in a chain (while a rollback is mended), oldest first."""
+    rows = cx.run(
+        f"SELECT {_RECORD} FROM records WHERE direction = 'out' AND peer = ? AND state = 'QUEUED' AND chain_id IS NULL"
+        " ORDER BY id",
+        (peer,),
+    )
+    return [RecordRow._make(row) for row in rows]
+
+
+def displace_txn(cx: Cx, chain_id: int, after_sequence: int, *, now_ms: int) -> list[RecordRow]:
+    """Take own records behind a sequence out of the chain, before `ledgers.truncate_txn`: bodies move back here."""
+    rows = cx.run(
+        f"SELECT {_RECORD} FROM records WHERE chain_id = ? AND sequence > ? AND direction = 'out' ORDER BY sequence",
+        (chain_id, after_sequence),
+    )
+    displaced = []
+    for row in map(RecordRow._make, rows):
+        entry = ledgers.get_entry(cx, chain_id, row.sequence or 0)
+        body = entry.body if entry is not None else row.body
+        displaced.append(row._replace(body=body, chain_id=None, sequence=None, updated_ms=now_ms))
+        put_txn(cx, displaced[-1])
+    return displaced
 
 
 def mark_delivered_txn(cx: Cx, chain_id: int, upto_sequence: int, *, now_ms: int) -> list[RecordRow]:

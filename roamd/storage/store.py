@@ -32,6 +32,8 @@ from roamd.storage.ballast import DEFAULT_BYTES, Ballast
 from roamd.storage.cx import Cx, store_error
 from roamd.storage.group import Delivery, GroupCommit, Job
 
+__all__ = ["Cx", "Deliver", "Delivery", "Store", "deliver_here"]
+
 T = TypeVar("T")
 
 Deliver = Callable[[list[Delivery]], None]
@@ -83,18 +85,20 @@ class Store:
         on_broken: Callable[[StoreBroken], None] | None = None,
         ballast_bytes: int = DEFAULT_BYTES,
         synchronous: str = "FULL",
+        checkpoint_pages: int = connect.CHECKPOINT_PAGES,
         vfs: str | None = None,
     ) -> Self:
         """Open or make the store, migrate it, start its writer.
 
         Raises OperatorError when another process has it open or its schema does not fit, StoreError when it cannot
-        be read. `on_broken` is called on the writer's thread. `synchronous` and `vfs` are for tests of exactly that.
+        be read. `on_broken` is called on the writer's thread. `synchronous`, `checkpoint_pages`
+        and `vfs` are for tests of exactly that.
         """
         clock = clock or SystemClock()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = connect.hold_lock(path)
         try:
-            writer, reader = _open_files(path, clock.now_ms(), synchronous, vfs)
+            writer, reader = _open_files(path, clock.now_ms(), synchronous, checkpoint_pages, vfs)
         except BaseException:
             os.close(lock)
             raise
@@ -322,10 +326,12 @@ class _WriterThread:
             return [(job.done, error) for job in jobs]
 
 
-def _open_files(path: Path, now_ms: int, synchronous: str, vfs: str | None) -> tuple[apsw.Connection, apsw.Connection]:
+def _open_files(
+    path: Path, now_ms: int, synchronous: str, checkpoint_pages: int, vfs: str | None
+) -> tuple[apsw.Connection, apsw.Connection]:
     """Both connections over a schema that is up to date."""
     try:
-        writer = connect.open_writer(path, synchronous=synchronous, vfs=vfs)
+        writer = connect.open_writer(path, synchronous=synchronous, checkpoint_pages=checkpoint_pages, vfs=vfs)
         migrate.migrate(writer, migrate.load(), now_ms, lambda number: backup.before_migration(path, number))
         return writer, connect.open_reader(path, vfs=vfs)
     except apsw.Error as error:

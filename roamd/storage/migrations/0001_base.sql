@@ -49,8 +49,8 @@ CREATE TABLE invitations (
     address TEXT NOT NULL
 ) STRICT;
 
--- Own objects, once each. body NULL is a tombstone. seen_by: every peer that may hold some version of it
--- ('*' or labels between spaces), so that a shrunk audience is told.
+-- Own objects, once each. body NULL is a tombstone. audience: a text that the publisher judges, '*' is everyone;
+-- seen_by: every audience that the object ever had, a line each, so that those who lost sight of it are told.
 CREATE TABLE objects (
     row_id INTEGER PRIMARY KEY,
     feed TEXT NOT NULL,
@@ -82,6 +82,7 @@ CREATE TABLE mirror (
     body BLOB NOT NULL,
     UNIQUE (peer, feed, id, party, sub)
 ) STRICT;
+CREATE INDEX mirror_by_id ON mirror (feed, id);
 
 CREATE TABLE cursors (
     peer TEXT NOT NULL,
@@ -113,6 +114,7 @@ CREATE TABLE entries (
     at_ms INTEGER NOT NULL,
     commitment BLOB NOT NULL,
     hash BLOB NOT NULL,
+    ocpi TEXT NOT NULL,
     salt BLOB,
     body BLOB
 ) STRICT;
