@@ -1,5 +1,6 @@
 """The demo's story against a stand-in for roamd: it tells what happened, notices what did not, and leaves nothing."""
 
+import io
 import json
 import os
 import re
@@ -7,13 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from roamd.demo import main
-from roamd.demo.processes import child_environment
+from roamd.demo import main, story
+from roamd.demo.processes import Children, child_environment
+from roamd.demo.timeline import Timeline
 
 HERE = Path(__file__).parent
 FAKE = [sys.executable, str(HERE.parent / "support" / "fake_roamd.py")]
@@ -168,3 +171,24 @@ def test_every_line_of_the_timeline_has_its_time(capsys: pytest.CaptureFixture[s
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
     assert len(told) > 20
     assert all(re.match(r" +\d+\.\d\d s  (Demo CSO|Demo CSP|demo) +\S", line) for line in told)
+
+
+@pytest.mark.parametrize("trouble", [None, "switched off by this test"])
+def test_each_daemon_is_told_how_to_look_around_and_the_timeline_says_when_there_is_no_multicast(
+    trouble: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roamd.demo.story.multicast_trouble", lambda _interface: trouble)
+    out = io.StringIO()
+    with story.new_room() as room, Children() as children:
+        told = story.Story(Timeline(out), children, Path(room), FAKE)
+        for step in story.STEPS[: story.STEPS.index(story.find_each_other) + 1]:
+            step(told)
+        settings = [tomllib.loads((one.directory / "conf.d" / "demo.toml").read_text()) for one in children.daemons]
+        links = [daemon.link_address for daemon in children.daemons]
+    if trouble is None:
+        assert settings == [{"discovery": {"mdns": True}}] * 2
+    else:
+        assert settings == [
+            {"discovery": {"mdns": False}, "candidates": [{"address": other}]} for other in reversed(links)
+        ]
+    assert ("static candidates instead of mDNS" in out.getvalue()) == (trouble is not None)

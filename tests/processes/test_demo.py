@@ -1,0 +1,37 @@
+"""The demo with the real command and real daemons, as `scripts/demo` runs it."""
+
+import json
+import subprocess
+
+import pytest
+
+from roamd.demo import main
+from roamd.demo.processes import ROAMD, child_environment
+from roamd.discovery.multicast import multicast_trouble
+
+pytest.importorskip("roamd.daemon.main", reason="the daemon is not built yet")
+
+LIMIT_S = 20.0  # the promise of the README
+
+
+def test_the_demo_ends_well_within_its_time() -> None:
+    ended = subprocess.run(  # noqa: S603 -- our own command
+        [*ROAMD, "demo", "--json"], capture_output=True, text=True, timeout=120, env=child_environment(), check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    summary = json.loads(ended.stdout)
+    assert summary["elapsed_s"] < LIMIT_S
+    assert (summary["records"], summary["receipted"], summary["ledgers"]) == (11, 11, 2)
+    if multicast_trouble("127.0.0.1") is None:
+        assert "(mdns); no name, no trust" in ended.stderr
+
+
+def test_without_multicast_it_uses_static_candidates_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("roamd.demo.story.multicast_trouble", lambda _interface: "switched off by this test")
+    code = main([])
+    out = capsys.readouterr().out
+    assert code == 0, out
+    assert "no multicast on loopback here (switched off by this test): static candidates instead of mDNS" in out
+    assert "(config); no name, no trust" in out
