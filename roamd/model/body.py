@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from roamd.model.jsontext import OBJECT_MAX, compact, elements, join_object, members, tree
+from roamd.model.jsontext import OBJECT_MAX, compact, elements, member, spans, tree
 from roamd.model.keys import fold
 from roamd.model.times import parse_time
 
@@ -58,23 +58,31 @@ def merge_patch(body: bytes, patch: bytes, *, at: str = "$") -> bytes:
 def with_fields(body: bytes, fields: Mapping[str, bytes]) -> bytes:
     """Replace or append top-level members by ready JSON texts; all else stays. Raises ValueError if it is no object."""
     left = dict(fields)
-    parts = [(member.key_text, left.pop(member.key, member.value)) for member in members(body)]
-    return join_object(parts + [(msgspec.json.encode(key), value) for key, value in left.items()])
+    pieces: list[bytes] = []
+    kept = 0
+    for key, _, start, end in spans(body):
+        if key in left:
+            pieces += (body[kept:start], left.pop(key))
+            kept = end
+    pieces.append(body[kept:-1])
+    for key, value in left.items():
+        pieces += (b"" if pieces == [b"{"] else b",", msgspec.json.encode(key), b":", value)
+    return b"".join(pieces) + b"}"
 
 
 def _merged(target: bytes, patch: bytes) -> bytes:
     if not patch.startswith(b"{"):
         return patch
-    changes = {member.key: member for member in members(patch)}
-    parts: list[tuple[bytes, bytes]] = []
-    for member in members(target) if target.startswith(b"{") else ():
-        change = changes.pop(member.key, None)
+    changes = {key: (patch[begin:start], patch[start:end]) for key, begin, start, end in spans(patch)}
+    parts: list[bytes] = []
+    for key, begin, start, end in spans(target) if target.startswith(b"{") else ():
+        _, change = changes.pop(key, (b"", None))
         if change is None:
-            parts.append((member.key_text, member.value))
-        elif change.value != b"null":
-            parts.append((member.key_text, _merged(member.value, change.value)))
-    parts += [(new.key_text, _merged(b"", new.value)) for new in changes.values() if new.value != b"null"]
-    return join_object(parts)
+            parts.append(target[begin:end])
+        elif change != b"null":
+            parts.append(target[begin:start] + _merged(target[start:end], change))
+    parts += [key_text + _merged(b"", value) for key_text, value in changes.values() if value != b"null"]
+    return b"{" + b",".join(parts) + b"}"
 
 
 # --- EVSEs in a location ----------------------------------------------------------------------------------------
@@ -91,7 +99,7 @@ def merge_evse_status(location: bytes, statuses: Mapping[str, bytes]) -> bytes:
 def find_evse(location: bytes, uid: str) -> bytes | None:
     """The text of one EVSE; uids compare folded."""
     wanted = fold(uid)
-    evses = _text_of(location, "evses")
+    evses = member(location, "evses")
     return next((evse for evse in _evse_texts(evses or b"") if fold(_decode_head(evse).uid) == wanted), None)
 
 
@@ -106,7 +114,7 @@ def merge_evse(location: bytes, uid: str, patch: bytes, *, at: str = "$") -> byt
 
 def is_status_only(patch: bytes) -> bool:
     """Whether a compact patch of an EVSE touches nothing but what the feed evse-status carries."""
-    named = {member.key for member in members(patch)}
+    named = {key for key, *_ in spans(patch)}
     return "status" in named and named <= STATUS_FIELDS
 
 
@@ -115,7 +123,7 @@ def _evse_texts(evses: bytes) -> list[bytes]:
 
 
 def _with_evses(location: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    evses = _text_of(location, "evses")
+    evses = member(location, "evses")
     if evses is None or not (texts := _evse_texts(evses)):
         return location
     return with_fields(location, {"evses": b"[" + b",".join(map(change, texts)) + b"]"})
@@ -126,7 +134,7 @@ def _with_status(evse: bytes, statuses: Mapping[str, bytes]) -> bytes:
     body = statuses.get(fold(head.uid))
     if body is None:
         return evse
-    fields = {member.key: member.value for member in members(body) if member.key in STATUS_FIELDS}
+    fields = {key: body[start:end] for key, _, start, end in spans(body) if key in STATUS_FIELDS}
     held, offered = _time_of(head.last_updated), _time_of(msgspec.json.decode(fields["last_updated"], type=str))
     return evse if offered < held else with_fields(evse, fields)
 
@@ -134,7 +142,3 @@ def _with_status(evse: bytes, statuses: Mapping[str, bytes]) -> bytes:
 def _time_of(text: str) -> datetime:
     """Checked bodies hold only times that parse; what does not is older than everything."""
     return parse_time(text) or _EARLIEST
-
-
-def _text_of(body: bytes, key: str) -> bytes | None:
-    return next((member.value for member in members(body) if member.key == key), None)

@@ -5,7 +5,7 @@ and no message repeats what stood there, because it may be personal.
 
     compact      what came in, made canonical; every other function here expects its result
     tree         one parse, to check and to decide on; numbers are int or Decimal, duplicate keys are faults
-    members      the pieces of an object's text, each with its exact bytes
+    spans        where each member of an object stands in its text
 """
 
 import json
@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -61,12 +61,8 @@ class Parsed:
     faults: tuple[Fault, ...] = ()
 
 
-class Member(NamedTuple):
-    """One member of a compact object: its decoded key, and the text of key and value as they stand."""
-
-    key: str
-    key_text: bytes
-    value: bytes
+Span = tuple[str, int, int, int]
+"""One member of an object's text: its decoded key, and where its key begins and its value begins and ends."""
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -115,33 +111,44 @@ def child_path(at: str, name: str) -> str:
 # --- taking apart -----------------------------------------------------------------------------------------------------
 
 
-def members(body: bytes) -> list[Member]:
-    """The members of a compact object in their order. Raises ValueError when it is none, or names a key twice."""
-    values = _OBJECT_TEXT.decode(body)
-    found: list[Member] = []
+def spans(body: bytes) -> list[Span]:
+    """Where the members of a compact object stand. Raises ValueError when it is none, or names a key twice."""
+    try:
+        values = _OBJECT_TEXT.decode(body)
+    except msgspec.DecodeError:
+        raise ValueError("not a JSON object") from None
+    found: list[Span] = []
     position = 1
     while len(found) < len(values):
-        match = _KEY.match(body, position)
-        if match is None:
+        key, start = _key_at(body, position)
+        value = values.get(key)
+        if value is None:
             break
-        key_text = match[0][:-1]
-        key = json.loads(key_text) if b"\\" in key_text else key_text[1:-1].decode()
-        value = bytes(values[key])
-        found.append(Member(key, key_text, value))
-        position = match.end() + len(value) + 1
+        found.append((key, position, start, start + len(value)))
+        position = start + len(value) + 1
     if position != len(body) and body != b"{}":
         raise ValueError("not a compact object with distinct keys")
     return found
 
 
+def _key_at(body: bytes, position: int) -> tuple[str, int]:
+    """The key whose text begins at `position`, and where its value begins."""
+    end = body.find(b'":', position + 1)
+    plain = body[position + 1 : end]
+    if b"\\" not in plain:
+        return plain.decode(errors="replace"), end + 2
+    match = _KEY.match(body, position)
+    return (json.loads(match[0][:-1]), match.end()) if match else ("", position)
+
+
+def member(body: bytes, key: str) -> bytes | None:
+    """The text of one member's value, or None. Raises ValueError like `spans`."""
+    return next((body[start:end] for name, _, start, end in spans(body) if name == key), None)
+
+
 def elements(body: bytes) -> list[bytes]:
     """The texts of a compact array's elements. Raises ValueError when it is none."""
     return [bytes(element) for element in _ARRAY_TEXT.decode(body)]
-
-
-def join_object(parts: list[tuple[bytes, bytes]]) -> bytes:
-    """An object's text of the texts of its keys and values."""
-    return b"{" + b",".join([key + b":" + value for key, value in parts]) + b"}"
 
 
 # --- inside -----------------------------------------------------------------------------------------------------

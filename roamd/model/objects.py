@@ -111,7 +111,8 @@ def check_evse_status(data: bytes, *, ocpi: str = "2.3.0", last_updated: str | N
     """Check `{status, last_updated}`. `last_updated` is put in where the body has none. Raises Malformed, TooLarge."""
     body = compact(data, at=at)
     parsed = parse(body, at=at)
-    if last_updated is not None and not parsed.faults and _lacks(parsed.value, "last_updated"):
+    lacks_time = isinstance(parsed.value, dict) and parsed.value.get("last_updated") is None
+    if last_updated is not None and lacks_time and not parsed.faults:
         body = with_fields(body, {"last_updated": json.dumps(last_updated).encode()})
         parsed = parse(body, at=at)
     _examine("EvseStatus", ocpi, parsed, at).refuse_faults()
@@ -141,7 +142,7 @@ def check_peer_record(ocpi: str, body: bytes, *, at: str = "$") -> CheckedRecord
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A parsed body on its way through the steps. `value` is empty when it is no object at all (which is a fault)."""
+    """A parsed body on its way through the steps."""
 
     kind: str
     ocpi: str
@@ -171,7 +172,9 @@ def _examine(kind: str, ocpi: str, parsed: Parsed, at: str) -> _Seen:
         raise Malformed((Fault("OCPI-Version", f"expected one of {', '.join(VERSIONS)}", "ocpi-version"),))
     findings = check(kind, ocpi, parsed.value, at)
     findings.faults += parsed.faults
-    return _Seen(kind, ocpi, parsed.value if isinstance(parsed.value, dict) else {}, findings, at)
+    if not isinstance(parsed.value, dict):
+        raise Malformed(tuple(findings.faults))
+    return _Seen(kind, ocpi, parsed.value, findings, at)
 
 
 def _insist_on_compact(body: bytes, at: str) -> None:
@@ -222,14 +225,20 @@ def _owner(value: Mapping[str, Any]) -> str:
 
 def _record(ocpi: str, body: bytes, own_parties: frozenset[str] | None, at: str) -> CheckedRecord:
     parsed = parse(body, at=at)
-    kind = "CDR" if _lacks(parsed.value, "kind") else "SDR"
-    seen = _examine(kind, ocpi, parsed, at)
-    if kind == "SDR" and seen.value.get("kind") != "SDR":
-        seen.fault("kind", 'expected "SDR", or no kind for a CDR', "kind")
+    seen = _examine(_record_kind(parsed, at), ocpi, parsed, at)
     _judge_id(seen, None)
     _judge_owner(seen, own_parties)
     seen.refuse_faults()
     return _record_of(seen, body)
+
+
+def _record_kind(parsed: Parsed, at: str) -> str:
+    if not isinstance(parsed.value, dict) or "kind" not in parsed.value:
+        return "CDR"
+    if parsed.value["kind"] != "SDR":
+        fault = Fault(child_path(at, "kind"), 'expected "SDR", or no kind for an OCPI CDR', "kind")
+        raise Malformed((fault, *parsed.faults))
+    return "SDR"
 
 
 def _record_of(seen: _Seen, body: bytes) -> CheckedRecord:
@@ -251,7 +260,3 @@ def _record_of(seen: _Seen, body: bytes) -> CheckedRecord:
         items=sdr_items(value) if seen.kind == "SDR" else cdr_items(value),
         warnings=tuple(seen.findings.warnings),
     )
-
-
-def _lacks(value: object, name: str) -> bool:
-    return not isinstance(value, dict) or value.get(name) is None

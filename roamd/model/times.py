@@ -20,6 +20,8 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 def parse_time(text: str) -> datetime | None:
     """The aware UTC time that a DateTime names; no zone means UTC. None when it is malformed or no real day."""
+    if _USUAL_IN_FOUR_WEEKS(text):
+        return _utc(datetime.fromisoformat(text))
     match = _DATE_TIME.fullmatch(text)
     if match is None:
         return None
@@ -29,6 +31,10 @@ def parse_time(text: str) -> datetime | None:
         return datetime.fromisoformat(f"{day}T{clock}{fraction or ''}{zone}").astimezone(UTC)
     except (ValueError, OverflowError):  # 30 February, or an offset that leaves the years 1 to 9999
         return None
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def is_usual_time(text: str) -> bool:

@@ -28,6 +28,8 @@ URL_MAX: Final = 255
 NO_LIMIT: Final = 1 << 30
 _NUMBERS: Final = frozenset((int, Decimal))
 
+Clean = Callable[[object], bool]
+
 
 @dataclass(slots=True)
 class Findings:
@@ -49,7 +51,7 @@ class Findings:
 class Rule:
     """One compiled type; see the module's text for what the two functions promise each other."""
 
-    clean: Callable[[object], bool]
+    clean: Clean
     explain: Callable[[object, str, Findings], None]
 
 
