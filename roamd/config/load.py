@@ -49,7 +49,18 @@ def load(path: Path, environ: Mapping[str, str], flags: Mapping[str, object] | N
     for file in _files(reader):
         _take_file(reader, file)
     _take_environment(reader, environ)
-    _take_flags(reader, flags or {})
+    _take_flags(reader, flags or {}, {})
+    return _built(reader)
+
+
+def from_flags(path: Path, flags: Mapping[str, object], names: Mapping[str, str]) -> Config:
+    """What a file at `path` with just these values would give; faults call them by `names`. Raises ConfigError."""
+    reader = _Reader(path.absolute())
+    _take_flags(reader, flags, names)
+    return _built(reader)
+
+
+def _built(reader: _Reader) -> Config:
     config = _build(reader)
     if reader.faults or config is None:
         raise ConfigError(reader.faults)
@@ -183,11 +194,14 @@ def _take_environment(reader: _Reader, environ: Mapping[str, str]) -> None:
         _take(reader, section, name, _from_text(key, environ[variable]), f"environment {variable}")
 
 
-def _take_flags(reader: _Reader, flags: Mapping[str, object]) -> None:
+def _take_flags(reader: _Reader, flags: Mapping[str, object], names: Mapping[str, str]) -> None:
     for dotted, value in flags.items():
         section, _, name = dotted.partition(".")
-        key = keys_of(SECTIONS[section])[name]
-        _take(reader, section, name, _from_text(key, value), f"flag --{name.replace('_', '-')}")
+        where = names.get(dotted, "flag --set")
+        if section not in SECTIONS or section in TABLES or name not in keys_of(SECTIONS[section]):
+            reader.fault(where, dotted, "there is no such key; it is SECTION.KEY, as in roamd.toml")
+            continue
+        _take(reader, section, name, _from_text(keys_of(SECTIONS[section])[name], value), where)
 
 
 def _from_text(key: Key, value: object) -> object:

@@ -337,6 +337,11 @@ class Config:
         """Where relative paths start: the file's directory."""
         return self.path.parent
 
+    @property
+    def database(self) -> Path:
+        """The store's file."""
+        return self.endpoint.state / "roamd.db"
+
 
 TABLES: Final = {"webhooks": Webhook, "candidates": StaticCandidate}
 """Sections that are lists of tables."""

@@ -121,7 +121,8 @@ def test_every_fault_of_every_layer_comes_at_once(write: Write) -> None:
         '[endpoint]\nparties = ["Germany"]\nroles = ["cpo"]\n\n[link]\nlisen = "x"\nhandshakes = "many"\n[colour]\n'
     )
     write("[log]\nlevel = 3\n", "conf.d/10.toml")
-    found = faults(path, {"ROAMD__API__LISTEN": "localhost", "ROAMD__API__PORT": "1"}, {"link.listen": ":5"})
+    environ = {"ROAMD__API__LISTEN": "localhost", "ROAMD__API__PORT": "1"}
+    found = faults(path, environ, {"link.listen": ":5", "link.port": "5"})
     assert found == [
         "roamd.toml:6: link.lisen: there is no such key; did you mean listen?",
         f"roamd.toml:8: colour: there is no such section; there are {', '.join(SECTIONS)}",
@@ -129,13 +130,14 @@ def test_every_fault_of_every_layer_comes_at_once(write: Write) -> None:
             "environment ROAMD__API__PORT: api.port: there is no such key; "
             "it is ROAMD__SECTION__KEY, and lists of tables stand in files only"
         ),
+        "flag --set: link.port: there is no such key; it is SECTION.KEY, as in roamd.toml",
         (
             'roamd.toml:2: endpoint.parties: "Germany" is not a party: '
             'it is two letters and three letters or digits, such as "DE*ABC"'
         ),
         'roamd.toml:3: endpoint.roles: "cpo" is not known; write "cso" or "csp"',
         'roamd.toml:1: endpoint.name: it is missing; write name = "ABC Charging"',
-        'flag --listen: link.listen: "" is no host; write a name or an IP address',
+        'flag --set: link.listen: "" is no host; write a name or an IP address',
         'roamd.toml:7: link.handshakes: "many" is not a whole number; write 1 to 1024',
         'environment ROAMD__API__LISTEN: api.listen: "localhost" has no port; write host:port, such as "0.0.0.0:63119"',
         'conf.d/10.toml:2: log.level: 3 is not known; write "debug", "info", "warning" or "error"',

@@ -1,0 +1,7 @@
+"""`python -m roamd` is `roamd`."""
+
+import sys
+
+from roamd.cli import main
+
+sys.exit(main())

@@ -1,0 +1,166 @@
+"""The command line's words. Each command names the function that runs it as text, so that nothing is imported here."""
+
+import argparse
+from typing import Final, TypeAlias
+
+from roamd import __version__
+
+_Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+
+EPILOG: Final = """\
+The configuration is named by -c or ROAMD_CONFIG.
+exit codes: 0 ok, 1 failed, 2 usage, 69 daemon not reachable, 75 try again, 78 configuration"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; `options.run` is "module:function" below roamd.cli."""
+    parser = argparse.ArgumentParser(
+        prog="roamd",
+        description="A roaming endpoint for electric-car charging.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"roamd {__version__}")
+    _common(parser)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _setting_up(commands)
+    _partners(commands)
+    _records(commands)
+    _operating(commands)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    # SUPPRESS, so that a subcommand's default does not undo what stood before it.
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", default=argparse.SUPPRESS, help="roamd.toml, or its directory"
+    )
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def _command(commands: _Parsers, name: str, run: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    _common(parser)
+    return parser
+
+
+def _words(parser: argparse.ArgumentParser, *, required: bool = False) -> _Parsers:
+    return parser.add_subparsers(metavar="ACTION", required=required)
+
+
+# --- setting up -------------------------------------------------------------------------------------------------
+
+
+def _setting_up(commands: _Parsers) -> None:
+    _init(commands)
+    run = _command(commands, "run", "local:run", "run the daemon in the foreground")
+    check = _command(commands, "check", "check:check", "check the configuration and the files that it names")
+    for parser in (run, check):
+        parser.add_argument(
+            "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="set a key for this time only"
+        )
+    demo = commands.add_parser("demo", help="two companies roam before your eyes", add_help=False, prefix_chars="\0")
+    demo.add_argument("arguments", nargs="*")
+    demo.set_defaults(run="local:demo")
+
+
+def _init(commands: _Parsers) -> None:
+    init = commands.add_parser("init", help="make a directory that runs: configuration, identity, keys, state")
+    init.set_defaults(run="init:init")
+    init.add_argument("directory", metavar="DIR", help="a directory that is empty or not there yet")
+    init.add_argument(
+        "--party", action="append", required=True, metavar='"DE*ABC"', help="an own party; may be repeated"
+    )
+    init.add_argument("--role", action="append", required=True, metavar="cso|csp", help="may be repeated")
+    init.add_argument("--name", required=True, help="how partners see the company")
+    init.add_argument("--listen", metavar="HOST:PORT", help="where links are accepted (0.0.0.0:63119)")
+    init.add_argument("--advertise", metavar="HOST:PORT", help="where partners reach it from outside")
+    init.add_argument("--pairing", metavar="HOST:PORT", help="where pairing is accepted (host of --listen, port 63120)")
+    init.add_argument("--advertise-pairing", metavar="HOST:PORT", help="what invitations carry (host of --advertise)")
+    init.add_argument("--api", metavar="HOST:PORT|unix:PATH", help="where the local API is served (127.0.0.1:8119)")
+    init.add_argument("--backend", metavar="URL", help="the company's own system, which is asked about its drivers")
+    init.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+# --- partners ---------------------------------------------------------------------------------------------------
+
+
+def _partners(commands: _Parsers) -> None:
+    peers = _command(commands, "peers", "peers:listing", "the paired partners")
+    actions = _words(peers)
+    for name, run, text in (
+        ("show", "peers:show_one", "everything known of a partner"),
+        ("confirm", "peers:act", "confirm a pairing after comparing the words"),
+        ("suspend", "peers:act", "close the link and keep it closed"),
+        ("resume", "peers:act", "end a suspension"),
+        ("remove", "peers:act", "end the relation"),
+        ("retry", "peers:act", "dial now"),
+    ):
+        action = _command(actions, name, run, text)
+        action.set_defaults(action=name, park=False)
+        action.add_argument("peer")
+        if name == "remove":
+            action.add_argument("--park", action="store_true", help="set records aside that are still queued")
+    _command(commands, "candidates", "peers:candidates", "endpoints that are seen, none of them trusted")
+    invite = _command(commands, "invite", "peers:invite", "print an invitation: one line for one partner")
+    invite.add_argument("--auto", action="store_true", help="who has the line needs no confirmation")
+    invite.add_argument("--hours", type=float, default=24.0, metavar="N", help="how long it is good (24)")
+    pair = _command(commands, "pair", "peers:pair", "take up a partner's invitation")
+    pair.add_argument("line", metavar="LINE", help="the line, or - to read it from stdin")
+    pair.add_argument("--label", help="the partner's name in lists and logs, [a-z0-9-]")
+
+
+# --- records ----------------------------------------------------------------------------------------------------
+
+
+def _records(commands: _Parsers) -> None:
+    records = _command(commands, "records", "records:listing", "service records, handed in and received")
+    records.add_argument("--state", help="QUEUED, DELIVERED, ACCEPTED, DISPUTED, CREDITED, FINAL or PARKED")
+    records.add_argument("--peer", help="only with this partner")
+    records.add_argument("--after", help="the cursor that the page before ended with")
+    records.add_argument("--limit", type=int, default=100, help="at most so many (100)")
+    actions = _words(records)
+    for name, run, text in (
+        ("show", "records:show_one", "one record with its evidence's outline"),
+        ("retry", "records:act", "try a parked record again"),
+        ("reroute", "records:act", "try a parked record with another partner"),
+        ("drop", "records:act", "give a parked record up"),
+    ):
+        action = _command(actions, name, run, text)
+        action.set_defaults(action=name, to=None)
+        action.add_argument("record")
+        if name == "reroute":
+            action.add_argument("to", metavar="PEER")
+    _ledger(commands)
+    queue = _command(commands, "queue", "records:queue", "what waits, by partner")
+    _command(_words(queue), "shape", "records:shape", "ages and kinds of what waits")
+
+
+def _ledger(commands: _Parsers) -> None:
+    ledger = commands.add_parser("ledger", help="the signed chains of records")
+    actions = _words(ledger, required=True)
+    verify = _command(actions, "verify", "records:verify", "check every hash, commitment and signature")
+    verify.add_argument("--peer", help="only with this partner")
+    export = _command(actions, "export", "records:export", "write a record's evidence, to be checked with openssl")
+    export.add_argument("record")
+    export.add_argument("directory", metavar="DIR", help="a directory that is empty or not there yet")
+
+
+# --- operating --------------------------------------------------------------------------------------------------
+
+
+def _operating(commands: _Parsers) -> None:
+    _command(commands, "status", "operate:status", "how the daemon is")
+    events = _command(commands, "events", "operate:events", "what came in, in order")
+    events.add_argument("--follow", action="store_true", help="go on as events come; ends with Ctrl-C")
+    events.add_argument("--after", default="", metavar="CURSOR", help="from this cursor on")
+    events.add_argument("--limit", type=int, default=100, help="at most so many (100)")
+    backup = _command(commands, "backup", "operate:backup", "copy the database while the daemon works")
+    backup.add_argument("file", metavar="FILE")
+    restore = _command(commands, "restore", "local:restore", "put a backup in the database's place; daemon stopped")
+    restore.add_argument("file", metavar="FILE")
+    _command(commands, "reload", "operate:reload", "check the configuration and put it to use; links stay up")
+    api_key = commands.add_parser("api-key", help="the key of the local API")
+    rotate = _words(api_key, required=True)
+    _command(rotate, "rotate", "operate:rotate", "make a new key; the old one ends at once")
