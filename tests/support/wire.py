@@ -18,13 +18,13 @@ LISTENER = "B" * 56
 CLOCK_MS = 1_795_000_000_000
 
 
-def hello(endpoint_id: str = DIALLER, **changes: Any) -> Hello:
-    """A Hello as a daemon would send it; the endpoint's first letter seeds its ids."""
-    seed = endpoint_id[:1].encode()
+def hello(name: str = DIALLER, /, **changes: Any) -> Hello:
+    """A Hello as a daemon would send it; the first letter of its endpoint id seeds its other ids."""
+    seed = name[:1].encode()
     fields: dict[str, Any] = {
         "versions": [1],
         "nonce": sha256(b"nonce" + seed).digest(),
-        "endpoint_id": endpoint_id,
+        "endpoint_id": name,
         "instance": seed * 16,
         "run_id": seed.lower() * 16,
         "features": [],
