@@ -34,7 +34,7 @@ class Chain(NamedTuple):
 
 
 class EntryRow(NamedTuple):
-    """One entry; `salt` and `body` are None once erased. `ocpi` says how the body reads ("" where that means nothing)."""
+    """One entry; `salt` and `body` are None once erased; `ocpi` is "" where that means nothing."""
 
     sequence: int
     kind: int
