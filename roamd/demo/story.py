@@ -31,6 +31,9 @@ from roamd.discovery.multicast import multicast_trouble
 T = TypeVar("T")
 
 SESSION_ID = "RMC-SESSION-0001"
+COUNTED = ("authorizations", "objects", "records", "receipted", "ledgers")
+"""What the summary counts, zero where the story did not come so far."""
+
 FIRST_CDR = "RMC-CDR-0001"
 TEN_CDRS = tuple(f"RMC-CDR-{number:04}" for number in range(2, 12))
 
@@ -73,7 +76,7 @@ class Story:
     room: Path
     command: Sequence[str] = ROAMD
     patience_s: float = PATIENCE_S
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(COUNTED, 0)))
     reference: str | None = None
     mdns_trouble: str | None = None
 

@@ -132,6 +132,12 @@ def test_made_up_services_are_bounded_and_push_out_neither_peers_nor_what_is_con
     assert "made-up-0" not in names
 
 
+def test_all_that_the_operator_wrote_is_kept_however_much_it_is(room: Room) -> None:
+    for n in range(3 * MAX_PER_ENDPOINT):
+        room.configure(f"203.0.113.{n}:63119", PARTNER)
+    assert len(room.board.addresses_of(PARTNER)) == 3 * MAX_PER_ENDPOINT
+
+
 def test_a_sighting_with_a_hundred_addresses_is_cut(room: Room) -> None:
     room.see("xyz", *(f"192.0.2.{n}:1" for n in range(100)), who=PARTNER)
     assert len(room.board.addresses_of(PARTNER)) == MAX_ADDRESSES

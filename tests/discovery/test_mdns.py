@@ -84,11 +84,12 @@ def test_two_daemons_on_one_network_find_each_other_and_see_the_other_go() -> No
 @needs_multicast
 def test_a_dial_only_endpoint_sees_and_is_not_seen() -> None:
     async def main() -> None:
-        async with finding(CSO, None) as (cso_sees, _), finding(CSP, 63219) as (csp_sees, _):
+        async with finding(CSO, None) as (cso_sees, cso), finding(CSP, 63219) as (csp_sees, _):
             await cso_sees.wait_for(shows(CSP))
-            async with finding("C" * 56, 1) as _third:
+            async with finding("C" * 56, 1):
                 await csp_sees.wait_for(shows("C" * 56))
             assert not any(map(shows(CSO), csp_sees.all))
+            assert not cso.done(), "it goes on looking"
 
     run(main)
 
