@@ -7,8 +7,10 @@ from itertools import count
 
 import msgpack
 import pytest
+import zstandard
 
 from roamd.errors import ProtocolError
+from roamd.protocol.bulk import unpack_feed_chunk
 from roamd.protocol.connection import Connection
 from roamd.protocol.flow import DEFAULT_WINDOWS
 from roamd.protocol.frames import RULES, FrameType, pack_frame
@@ -103,6 +105,19 @@ def test_a_hello_full_of_everything_is_cheap() -> None:
     peak, _, refused = cost(connection, pack_frame(FrameType.HELLO, many[: 16 * 1024], 0, lane=0))
     assert refused
     assert peak < MEGABYTE
+
+
+def test_the_dearest_bulk_payload_is_cheap_to_open() -> None:
+    items = [[f"{number:016}"[-16:], "i" * 100, "s" * 100, "o", b"b"] for number in range(4096)]
+    raw = msgpack.packb(items)
+    payload = msgpack.packb([1, 0, b"", len(raw), zstandard.ZstdCompressor().compress(raw)])
+    gc.collect()
+    tracemalloc.start()
+    chunk = unpack_feed_chunk(payload)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(chunk.items) == 4096
+    assert peak < MOST
 
 
 def test_frames_are_bounded_by_rules_so_a_megabyte_holds_few_that_count() -> None:
