@@ -120,7 +120,7 @@ class DemoProcess:
         self.room = room
 
     def start(self, *options: str, fault: str = "") -> None:
-        self.process = subprocess.Popen(  # noqa: S603 -- the demo itself
+        self.process = subprocess.Popen(
             [sys.executable, "-c", DEMO, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -157,9 +157,7 @@ def test_kept_it_prints_curl_lines_that_work_and_ends_well_on_ctrl_c(demo: DemoP
     assert len(curls) >= 7
     for line in curls:
         shell = ["sh", "-c", line.replace("curl ", "curl --fail-with-body ", 1)]
-        ended = subprocess.run(  # noqa: S603 -- a line that the demo printed
-            shell, capture_output=True, text=True, timeout=20, check=False
-        )
+        ended = subprocess.run(shell, capture_output=True, text=True, timeout=20, check=False)
         assert ended.returncode == 0, f"{line}\n{ended.stdout}{ended.stderr}"
     demo.process.send_signal(signal.SIGINT)
     demo.process.communicate(timeout=20)

@@ -15,7 +15,7 @@ LIMIT_S = 20.0  # the promise of the README
 
 
 def test_the_demo_ends_well_within_its_time() -> None:
-    ended = subprocess.run(  # noqa: S603 -- our own command
+    ended = subprocess.run(
         [*ROAMD, "demo", "--json"], capture_output=True, text=True, timeout=120, env=child_environment(), check=False
     )
     assert ended.returncode == 0, ended.stderr
