@@ -5,8 +5,9 @@ message by itself. Here one receive takes up to 128 KiB off the transport and gi
 encrypts everything that is handed in and sends once. Measured, that makes a link several times faster.
 
 What may be relied on:
-- One task may read while another writes. Reading may have to send (the answer to a TLS 1.3 key update). What OpenSSL
-  wants sent is always taken out and sent under one lock, so records leave in the order in which they were made.
+- One task may read while another writes. Reading may have to send as well (an alert; the answer to a key update leaves
+  with the next write). What OpenSSL wants sent is always taken out and sent under one lock, so records leave in the
+  order in which they were made.
 - A refused handshake tells the other side why: the alert is sent, the sending side shut, and what the other side still
   sends is read for a moment, because closing over unread data resets the connection and takes the alert with it.
 - TLS errors come as NotTrusted (who the other side is, or which protocol it speaks) or PeerError (it broke TLS), with
@@ -159,7 +160,7 @@ class TlsStream:
         while True:
             data = self._decrypt()
             if self._outgoing.pending and not self._sending.locked():
-                await self._flush()  # a key update's answer; a writer at work takes it along by itself
+                await self._flush_for_reader()
             if data or self._ended:
                 return data
             if self._fault:
@@ -234,6 +235,13 @@ class TlsStream:
                 await self._send_ready()
         finally:
             self._sending.release()
+
+    async def _flush_for_reader(self) -> None:
+        """What reading made OpenSSL want to say, mostly an alert. A writer at work would take it along by itself."""
+        with contextlib.suppress(
+            trio.BrokenResourceError, trio.ClosedResourceError
+        ):  # the reader still has data to give
+            await self._flush()
 
     async def _send_ready(self) -> None:
         if self._send_broken:

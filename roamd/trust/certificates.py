@@ -19,6 +19,8 @@ URI_SCHEME = "roamd:"
 MAX_CERTIFICATE = 4096
 """Ours take about 700 bytes; a company CA's may carry a few URLs more."""
 
+_LAZY_FIELDS = ("subject", "issuer", "not_valid_before_utc", "not_valid_after_utc", "serial_number", "extensions")
+
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -37,11 +39,14 @@ def _one_kind_of_error() -> Iterator[None]:
 
 
 def parse_certificate(der: bytes) -> x509.Certificate:
-    """Read one DER certificate of bounded size; raises NotTrusted."""
+    """Read one DER certificate of bounded size, all of it at once, so that no later look raises; raises NotTrusted."""
     if len(der) > MAX_CERTIFICATE:
         raise NotTrusted("malformed-certificate", f"The certificate is larger than {MAX_CERTIFICATE} bytes.")
     with _one_kind_of_error():
-        return x509.load_der_x509_certificate(der)
+        certificate = x509.load_der_x509_certificate(der)
+        for lazy in _LAZY_FIELDS:
+            getattr(certificate, lazy)
+        return certificate
 
 
 def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:

@@ -1,0 +1,146 @@
+"""Descriptors: signed, bounded, and refused when anything is off."""
+
+import msgpack  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roamd.errors import NotTrusted
+from roamd.trust.descriptor import Descriptor, encode_descriptor, is_address, verify_descriptor
+from roamd.trust.documents import pack, unpack
+from tests.support.trust import descriptor, descriptor_data, identity
+
+OWN, OTHER = identity(0), identity(1)
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(NotTrusted) as caught:
+        verify_descriptor(data)
+    return caught.value.reason
+
+
+def forged(document: list[object] | bytes, algorithm: str = "ecdsa-p256-sha256") -> bytes:
+    """Whatever document, with a good signature of OWN."""
+    data = document if isinstance(document, bytes) else pack(document)
+    return pack([algorithm, data, OWN.sign(data)])
+
+
+def elements(**changes: object) -> list[object]:
+    own: Descriptor = descriptor(OWN, **changes)
+    return ["roamd descriptor 1", *(getattr(own, name) for name in Descriptor.__slots__)]
+
+
+def test_a_descriptor_comes_back_as_it_was_signed() -> None:
+    assert verify_descriptor(descriptor_data(OWN)) == descriptor(OWN)
+    dial_only = descriptor(OWN, addresses=(), name="Größer Ladén", parties=("DEABC", "NLXYZ"), roles=("cso", "csp"))
+    assert verify_descriptor(encode_descriptor(dial_only, OWN)) == dial_only
+
+
+def test_the_document_is_plain_msgpack_by_position() -> None:
+    algorithm, document, signature = msgpack.unpackb(descriptor_data(OWN))
+    assert algorithm == "ecdsa-p256-sha256"
+    assert msgpack.unpackb(document)[:2] == ["roamd descriptor 1", OWN.endpoint_id]
+    assert 68 <= len(signature) <= 72
+
+
+def test_elements_of_a_later_version_are_ignored() -> None:
+    assert verify_descriptor(forged([*elements(), "new", [1, 2]])) == descriptor(OWN)
+
+
+def test_nobody_signs_for_another() -> None:
+    with pytest.raises(ValueError, match="signed by the endpoint"):
+        encode_descriptor(descriptor(OTHER), OWN)
+    stolen = [*elements()]
+    stolen[1:3] = [OTHER.endpoint_id, OTHER.certificate_der]
+    assert refusal(forged(stolen)) == "bad-signature"
+    stolen[2] = OWN.certificate_der
+    assert refusal(forged(stolen)) == "wrong-name"
+
+
+SIGNED = descriptor_data(OWN)
+
+
+@given(st.integers(0, len(SIGNED) - 1), st.integers(1, 255))
+def test_no_changed_byte_passes(position: int, flip: int) -> None:
+    data = bytearray(SIGNED)
+    data[position] ^= flip
+    with pytest.raises(NotTrusted):
+        verify_descriptor(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": ""},
+        {"name": "x" * 101},
+        {"name": "line\nbreak"},
+        {"name": "‮esrever"},
+        {"parties": ()},
+        {"parties": ("DE*ABC",)},
+        {"parties": ("deabc",)},
+        {"parties": ("DEABC", "DEABC")},
+        {"parties": tuple(f"DE{n:03}" for n in range(33))},
+        {"roles": ("CSO",)},
+        {"addresses": ("nowhere",)},
+        {"addresses": ("host:0",)},
+        {"addresses": ("host:65536",)},
+        {"addresses": ("a b:1",)},
+        {"sequence": -1},
+        {"sequence": True},
+        {"sequence": "1"},
+        {"valid_until_ms": 1.5},
+    ],
+)
+def test_a_signed_document_of_the_wrong_form_is_refused(changes: dict[str, object]) -> None:
+    assert refusal(forged(elements(**changes))) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x90",
+        b"\xc1",
+        pack([]),
+        pack(["ecdsa-p256-sha256"]),
+        msgpack.packb({"a": 1}),
+        msgpack.packb([{}, {}, {}]),
+        msgpack.packb([msgpack.ExtType(1, b"")]),
+        b"\x91" * 10_000,
+        b"\xdd\xff\xff\xff\xff",
+        b"\x93\xa1\xff",
+        descriptor_data(OWN) + b"\0",
+        b"x" * 20_000,
+        forged(b"\x90"),
+        forged(["roamd descriptor 2", *elements()[1:]]),
+    ],
+)
+def test_what_is_no_descriptor_is_refused_without_a_traceback(data: bytes) -> None:
+    assert refusal(data) == "malformed"
+
+
+def test_an_unknown_algorithm_is_named() -> None:
+    assert refusal(forged(elements(), algorithm="ed25519")) == "unknown-algorithm"
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_of_a_stranger_raise_anything_else(data: bytes) -> None:
+    try:
+        fields = unpack(data)
+        fields.text(10)
+        fields.texts(3, 10)
+        fields.number()
+    except NotTrusted as error:
+        assert error.reason == "malformed"
+
+
+@pytest.mark.parametrize("address", ["roam.example:63119", "192.0.2.1:1", "[2001:db8::1]:63119", "localhost:65535"])
+def test_addresses_that_can_be_dialled(address: str) -> None:
+    assert is_address(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["", ":1", "host", "host:", "2001:db8::1:63119", "host:port", "host:1\n", "x" * 300 + ":1"]
+)
+def test_addresses_that_cannot(address: str) -> None:
+    assert not is_address(address)
