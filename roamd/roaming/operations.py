@@ -73,12 +73,17 @@ class AuthorizationReply(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class PutObject:
-    """Publish an own object. Reply: StoredObject. PreconditionFailed when `if_match` does not hold."""
+    """Publish an own object. Reply: StoredObject.
+
+    PreconditionFailed when `if_match` (the header's text: `*` or quoted tags) does not hold, or when `only_new` is
+    asked for and there is one already.
+    """
 
     feed: str
     checked: Checked
     if_match: str | None = None
     idempotency: Idempotency | None = None
+    only_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +330,8 @@ class Operate:
     """The operator's requests, by name; arguments and replies are JSON-able dicts.
 
     status {} | peers {} | peer {peer} | peers.confirm {peer} | peers.suspend {peer} | peers.resume {peer} |
-    peers.remove {peer, park} | peers.retry {peer} | candidates {} | invite {auto, hours} | invites {} | pair {line, label} |
-    pairing {peer} | queue {} | queue.shape {} | reload {} | backup {path} | ledger.chains {peer}
+    peers.remove {peer, park} | peers.retry {peer} | candidates {} | invite {auto, hours} | invites {} |
+    pair {line, label} | pairing {peer} | queue {} | queue.shape {} | reload {} | backup {path} | ledger.chains {peer}
     """
 
     name: str

@@ -1,0 +1,108 @@
+"""Example objects of the OpenAPI document. The tests send every one of them."""
+
+from typing import Any, Final
+
+LOCATION: Final[dict[str, Any]] = {
+    "country_code": "DE",
+    "party_id": "ABC",
+    "id": "LOC1",
+    "publish": True,
+    "name": "North Car Park",
+    "address": "Long Street 3",
+    "city": "Sometown",
+    "country": "DEU",
+    "coordinates": {"latitude": "51.047599", "longitude": "13.729944"},
+    "evses": [
+        {
+            "uid": "3256",
+            "evse_id": "DE*ABC*E0001",
+            "status": "AVAILABLE",
+            "connectors": [
+                {
+                    "id": "1",
+                    "standard": "IEC_62196_T2",
+                    "format": "SOCKET",
+                    "power_type": "AC_3_PHASE",
+                    "max_voltage": 230,
+                    "max_amperage": 32,
+                    "last_updated": "2026-11-22T10:00:00Z",
+                }
+            ],
+            "last_updated": "2026-11-22T10:00:00Z",
+        }
+    ],
+    "time_zone": "Europe/Berlin",
+    "last_updated": "2026-11-22T10:00:00Z",
+}
+
+TARIFF: Final[dict[str, Any]] = {
+    "country_code": "DE",
+    "party_id": "ABC",
+    "id": "T1",
+    "currency": "EUR",
+    "tax_included": "NO",
+    "elements": [{"price_components": [{"type": "ENERGY", "price": 0.49, "vat": 19.0, "step_size": 1}]}],
+    "last_updated": "2026-11-22T10:00:00Z",
+}
+
+TOKEN: Final[dict[str, Any]] = {
+    "country_code": "DE",
+    "party_id": "ABC",
+    "uid": "04E2A1B2C3D480",
+    "type": "RFID",
+    "contract_id": "DE-ABC-C00000042-X",
+    "issuer": "ABC Charging",
+    "valid": True,
+    "whitelist": "ALLOWED",
+    "last_updated": "2026-11-22T10:00:00Z",
+}
+
+SESSION: Final[dict[str, Any]] = {
+    "country_code": "DE",
+    "party_id": "ABC",
+    "id": "S1",
+    "start_date_time": "2026-11-22T10:00:00Z",
+    "kwh": 3.25,
+    "cdr_token": {
+        "country_code": "FR",
+        "party_id": "XYZ",
+        "uid": "04E2A1B2C3D480",
+        "type": "RFID",
+        "contract_id": "FR-XYZ-C00000042-X",
+    },
+    "auth_method": "AUTH_REQUEST",
+    "location_id": "LOC1",
+    "evse_uid": "3256",
+    "connector_id": "1",
+    "currency": "EUR",
+    "status": "ACTIVE",
+    "last_updated": "2026-11-22T10:20:00Z",
+}
+
+OBJECTS: Final = {"locations": LOCATION, "tariffs": TARIFF, "user-credentials": TOKEN, "sessions": SESSION}
+
+SERVICE_RECORD: Final[dict[str, Any]] = {
+    "kind": "SDR",
+    "country_code": "DE",
+    "party_id": "ABC",
+    "id": "SDR-2026-000042",
+    "cdr_token": {
+        "country_code": "FR",
+        "party_id": "XYZ",
+        "uid": "04E2A1B2C3D480",
+        "type": "RFID",
+        "contract_id": "FR-XYZ-C00000042-X",
+    },
+    "start_date_time": "2026-11-22T10:00:00Z",
+    "end_date_time": "2026-11-22T11:30:00Z",
+    "currency": "EUR",
+    "items": [{"type": "parking", "quantity": 1.5, "unit": "h", "price": 2.00}],
+    "total_cost": {"before_taxes": 3.00},
+    "last_updated": "2026-11-22T11:31:00Z",
+}
+
+AUTHORIZATION: Final[dict[str, Any]] = {
+    "credential": {"type": "RFID", "uid": "04E2A1B2C3D480", "contract_id": "FR-XYZ-C00000042-X"},
+    "location": {"location_id": "LOC1", "evse_uid": "3256"},
+    "deadline_ms": 2000,
+}

@@ -1,0 +1,170 @@
+"""What the operator asks, by the CLI or by curl. Each is one `Operate` to the core."""
+
+import asyncio
+import os
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from roamd.backend.context import Api
+from roamd.backend.requests import decode_or_default, decode_strictly, peer_in_path, peer_parameter, value_answer
+from roamd.backend.routes import IDEMPOTENCY_KEY, PEER, Answer, Body, Handler, Route
+from roamd.errors import StoreError
+from roamd.roaming.operations import Operate, VerifyLedgers
+
+MAX_INVITATION_HOURS: Final = 24 * 30
+
+
+class InviteIn(msgspec.Struct, frozen=True):
+    """`auto`: the joiner needs no confirmation. `hours`: how long the line is good."""
+
+    auto: bool = False
+    hours: float = 24.0
+
+
+class PairIn(msgspec.Struct, frozen=True):
+    """The partner's line; the peer's label is made from its name when none is given."""
+
+    line: str
+    label: str | None = None
+
+
+class BackupIn(msgspec.Struct, frozen=True):
+    """Where the copy goes, as the daemon sees the disk."""
+
+    path: str
+
+
+class RemoveIn(msgspec.Struct, frozen=True):
+    """`park`: set queued records aside instead of refusing."""
+
+    park: bool = False
+
+
+class _NothingIn(msgspec.Struct, frozen=True):
+    pass
+
+
+_ASKED_OF_PEERS: Final = {
+    "confirm": "Confirm a pairing, after both sides compared the six words.",
+    "suspend": "Close the link and keep it closed until resumed.",
+    "resume": "End a suspension.",
+    "retry": "Dial the peer now.",
+}
+
+
+class Operating:
+    """The handlers and their routes."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def _operate(self, name: str, status: int = 200, **arguments: Any) -> web.Response:
+        return value_answer(await self._api.core.ask(Operate(name, arguments)), status)
+
+    def _plain(self, name: str) -> Handler:
+        """A request that carries nothing."""
+
+        async def handle(request: web.Request) -> web.Response:
+            return await self._operate(name)
+
+        return handle
+
+    def _of_peer(self, name: str) -> Handler:
+        """A request about one peer that carries nothing else."""
+
+        async def handle(request: web.Request) -> web.Response:
+            return await self._operate(name, peer=peer_in_path(request))
+
+        return handle
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """End the relation; refused while records are queued unless they may be parked."""
+        asked = await decode_or_default(request, RemoveIn)
+        return await self._operate("peers.remove", peer=peer_in_path(request), park=asked.park)
+
+    async def invite(self, request: web.Request) -> web.Response:
+        """Make an invitation line."""
+        asked = await decode_or_default(request, InviteIn)
+        hours = min(max(asked.hours, 0.0), MAX_INVITATION_HOURS)
+        return await self._operate("invite", 201, auto=asked.auto, hours=hours)
+
+    async def pair(self, request: web.Request) -> web.Response:
+        """Follow a partner's invitation line."""
+        asked = decode_strictly(await request.read(), PairIn)
+        return await self._operate("pair", line=asked.line, label=asked.label)
+
+    async def backup(self, request: web.Request) -> web.Response:
+        """Copy the store while it works."""
+        return await self._operate("backup", path=decode_strictly(await request.read(), BackupIn).path)
+
+    async def verify(self, request: web.Request) -> web.Response:
+        """Walk the chains."""
+        return value_answer(await self._api.core.ask(VerifyLedgers(peer_parameter(request))))
+
+    async def chains(self, request: web.Request) -> web.Response:
+        """The chains' outlines."""
+        return await self._operate("ledger.chains", peer=peer_parameter(request))
+
+    async def rotate(self, request: web.Request) -> web.Response:
+        """A new API key; the old one ends at once."""
+        try:
+            key = await asyncio.to_thread(self._api.keys.rotate, os.urandom)
+        except OSError as error:
+            raise StoreError(f"The key file cannot be written ({error.strerror}); the old key stays.") from error
+        return value_answer({"api_key": key})
+
+    def routes(self) -> list[Route]:
+        """The table's rows."""
+        return [*self._peer_routes(), *self._pairing_routes(), *self._daemon_routes()]
+
+    def _peer_routes(self) -> list[Route]:
+        tag, one, answer = "peers", {"peer": "xyz"}, (Answer(200, "The peer.", "Peer"),)
+        path = "/v1/peers/{peer}"
+        return [
+            Route("GET", "/v1/peers", self._plain("peers"), tag, "All peers.", (Answer(200, "All.", "PeerPage"),)),
+            Route("GET", path, self._of_peer("peer"), tag, "One peer.", answer, example=one),
+            *(
+                Route("POST", f"{path}/{word}", self._of_peer(f"peers.{word}"), tag, text, answer,
+                      parameters=(IDEMPOTENCY_KEY,), example=one, remembered=True)
+                for word, text in _ASKED_OF_PEERS.items()
+            ),
+            Route("POST", f"{path}/remove", self.remove, tag, "End the relation with a peer.", answer,
+                  Body("Remove", {"park": True}, required=False), (IDEMPOTENCY_KEY,), one, remembered=True),
+        ]  # fmt: skip
+
+    def _pairing_routes(self) -> list[Route]:
+        tag = "pairing"
+        return [
+            Route("GET", "/v1/candidates", self._plain("candidates"), tag, "Endpoints that are seen; none is trusted.",
+                  (Answer(200, "All.", "Listing"),)),
+            Route("POST", "/v1/invites", self.invite, tag, "Make an invitation: one line for the partner.",
+                  (Answer(201, "The line, and when it ends.", "Invitation"),),
+                  Body("Invite", {"auto": False, "hours": 24}, required=False), (IDEMPOTENCY_KEY,), remembered=True),
+            Route("GET", "/v1/invites", self._plain("invites"), tag, "Invitations, without their lines.",
+                  (Answer(200, "All.", "Listing"),)),
+            Route("POST", "/v1/pairings", self.pair, tag, "Follow a partner's invitation line.",
+                  (Answer(200, "With the six words to compare.", "Pairing"),),
+                  Body("Pair", {"line": "roamd-invite-1.X", "label": "xyz"}), (IDEMPOTENCY_KEY,), remembered=True),
+            Route("GET", "/v1/pairings/{peer}", self._of_peer("pairing"), tag, "How far a pairing is.",
+                  (Answer(200, "The pairing.", "Pairing"),), example={"peer": "xyz"}),
+        ]  # fmt: skip
+
+    def _daemon_routes(self) -> list[Route]:
+        tag, report = "daemon", (Answer(200, "The report.", "Report"),)
+        key = (IDEMPOTENCY_KEY,)
+        return [
+            Route("GET", "/v1/status", self._plain("status"), tag, "How the daemon is.", report),
+            Route("GET", "/v1/queue", self._plain("queue"), tag, "What waits, by peer.", report),
+            Route("GET", "/v1/queue/shape", self._plain("queue.shape"), tag, "Ages and sizes of what waits.", report),
+            Route("GET", "/v1/ledger/chains", self.chains, tag, "The ledgers' chains.", report, parameters=(PEER,)),
+            Route("GET", "/v1/ledger/verify", self.verify, tag, "Check the ledgers' hashes and signatures.", report,
+                  parameters=(PEER,)),
+            Route("POST", "/v1/reload", self._plain("reload"), tag,
+                  "Read the configuration; a faulty one changes nothing.", report, parameters=key, remembered=True),
+            Route("POST", "/v1/backup", self.backup, tag, "Copy the store while it works.", report,
+                  Body("Backup", {"path": "backup.db"}), key, remembered=True),
+            Route("POST", "/v1/api-key/rotate", self.rotate, tag, "A new API key; the old one ends at once.",
+                  (Answer(200, "The new key.", "ApiKey"),), parameters=key),
+        ]  # fmt: skip

@@ -1,0 +1,162 @@
+"""Questions to the operator's own systems: over the stream if one takes them, else by HTTP.
+
+A question is asked once, by one way. Whatever is not a readable answer in time - another status, a redirect, a body
+that is too large or no JSON, a closed connection - is `NoAnswer` with a reason in a few words; the asker's policy
+then answers the driver.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from roamd import metrics
+from roamd.backend.context import Api
+from roamd.backend.waiting import Done
+from roamd.clock import Clock
+from roamd.log import get_logger
+from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
+
+log = get_logger(room="backend")
+
+MAX_ANSWER: Final = 64 * 1024
+"""A decision with a location is about 2 KB; a megabyte would only be held in memory for nothing."""
+
+MAX_OPEN: Final = 1000
+"""Questions by HTTP at a time; each is a task. Beyond, the backend is too slow and waiting would not help."""
+
+MAX_CONNECTIONS: Final = 100
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_answer: Final = msgspec.json.Decoder(BackendAnswer).decode
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """`[backend]` of the configuration. An empty `url`: no callback. `timeout_ms` 0: the question's own deadline."""
+
+    url: str = ""
+    key: str = ""
+    timeout_ms: int = 0
+
+
+def read_answer(data: bytes) -> BackendAnswer | NoAnswer:
+    """A backend's answer; unknown fields are ignored."""
+    try:
+        return _decode_answer(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return NoAnswer("unreadable answer")
+
+
+class Questions:
+    """`ports.Backend` on the asyncio thread."""
+
+    def __init__(self, api: Api, settings: BackendSettings, session: aiohttp.ClientSession) -> None:
+        """`session` belongs to the caller; see `backend_session`."""
+        self._api = api
+        self._session = session
+        self._open: set[asyncio.Task[None]] = set()
+        self.configure(settings)
+
+    def configure(self, settings: BackendSettings) -> None:
+        """Use these settings from the next question on."""
+        self._settings = settings
+        self._url = settings.url.rstrip("/") + "/authorize" if settings.url else ""
+        self._headers = {"Content-Type": "application/json"}
+        if settings.key:
+            self._headers["Authorization"] = f"Bearer {settings.key}"
+
+    def events_arrived(self, newest: str) -> None:
+        """Wake whoever waits for events."""
+        self._api.events.arrived()
+
+    def ask_authorize(self, question: AuthorizeQuestion, done: Done) -> None:
+        """Ask the newest stream that takes questions, else the configured address."""
+        taker = self._api.takers.newest()
+        if taker is not None:
+            taker.take_question(question, _measured("stream", self._api.clock, done))
+        elif not self._url:
+            done(NoAnswer("not configured"))
+        elif len(self._open) >= MAX_OPEN:
+            _measured("http", self._api.clock, done)(NoAnswer("too many open questions"))
+        else:
+            self._post_soon(question, _measured("http", self._api.clock, done))
+
+    async def aclose(self) -> None:
+        """Give up what is open; its askers get NoAnswer."""
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    def _post_soon(self, question: AuthorizeQuestion, done: Done) -> None:
+        task = asyncio.get_running_loop().create_task(self._post(question, done))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _post(self, question: AuthorizeQuestion, done: Done) -> None:
+        answer: BackendAnswer | NoAnswer = NoAnswer("the daemon stops")
+        try:
+            async with asyncio.timeout(self._patience_s(question)):
+                answer = await self._fetch(_encode(question))
+        except TimeoutError:
+            answer = NoAnswer("late")
+        except aiohttp.ClientConnectorError:
+            answer = NoAnswer("not reachable")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            answer = NoAnswer(f"connection failed: {type(error).__name__}")
+        finally:
+            done(answer)
+
+    def _patience_s(self, question: AuthorizeQuestion) -> float:
+        own = self._settings.timeout_ms
+        return (min(own, question.deadline_ms) if own else question.deadline_ms) / 1000
+
+    async def _fetch(self, body: bytes) -> BackendAnswer | NoAnswer:
+        async with self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False) as response:
+            if response.status != 200:
+                return NoAnswer(f"status {response.status}")
+            data = await read_bounded(response, MAX_ANSWER)
+        return NoAnswer("answer too large") if data is None else read_answer(data)
+
+
+async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """The answer's body, or None when it is longer than `limit`; then the connection is closed."""
+    parts, size = [], 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > limit:
+            response.close()
+            return None
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def backend_session() -> aiohttp.ClientSession:
+    """A session that keeps its connections to the backend and follows nothing: no proxy, no cookies."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=60),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        auto_decompress=False,
+    )
+
+
+def _measured(way: str, clock: Clock, done: Done) -> Done:
+    return partial(_note, way, clock.monotonic, clock.monotonic(), done)
+
+
+def _note(
+    way: str,
+    monotonic: Callable[[], float],
+    begun: float,
+    done: Done,
+    answer: BackendAnswer | NoAnswer,
+) -> None:
+    answered = isinstance(answer, BackendAnswer)
+    metrics.questions.labels(way, "answered" if answered else "none").inc()
+    metrics.question_seconds.labels(way).observe(monotonic() - begun)
+    done(answer)

@@ -1,0 +1,177 @@
+"""The component schemas of the OpenAPI document."""
+
+from typing import Any, Final
+
+Schema = dict[str, Any]
+
+_TEXT: Final[Schema] = {"type": "string"}
+_NULLABLE: Final[Schema] = {"type": ["string", "null"]}
+_BOOL: Final[Schema] = {"type": "boolean"}
+_WHOLE: Final[Schema] = {"type": "integer"}
+_TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+_ANY: Final[Schema] = {"type": "object", "additionalProperties": True}
+
+
+def _object(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, **({"required": [*required]} if required else {})}
+
+
+def _list(of: Schema) -> Schema:
+    return {"type": "array", "items": of}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _page(of: Schema, following: Schema) -> Schema:
+    return _object(("items", "next"), items=_list(of), next=following)
+
+
+def _ocpi(name: str, *required: str) -> Schema:
+    schema = _object(required, **{field: {} for field in required})
+    return schema | {
+        "description": f"OCPI {name}, 2.2.1 or 2.3.0. Unknown fields are kept.",
+        "additionalProperties": True,
+    }
+
+
+def _one_or_many(of: Schema) -> Schema:
+    return {"oneOf": [of, {"type": "array", "items": of, "maxItems": 1000}]}
+
+
+_CREDENTIAL: Final = _object(
+    ("type", "uid"),
+    type={"type": "string", "maxLength": 36, "examples": ["RFID", "APP_USER"]},
+    uid={"type": "string", "minLength": 1, "maxLength": 36},
+    contract_id={"type": ["string", "null"], "maxLength": 36},
+)
+_PLACE: Final = _object(
+    ("location_id",),
+    location_id={"type": "string", "maxLength": 36},
+    evse_uid={"type": ["string", "null"], "maxLength": 36},
+    connector_id={"type": ["string", "null"], "maxLength": 36},
+)
+_ASKED: Final = _object(
+    ("credential",),
+    credential=_CREDENTIAL,
+    location=_PLACE,
+    service={"type": "string", "enum": ["CHARGING", "PARKING", "RESERVATION"], "default": "CHARGING"},
+    deadline_ms={"type": "integer", "minimum": 100, "maximum": 30000, "default": 3000},
+)
+_DECIDED: Final = _object(
+    ("decision", "reason", "source", "home_csp", "authorization_id", "asked", "elapsed_ms"),
+    decision={"type": "string", "enum": ["ALLOWED", "BLOCKED", "EXPIRED", "NO_CREDIT", "NOT_ALLOWED", "UNKNOWN"]},
+    reason=_TEXT,
+    source={"type": "string", "enum": ["BACKEND", "WHITELIST", "GRANT", "POLICY"]},
+    home_csp=_NULLABLE,
+    authorization_id=_TEXT,
+    authorization_reference=_TEXT,
+    valid_until=_TIME,
+    info={},
+    location={},
+    asked=_list(_TEXT),
+    elapsed_ms={"type": "number"},
+)
+_FAULT: Final = _object(("path", "message", "code"), path=_TEXT, message=_TEXT, code=_TEXT)
+_RECORD_STATES: Final = ["QUEUED", "DELIVERED", "ACCEPTED", "DISPUTED", "CREDITED", "FINAL", "PARKED"]
+_RECORD: Final = _object(
+    ("record_id", "state", "peer", "party", "kind", "direction"),
+    record_id=_TEXT,
+    state={"type": "string", "enum": _RECORD_STATES},
+    peer=_NULLABLE,
+    party=_TEXT,
+    kind={"type": "string", "enum": ["CDR", "SDR"]},
+    direction={"type": "string", "enum": ["out", "in"]},
+    reason=_TEXT,
+    created_at=_TIME,
+    updated_at=_TIME,
+    items=_list(_ANY),
+    evidence=_ANY,
+    record=_ANY,
+    warnings=_list(_ref("Fault")),
+)
+_SDR_FIELDS: Final = ("country_code", "party_id", "id", "cdr_token", "start_date_time", "end_date_time", "currency")
+_EVENT: Final = _object(
+    ("id", "cursor", "at", "peer", "type", "data"),
+    id=_TEXT,
+    cursor=_TEXT,
+    at=_TIME,
+    peer=_NULLABLE,
+    type={
+        "type": "string",
+        "examples": [
+            "record.received",
+            "record.state",
+            "object.changed",
+            "object.removed",
+            "command.state",
+            "peer.state",
+        ],
+    },
+    data=_ANY,
+)
+_PEER: Final = _object(
+    ("peer",),
+    peer=_TEXT,
+    endpoint_id=_TEXT,
+    name=_TEXT,
+    parties=_list(_TEXT),
+    state={"type": "string", "enum": ["PENDING", "PAIRED", "SUSPENDED"]},
+    link={"type": "string", "enum": ["UP", "DOWN"]},
+) | {"additionalProperties": True}
+_SUMMARY: Final = _object(
+    ("lines", "stored", "created", "unchanged", "failed_count", "failed"),
+    lines=_WHOLE,
+    stored=_WHOLE,
+    created=_WHOLE,
+    unchanged=_WHOLE,
+    failed_count=_WHOLE,
+    failed=_list(_object(("line", "problem"), line=_WHOLE, problem=_ref("Problem"))),
+)
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Problem": _object(
+        ("type", "title", "status", "detail", "code"),
+        type=_TEXT,
+        title=_TEXT,
+        status=_WHOLE,
+        detail=_TEXT,
+        code={"type": "string", "description": "Stable; what programs compare."},
+        faults=_list(_ref("Fault")),
+    ),
+    "Fault": _FAULT,
+    "AuthorizationRequest": _one_or_many(_ASKED),
+    "Authorization": _one_or_many(_DECIDED),
+    "Location": _ocpi("Location", "country_code", "party_id", "id", "last_updated"),
+    "Tariff": _ocpi("Tariff", "country_code", "party_id", "id", "currency", "elements", "last_updated"),
+    "Token": _ocpi("Token", "country_code", "party_id", "uid", "type", "contract_id", "last_updated"),
+    "Session": _ocpi("Session", "country_code", "party_id", "id", "status", "last_updated"),
+    "EVSE": _ocpi("EVSE", "uid", "status", "last_updated"),
+    "EvseStatus": _object(status=_TEXT, last_updated=_TIME) | {"additionalProperties": True},
+    "Object": _ANY | {"description": "An OCPI object, byte for byte as it was published."},
+    "ObjectPage": _page(_ref("Object"), _NULLABLE),
+    "Patch": _ANY | {"description": "RFC 7396: null removes a field."},
+    "BatchSummary": _SUMMARY,
+    "ServiceRecord": _one_or_many(
+        _ocpi("CDR, or an SDR (`kind` is `SDR`, with typed `items`)", *_SDR_FIELDS, "total_cost", "last_updated")
+    ),
+    "Record": _one_or_many(_RECORD),
+    "RecordPage": _page(_RECORD, _NULLABLE),
+    "Evidence": _object(("files",), files={"type": "object", "additionalProperties": {"contentEncoding": "base64"}}),
+    "Reroute": _object(("peer",), peer=_TEXT),
+    "EventPage": _page(_EVENT, _TEXT),
+    "Acknowledge": _object(("cursor",), cursor=_TEXT),
+    "Peer": _PEER,
+    "PeerPage": _page(_ref("Peer"), _NULLABLE),
+    "Remove": _object(park=_BOOL),
+    "Listing": _ANY | {"description": "`{items, next}`"},
+    "Invite": _object(auto=_BOOL, hours={"type": "number", "default": 24}),
+    "Invitation": _ANY | {"description": "The line, the invitation's id and its end."},
+    "Pair": _object(("line",), line=_TEXT, label={"type": ["string", "null"], "pattern": "^[a-z0-9-]{1,40}$"}),
+    "Pairing": _ANY | {"description": "The peer's label, the state and the six words."},
+    "Report": _ANY,
+    "Backup": _object(("path",), path=_TEXT),
+    "ApiKey": _object(("api_key",), api_key=_TEXT),
+    "Health": _object(("status",), status=_TEXT),
+}

@@ -1,0 +1,97 @@
+"""Who waits for events, and who takes questions."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from roamd.errors import RoamdError
+from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
+
+MAX_WAITING: Final = 256
+"""Long polls, event streams and webhooks that wait at a time; each holds a socket and a coroutine."""
+
+Done = Callable[[BackendAnswer | NoAnswer], None]
+
+
+class TooManyWaiting(RoamdError):
+    """Nobody else may wait now."""
+
+    code = "too-many-waiting"
+    http_status = 503
+
+
+class EventHub:
+    """Wakes whoever waits for events.
+
+    To lose none: note `generation`, read, and when nothing was there wait for a generation after the noted one.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.closing = False
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def arrived(self) -> None:
+        """There are new events."""
+        self.generation += 1
+        self._wake_all()
+
+    def close(self) -> None:
+        """The API stops: nobody waits any longer."""
+        self.closing = True
+        self._wake_all()
+
+    async def wait_beyond(self, generation: int, timeout_s: float) -> bool:
+        """Wait for events after `generation`; whether there are some. Returns at once when the API stops."""
+        if self.generation != generation or self.closing or timeout_s <= 0:
+            return self.generation != generation
+        if len(self._waiters) >= MAX_WAITING:
+            raise TooManyWaiting(f"{MAX_WAITING} requests wait for events already; close some.")
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.add(waiter)
+        timer = loop.call_later(timeout_s, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+        return self.generation != generation
+
+    def _wake_all(self) -> None:
+        for waiter in self._waiters:
+            _wake(waiter)
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class QuestionTaker(Protocol):
+    """A connected stream that answers questions."""
+
+    def take_question(self, question: AuthorizeQuestion, done: Done) -> None:
+        """Ask it; `done` is called once, at the latest at the question's deadline."""
+        ...
+
+
+class QuestionTakers:
+    """The streams that subscribed to questions. They go to the newest, so that a restarted backend takes over."""
+
+    def __init__(self) -> None:
+        self._takers: list[QuestionTaker] = []
+
+    def add(self, taker: QuestionTaker) -> None:
+        """It is the newest now, also when it was there before."""
+        self.remove(taker)
+        self._takers.append(taker)
+
+    def remove(self, taker: QuestionTaker) -> None:
+        """It takes no more questions."""
+        if taker in self._takers:
+            self._takers.remove(taker)
+
+    def newest(self) -> QuestionTaker | None:
+        """Who is asked next."""
+        return self._takers[-1] if self._takers else None
