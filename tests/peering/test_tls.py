@@ -1,9 +1,10 @@
 """The TLS loop as a stream: against itself, against trio.SSLStream as the oracle, and against OpenSSL's own client."""
 
 import socket
-import subprocess
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 import trio
@@ -19,7 +20,10 @@ HERE, THERE = identity(0), identity(1)
 BIG = bytes(range(256)) * 4096
 
 
-async def shake_hands(*ends: TlsStream | trio.SSLStream[trio.abc.Stream]) -> None:
+Oracle = trio.SSLStream[trio.abc.Stream]
+
+
+async def shake_hands(*ends: TlsStream | Oracle) -> None:
     async with trio.open_nursery() as nursery:
         for end in ends:
             nursery.start_soon(end.handshake if isinstance(end, TlsStream) else end.do_handshake)
@@ -169,7 +173,7 @@ async def test_trios_own_stream_understands_ours_both_ways(we_dial: bool) -> Non
     ours = TlsStream.dial(left, contexts(HERE, THERE)) if we_dial else TlsStream.accept(left, contexts(HERE, THERE))
     theirs = contexts(THERE, HERE)
     context = theirs.server if we_dial else theirs.client
-    oracle = trio.SSLStream(right, context, server_side=we_dial, server_hostname=None)
+    oracle = Oracle(right, context, server_side=we_dial, server_hostname=None)
     await shake_hands(ours, oracle)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ours.send_all, BIG)
@@ -227,16 +231,8 @@ async def test_a_foreign_client_may_change_keys_and_ask_for_ours(tmp_path: Path)
             "-msg",
         ]
         async with trio.open_nursery() as nursery:
-            process: trio.Process = await nursery.start(
-                lambda task_status: trio.run_process(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                    task_status=task_status,
-                )  # fmt: skip
-            )
+            start = partial(trio.run_process, command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, check=False)
+            process: trio.Process = await nursery.start(start)
             assert process.stdin is not None
             assert process.stdout is not None
             stream = TlsStream.accept(await listener.accept(), ours)

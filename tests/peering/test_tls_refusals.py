@@ -68,22 +68,18 @@ async def fates(one: TlsStream, other: TlsStream) -> tuple[str, str]:
     return words[one], words[other]
 
 
-def leaf_from(begin_days: int = -1, end_days: int = 1, purposes: tuple[object, ...] | None = None) -> Leaf:
-    times = {"begin_ms": begin_days * DAY_MS, "end_ms": end_days * DAY_MS}
-    if purposes is None:
-        return odd_leaf(BY_THERE, OWN_NAME, **times)
-    return odd_leaf(BY_THERE, OWN_NAME, purposes=purposes, **times)  # type: ignore[arg-type]  # object ids all
+def leaf_between(begin_days: int, end_days: int) -> Leaf:
+    return odd_leaf(BY_THERE, OWN_NAME, begin_ms=begin_days * DAY_MS, end_ms=end_days * DAY_MS)
 
+
+GOOD_LEAF = leaf_between(-1, 1)
+NO_PURPOSE_OF_OURS = odd_leaf(BY_THERE, OWN_NAME, purposes=[ExtendedKeyUsageOID.CODE_SIGNING])
 
 REFUSED = {
     "unknown": (issue_leaf(STRANGER, real_now_ms()), "unknown-identity", "refused-unknown-identity"),
-    "expired": (leaf_from(-3, -2), "expired", "refused-expired"),
-    "not yet valid": (leaf_from(2, 3), "not-yet-valid", "refused-bad-certificate"),
-    "wrong purpose": (
-        leaf_from(purposes=(ExtendedKeyUsageOID.CODE_SIGNING,)),
-        "wrong-purpose",
-        "refused-wrong-purpose",
-    ),
+    "expired": (leaf_between(-3, -2), "expired", "refused-expired"),
+    "not yet valid": (leaf_between(2, 3), "not-yet-valid", "refused-bad-certificate"),
+    "wrong purpose": (NO_PURPOSE_OF_OURS, "wrong-purpose", "refused-wrong-purpose"),
     "intermediate": (with_chain(odd_leaf(BETWEEN, OWN_NAME), BETWEEN), "not-direct", "refused-unknown-identity"),
 }
 
@@ -160,7 +156,7 @@ async def test_dialling_oneself_meets_a_stranger() -> None:
 @pytest.mark.parametrize("alpn", ["http/1.1", "roamd/2"])
 async def test_another_protocol_does_not_fail_the_handshake_so_it_is_checked_by_hand(alpn: str) -> None:
     left, right = memory_stream_pair()
-    other = stream(left, reckless(leaf_from(), server_side=False, alpn=alpn), server_side=False)
+    other = stream(left, reckless(GOOD_LEAF, server_side=False, alpn=alpn), server_side=False)
     listener = TlsStream.accept(right, contexts(HERE, THERE))
     assert await fates(listener, other) == ("alpn", "alpn")
 
@@ -169,7 +165,7 @@ async def test_another_protocol_does_not_fail_the_handshake_so_it_is_checked_by_
 async def test_tls_1_2_is_refused_and_told(old_side: str) -> None:
     left, right = memory_stream_pair()
     server_side = old_side == "listener"
-    context = reckless(leaf_from(), server_side=server_side)
+    context = reckless(GOOD_LEAF, server_side=server_side)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     ours = contexts(HERE, THERE)

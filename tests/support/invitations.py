@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
+import trio
+
 from roamd.errors import Conflict, StoreFull
 from roamd.peering.pairing_server import OpenInvitation
 from roamd.trust.invitation import Invitation
@@ -24,10 +26,17 @@ class HandClock:
 
 @dataclass
 class MemoryInvitations:
-    """Keeps the promises of `Invitations`; `full` makes every commit fail, `confirmed` is what the operator said."""
+    """Keeps the promises of `Invitations`.
+
+    `confirmed` is what the operator said. `full` makes every commit fail; `crashing` loses the answer after a commit;
+    `found` is set when someone asks, and then waits for `go_on`, if there is one.
+    """
 
     confirmed: bool = False
     full: bool = False
+    crashing: bool = False
+    found: trio.Event = field(default_factory=trio.Event)
+    go_on: trio.Event | None = None
     rows: dict[bytes, OpenInvitation] = field(default_factory=dict)
     tries: list[bytes] = field(default_factory=list)
     committed: list[tuple[Joined, tuple[str, ...]]] = field(default_factory=list)
@@ -36,6 +45,9 @@ class MemoryInvitations:
         self.rows[invitation.id] = OpenInvitation(invitation.id, invitation.secret, invitation.expires_ms)
 
     async def find(self, invitation_id: bytes) -> OpenInvitation | None:
+        self.found.set()
+        if self.go_on is not None:
+            await self.go_on.wait()
         return self.rows.get(invitation_id)
 
     async def record_try(self, invitation_id: bytes) -> None:
@@ -51,4 +63,6 @@ class MemoryInvitations:
         if row.used_by is None:
             self.rows[invitation_id] = replace(row, used_by=joiner_id)
             self.committed.append((joined, words))
+        if self.crashing:
+            raise trio.BrokenResourceError("the machine is gone")
         return self.confirmed

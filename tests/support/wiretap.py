@@ -4,11 +4,9 @@ import trio
 
 
 class CountingStream(trio.abc.HalfCloseableStream):
-    """Passes everything on; while `clogged` is an unset event, writes wait for it, as with a peer that does not read."""
+    """Passes everything on; writes wait for the event `clogged`, if there is one, as for a peer that does not read."""
 
-    def __init__(
-        self, inner: trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
-    ) -> None:
+    def __init__(self, inner: trio.abc.HalfCloseableStream) -> None:
         self.inner = inner
         self.writes = 0
         self.clogged: trio.Event | None = None

@@ -41,7 +41,7 @@ def test_one_wrong_character_is_always_found(position: int, character: str) -> N
     if wrong == EXAMPLE:
         assert parse_endpoint_id(wrong) == EXAMPLE
     else:
-        with pytest.raises(Malformed, match="typing error|cannot come from a key"):
+        with pytest.raises(Malformed, match=r"typing error|cannot come from a key"):
             parse_endpoint_id(wrong)
 
 
