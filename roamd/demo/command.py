@@ -27,7 +27,10 @@ FAILURES = (
     subprocess.TimeoutExpired,
     OSError,
 )
-"""Everything that a step raises when the story does not go as told; anything else is a bug of the demo."""
+"""Everything that a step raises when the story does not go as told; their texts are sentences."""
+
+UNEXPECTED = (LookupError, TypeError, ValueError)
+"""What reading an answer of another form than the API promises raises."""
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
@@ -80,6 +83,8 @@ def _tell(story: Story) -> str | None:
         story.tell_all()
     except FAILURES as error:
         return str(error)
+    except UNEXPECTED as error:
+        return f"an answer has not the form that the story expects: {type(error).__name__}: {error}"
     return None
 
 

@@ -4,9 +4,7 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -15,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from roamd.demo import main, story
-from roamd.demo.processes import Children, child_environment
+from roamd.demo.processes import Children
 from roamd.demo.timeline import Timeline
+from tests.support.demo_process import NO_CURL, DemoProcess
 
 HERE = Path(__file__).parent
 FAKE = [sys.executable, str(HERE.parent / "support" / "fake_roamd.py")]
@@ -106,36 +105,9 @@ def test_the_json_summary_of_a_failure_says_why(
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator["DemoProcess"]:
-    started = DemoProcess(tmp_path)
-    yield started
-    started.process.kill()
-    started.process.communicate()
-
-
-class DemoProcess:
-    """The demo as a process, for what has to do with signals and terminals."""
-
-    def __init__(self, room: Path) -> None:
-        self.room = room
-
-    def start(self, *options: str, fault: str = "") -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", DEMO, *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=child_environment() | {"TMPDIR": str(self.room), "FAKE_FAULT": fault},
-        )
-
-    def read_to(self, wanted: str) -> list[str]:
-        assert self.process.stdout is not None
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line.rstrip("\n"))
-            if wanted in line:
-                return lines
-        pytest.fail(f"{wanted!r} was never said:\n" + "\n".join(lines))
+def demo(tmp_path: Path) -> Iterator[DemoProcess]:
+    with DemoProcess([sys.executable, "-c", DEMO], tmp_path) as started:
+        yield started
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -149,16 +121,10 @@ def test_interrupted_in_the_middle_it_ends_its_children_and_says_130(demo: DemoP
     assert "Traceback" not in rest
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+@pytest.mark.skipif(NO_CURL, reason="no curl on this machine")
 def test_kept_it_prints_curl_lines_that_work_and_ends_well_on_ctrl_c(demo: DemoProcess) -> None:
     demo.start("--keep")
-    lines = demo.read_to("Ctrl-C ends both")
-    curls = [line for line in lines if line.startswith("curl ")]
-    assert len(curls) >= 7
-    for line in curls:
-        shell = ["sh", "-c", line.replace("curl ", "curl --fail-with-body ", 1)]
-        ended = subprocess.run(shell, capture_output=True, text=True, timeout=20, check=False)
-        assert ended.returncode == 0, f"{line}\n{ended.stdout}{ended.stderr}"
+    assert demo.run_printed_curl_lines() >= 7
     demo.process.send_signal(signal.SIGINT)
     demo.process.communicate(timeout=20)
     assert demo.process.returncode == 0

@@ -56,7 +56,7 @@ async def finding(endpoint_id: str, port: int | None) -> AsyncIterator[tuple[Sig
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     async def within_patience() -> None:
-        await asyncio.wait_for(main(), PATIENCE_S)  # type: ignore[arg-type]  # any awaitable does
+        await asyncio.wait_for(main(), PATIENCE_S)
 
     asyncio.run(within_patience())
 

@@ -1,13 +1,16 @@
 """The demo with the real command and real daemons, as `scripts/demo` runs it."""
 
 import json
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from roamd.demo import main
 from roamd.demo.processes import ROAMD, child_environment
 from roamd.discovery.multicast import multicast_trouble
+from tests.support.demo_process import NO_CURL, DemoProcess
 
 pytest.importorskip("roamd.daemon.main", reason="the daemon is not built yet")
 
@@ -35,3 +38,14 @@ def test_without_multicast_it_uses_static_candidates_and_says_so(
     assert code == 0, out
     assert "no multicast on loopback here (switched off by this test): static candidates instead of mDNS" in out
     assert "(config); no name, no trust" in out
+
+
+@pytest.mark.skipif(NO_CURL, reason="no curl on this machine")
+def test_kept_its_curl_lines_work_and_ctrl_c_is_a_good_end(tmp_path: Path) -> None:
+    with DemoProcess([*ROAMD, "demo"], tmp_path) as demo:
+        demo.start("--keep")
+        assert demo.run_printed_curl_lines() >= 7
+        demo.process.send_signal(signal.SIGINT)
+        demo.process.communicate(timeout=30)
+    assert demo.process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
