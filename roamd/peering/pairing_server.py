@@ -159,9 +159,9 @@ class PairingServer:
             with trio.fail_after(HANDSHAKE_S):
                 await self._handshake(stream, address)
         except NotTrusted as error:
-            _log.warning("pairing_refused", address=address, reason=error.reason)
+            _log.warning("pairing_refused", address=address, reason=error.reason, detail=str(error))
         except PeerError as error:
-            _log.warning("pairing_refused", address=address, reason=str(error))
+            _log.warning("pairing_refused", address=address, reason="tls", detail=str(error))
         except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
             _log.info("pairing_broken_off", address=address)
         except Exception:  # the edge to strangers: a fault of ours must not end the daemon  # noqa: BLE001
