@@ -25,6 +25,7 @@ class Service(IntEnum):
     AUTHORIZATION = 1
     LEDGER_FETCH = 2
     PEER_STATUS = 3
+    DESCRIPTOR = 4  # the body is the asker's own signed descriptor (see trust), newer than the one the peer holds
 
 
 class AuthorizeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
