@@ -5,13 +5,15 @@ they feed and call `.labels(...).inc()`; on a hot path keep the labelled child i
 """
 
 import time
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 from roamd import __version__
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 registry: Final = CollectorRegistry(auto_describe=True)
 
@@ -22,16 +24,26 @@ _COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 _GROUP_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
+_per_peer: Final[list[Counter | Gauge | Histogram]] = []
+"""What `forget_peer` must look through."""
+
+
+def _kept(metric: Metric, labels: tuple[str, ...]) -> Metric:
+    if "peer" in labels:
+        _per_peer.append(metric)
+    return metric
+
+
 def _counter(name: str, text: str, *labels: str) -> Counter:
-    return Counter(f"roamd_{name}", text, labels, registry=registry)
+    return _kept(Counter(f"roamd_{name}", text, labels, registry=registry), labels)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Gauge:
-    return Gauge(f"roamd_{name}", text, labels, registry=registry)
+    return _kept(Gauge(f"roamd_{name}", text, labels, registry=registry), labels)
 
 
 def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-    return Histogram(f"roamd_{name}", text, labels, registry=registry, buckets=buckets)
+    return _kept(Histogram(f"roamd_{name}", text, labels, registry=registry, buckets=buckets), labels)
 
 
 # --- services ---------------------------------------------------------------------------------------------------
@@ -55,6 +67,12 @@ authorization_seconds: Final = _histogram(
 calls: Final = _counter("calls_total", "Calls to peers, by outcome.", "peer", "status")
 call_duration_seconds: Final = _histogram(
     "call_duration_seconds", "From sending a call to a peer to its answer.", _ANSWER_BUCKETS, "peer"
+)
+backend_silences: Final = _counter(
+    "backend_silences_total", "Questions to our backend that it did not answer in time or in form."
+)
+object_refusals: Final = _counter(
+    "object_refusals_total", "Objects of peers that were refused, by feed and reason.", "peer", "feed", "reason"
 )
 records: Final = _counter("records_total", "Service records that came into a state.", "state")
 record_refusals: Final = _counter(
@@ -111,23 +129,6 @@ certificate_expiry_seconds: Final = _gauge(
 start_time_seconds: Final = _gauge("start_timestamp_seconds", "When this run began, in seconds since 1970.")
 _build: Final = Info("roamd_build", "What is running.", registry=registry)
 
-_PER_PEER: Final = (
-    authorizations_answered,
-    calls,
-    call_duration_seconds,
-    record_refusals,
-    replacing_snapshots,
-    ledger_entries,
-    receipts,
-    ledger_alarms,
-    link_up,
-    links_opened,
-    links_closed,
-    link_bytes,
-    clock_skew_seconds,
-    queue_records,
-)
-
 
 def begin_run() -> None:
     """Note what runs and since when; called once by the daemon."""
@@ -138,7 +139,7 @@ def begin_run() -> None:
 
 def forget_peer(peer: str) -> None:
     """Take a removed peer's series away."""
-    for metric in _PER_PEER:
+    for metric in _per_peer:
         metric.remove_by_labels({"peer": peer})
 
 

@@ -1,6 +1,7 @@
 """Commands that need no running daemon: run, demo, restore."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,10 +35,19 @@ def restore(options: argparse.Namespace) -> int:
 
     config.endpoint.state.mkdir(mode=0o700, exist_ok=True)
     aside = backup.restore(Path(options.file), config.database, time.time_ns() // 1_000_000)
+    for path in config.endpoint.state.iterdir():
+        hand_over(path, config.path)
     answer = {"restored": str(config.database), "from": options.file, "moved_aside": str(aside) if aside else None}
     show(options, answer, lambda _: print(f"Restored {config.database} from {options.file}."))
     _say_what_follows(aside)
     return 0
+
+
+def hand_over(path: Path, owner_of: Path) -> None:
+    """What root wrote belongs to whom its neighbour belongs to, so that the service's own user can use it."""
+    if os.geteuid() == 0:
+        owner = owner_of.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _refuse_while_running(config: Config) -> None:

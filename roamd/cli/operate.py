@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from roamd.cli.client import Api, load_config
+from roamd.cli.local import hand_over
 from roamd.cli.output import cell, details, items_of, note, show, wants_json
 from roamd.errors import ConfigError, Unreachable, UsageError
 
@@ -57,6 +58,7 @@ def rotate(options: argparse.Namespace) -> int:
         from roamd.backend.auth import new_key, write_secret  # here: heavy, and seldom needed
 
         write_secret(path, new_key(os.urandom) + "\n")
+        hand_over(path, config.path)
         note("The daemon does not answer; a daemon that does run takes the key at its next start.")
     show(options, {"key_file": str(path)}, lambda _: print(f"The new key is in {path}; the old one is void."))
     return 0
