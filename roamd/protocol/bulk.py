@@ -6,7 +6,7 @@ must name the same one, and no output beyond it is ever allocated; then the numb
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Annotated, Any, Final, TypeVar
 
@@ -15,6 +15,7 @@ import zstandard
 from msgspec import Meta
 
 from roamd.errors import ProtocolError
+from roamd.protocol.calls import MAX_FETCH_PAYLOAD
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.frames import MAX_JOINED
 from roamd.protocol.ledger import LedgerItem, chain_items, item_commitment
@@ -34,6 +35,9 @@ from roamd.protocol.messages import (
 MAX_RAW: Final = 1024 * 1024  # of one payload's items, uncompressed: four of the largest objects
 MAX_ITEMS: Final = 4096  # an item of nothing costs us some 100 bytes
 MAX_OBJECT: Final = 256 * 1024  # the same limit as at the API
+_SAFE_RAW: Final = (
+    320 * 1024
+)  # one of the largest objects, or this much that zstd cannot shrink, stays under MAX_JOINED
 _LEVEL: Final = 1  # measured: 7.7 times smaller at 382 MB/s; higher levels win little on a chunk
 
 RawSize = Annotated[int, Meta(ge=1, le=MAX_RAW)]
@@ -137,10 +141,10 @@ def unpack_feed_chunk(payload: bytes) -> FeedChunk:
 
 def pack_ledger_batch(batch: LedgerBatch) -> bytes:
     """The batch as a payload. ValueError when it breaks a limit or an item has neither of its two forms."""
-    for item in batch.items:
-        item_commitment(item)
     if not batch.items:
         raise ValueError("A ledger batch has at least one item.")
+    if not all(item.well_formed() for item in batch.items):
+        raise ValueError("A ledger item needs salt and body, or a commitment alone.")
     raw_size, data = _squeeze(batch.items)
     head = (batch.epoch, batch.first_sequence, batch.previous_hash, batch.time_ms, batch.signature)
     return _within(encode(LedgerEnvelope(*head, raw_size, data, batch.algorithm)))
@@ -154,6 +158,36 @@ def unpack_ledger_batch(payload: bytes) -> LedgerBatch:
         raise ProtocolError(GoodbyeCode.MALFORMED, "A ledger item has neither salt and body nor a commitment alone.")
     head = (wire.epoch, wire.first_sequence, wire.previous_hash, wire.time_ms, wire.signature)
     return LedgerBatch(*head, items, wire.algorithm)
+
+
+def pack_fetch_answer(batch: LedgerBatch) -> bytes:
+    """As many leading items as fit into the answer of a ledger fetch, at least one.
+
+    An item that does not fit even alone goes without its body, as if it were erased: the chain can still be checked.
+    """
+    items = batch.items
+    while len(payload := pack_ledger_batch(replace(batch, items=items))) > MAX_FETCH_PAYLOAD:
+        items = items[: len(items) // 2] if len(items) > 1 else [_without_body(items[0])]
+    return payload
+
+
+def _without_body(item: LedgerItem) -> LedgerItem:
+    return LedgerItem(item.kind, item.record_id, commitment=item_commitment(item), ocpi=item.ocpi)
+
+
+def fitting(items: Sequence[FeedItem | LedgerItem]) -> int:
+    """How many of the leading items surely fit into one payload, however badly they compress."""
+    total = 0
+    for number, item in enumerate(items[:MAX_ITEMS]):
+        total += _at_most(item)
+        if total > _SAFE_RAW:
+            return max(1, number)
+    return min(len(items), MAX_ITEMS)
+
+
+def _at_most(item: FeedItem | LedgerItem) -> int:
+    names = (item.party, item.id, item.sub, item.ocpi) if isinstance(item, FeedItem) else (item.record_id, item.ocpi)
+    return len(item.body or b"") + 4 * sum(map(len, names)) + 128  # a character has at most 4 bytes; 128 for the rest
 
 
 def _squeeze(items: Sequence[Any]) -> tuple[int, bytes]:

@@ -237,7 +237,10 @@ class Connection:
     # --- sending ------------------------------------------------------------------------------------------------
 
     def send_calls(self, calls: Sequence[Call]) -> None:
-        """Questions. They wait for credit (see `credit_left`); OutboxFullError when too many do."""
+        """Questions. They wait for credit (see `credit_left`); OutboxFullError when too many do.
+
+        `deadline_ms` is sent as it stands, so cancel what has waited too long: unsent calls are then never sent.
+        """
         self._machine.move(Input.SEND_OTHER)
         self._outbox.put_calls(calls)
 

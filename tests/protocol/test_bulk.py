@@ -1,12 +1,13 @@
 """Bulk payloads: what went in comes out, within limits, whatever a stranger sends."""
 
 import tracemalloc
+from hashlib import shake_256
 from typing import Any
 
 import msgpack
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roamd.errors import ProtocolError
@@ -18,11 +19,14 @@ from roamd.protocol.bulk import (
     FeedChunk,
     FeedItem,
     LedgerBatch,
+    fitting,
     pack_feed_chunk,
+    pack_fetch_answer,
     pack_ledger_batch,
     unpack_feed_chunk,
     unpack_ledger_batch,
 )
+from roamd.protocol.calls import MAX_FETCH_PAYLOAD
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.frames import MAX_JOINED
 from roamd.protocol.ledger import GENESIS, EntryKind, LedgerItem, commitment
@@ -161,6 +165,35 @@ def test_an_erased_item_travels_without_body_and_its_chain_still_verifies() -> N
     assert before.chain() == unpack_ledger_batch(pack_ledger_batch(after)).chain()
     assert ERASED.erased
     assert not whole_item.erased
+
+
+@given(st.lists(st.integers(0, MAX_OBJECT), max_size=12), st.booleans())
+@settings(max_examples=20)
+def test_items_that_fit_by_estimate_always_fit(sizes: list[int], of_feed: bool) -> None:
+    noise = shake_256(b"noise").digest(MAX_OBJECT)
+    feed = [FeedItem("ü" * 16, "ü" * 255, "ü" * 255, "ü" * 16, noise[:size]) for size in sizes]
+    records = [LedgerItem(1, "ü" * 128, SALT, noise[:size]) for size in sizes]
+    if of_feed:
+        count = fitting(feed)
+        assert unpack_feed_chunk(pack_feed_chunk(FeedChunk(1, ChunkFlag.NONE, b"", feed[:count]))).items == feed[:count]
+    else:
+        count = fitting(records)
+        assert not records or unpack_ledger_batch(pack_ledger_batch(batch(*records[:count]))).items == records[:count]
+    assert bool(count) is bool(sizes)
+
+
+def test_fitting_keeps_to_the_number_of_items_too() -> None:
+    assert fitting([FeedItem("", "", "", "")] * (MAX_ITEMS + 1)) < MAX_ITEMS + 1
+
+
+def test_a_fetch_answer_is_cut_to_what_a_call_can_carry() -> None:
+    noise = shake_256(b"noise").digest(100_000)
+    many = [LedgerItem(1, f"R{n}", SALT, noise[n * 10_000 : (n + 1) * 10_000]) for n in range(9)]
+    payload = pack_fetch_answer(batch(*many))
+    assert len(payload) <= MAX_FETCH_PAYLOAD
+    assert unpack_ledger_batch(payload).items == many[:4]
+    alone = unpack_ledger_batch(pack_fetch_answer(batch(LedgerItem(1, "R", SALT, noise)))).items
+    assert alone == [LedgerItem(1, "R", commitment=commitment(SALT, noise))]
 
 
 @given(st.binary(max_size=300))

@@ -1,8 +1,11 @@
 """Two real connections on a fake wire: coming up, each message through both ends, and every way to break the rules."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from roamd.errors import ProtocolError
 from roamd.protocol.codes import GoodbyeCode, Reconnect, code_name, reconnect_after
@@ -268,6 +271,31 @@ def test_a_flood_of_pings_ends_the_link_and_a_slow_stream_of_them_does_not() -> 
     with pytest.raises(ProtocolError) as caught:
         wire.pump()
     assert caught.value.goodbye == GoodbyeCode.FLOOD
+
+
+@given(st.data())
+def test_a_stream_with_any_byte_changed_is_understood_or_refused_and_nothing_else(data: st.DataObject) -> None:
+    wire = Wire.up()
+    dialler = wire.dialler.connection
+    dialler.send_calls([CALL, CALL])
+    dialler.send_ledger(b"batch")
+    dialler.send_feed_acks([FeedAck(1, b"cursor")])
+    dialler.send_ping(wire.now, CLOCK_MS)
+    dialler.send_goodbye(GoodbyeCode.DONE)
+    stream = bytearray(dialler.data_to_send())
+    for place in data.draw(st.lists(st.integers(0, len(stream) - 1), min_size=1, max_size=3)):
+        stream[place] = data.draw(st.integers(0, 255))
+    with suppress(ProtocolError):
+        wire.listener.connection.receive_data(stream, wire.now, CLOCK_MS)
+
+
+def test_a_malformed_goodbye_is_still_the_end() -> None:
+    wire = Wire.up()
+    wire.dialler.connection._outbox.put_frame(FrameType.GOODBYE, b"\xc1")
+    with pytest.raises(ProtocolError):
+        wire.pump()
+    assert wire.listener.connection.state is State.CLOSED
+    assert not wire.listener.connection.has_data
 
 
 # --- the end ----------------------------------------------------------------------------------------------------

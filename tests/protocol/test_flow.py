@@ -8,7 +8,7 @@ from roamd.errors import ProtocolError
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.events import BulkFeed, BulkLedger, Calls, CreditArrived, PeerSaidGoodbye, PeerSilent, SkewMeasured
 from roamd.protocol.flow import DEFAULT_WINDOWS, Pattern, ReceiveCredit, bulk_cost
-from roamd.protocol.frames import FRAGMENT, HEADER_SIZE, MAX_JOINED, FrameReader, FrameType, Lane
+from roamd.protocol.frames import FRAGMENT, HEADER_SIZE, MAX_JOINED, FrameReader, FrameType
 from roamd.protocol.heartbeat import Timing
 from roamd.protocol.messages import Answer, Call, Credit, encode
 from roamd.protocol.outbox import MAX_BULK_WAITING, MAX_CALLS_WAITING, Outbox, OutboxFullError
@@ -136,7 +136,7 @@ def test_a_flush_never_holds_more_bulk_than_its_limit(limit: int) -> None:
 
 def test_no_bulk_goes_at_limit_zero_and_one_frame_at_any_other() -> None:
     outbox = loaded()
-    assert Lane.LEDGER not in {type_ >> 4 for type_, _ in frames_of(outbox.take(0))}
+    assert not {FrameType.LEDGER_BATCH, FrameType.FEED_CHUNK} & {type_ for type_, _ in frames_of(outbox.take(0))}
     assert len(frames_of(outbox.take(1))) == 1
 
 
