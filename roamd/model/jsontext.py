@@ -11,8 +11,10 @@ and no message repeats what stood there, because it may be personal.
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -27,6 +29,10 @@ DEPTH_MAX: Final = 64
 
 EXPONENT_MAX: Final = 64
 """`1e999999999` is nine characters to send and a gigabyte to print."""
+
+NAME_MAX: Final = 64
+DUPLICATES_MAX: Final = 100
+"""Paths go into answers and logs, so their length and number are bounded. OCPI's longest field name has 28 letters."""
 
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
@@ -92,7 +98,7 @@ def parse(body: bytes, *, at: str = "$") -> Parsed:
         return Parsed(_load(_STRICT, body, at))
     except _DuplicateKeyError:
         value = _load(_COLLECTING, body, at)
-        return Parsed(value, tuple(_duplicates(value, at)))
+        return Parsed(value, tuple(islice(_duplicates(value, at), DUPLICATES_MAX)))
 
 
 def tree(body: bytes, *, at: str = "$") -> object:
@@ -104,7 +110,8 @@ def tree(body: bytes, *, at: str = "$") -> object:
 
 
 def child_path(at: str, name: str) -> str:
-    """The JSON path of a member."""
+    """The JSON path of a member; a name that a stranger made long is cut."""
+    name = name if len(name) <= NAME_MAX else name[:NAME_MAX] + "…"
     return f"{at}.{name}" if _PLAIN_NAME.fullmatch(name) else f"{at}[{json.dumps(name)}]"
 
 
@@ -199,17 +206,16 @@ def _load(decoder: json.JSONDecoder, body: bytes, at: str) -> object:
         raise _too_deep(at) from None
 
 
-def _duplicates(value: object, at: str) -> list[Fault]:
-    faults: list[Fault] = []
+def _duplicates(value: object, at: str) -> Iterator[Fault]:
     if isinstance(value, Doubled):
-        faults += [Fault(child_path(at, name), "the key stands twice", "duplicate-key") for name in value.names]
+        for name in value.names:
+            yield Fault(child_path(at, name), "the key stands twice", "duplicate-key")
     if isinstance(value, dict):
         for name, inner in value.items():
-            faults += _duplicates(inner, child_path(at, name))
+            yield from _duplicates(inner, child_path(at, name))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            faults += _duplicates(inner, f"{at}[{index}]")
-    return faults
+            yield from _duplicates(inner, f"{at}[{index}]")
 
 
 def _is_shallow(body: bytes) -> bool:

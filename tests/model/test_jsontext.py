@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 
 from roamd.errors import Malformed, TooLarge
 from roamd.model import jsontext
-from roamd.model.jsontext import DEPTH_MAX, OBJECT_MAX, OutOfRange, compact, elements, member, parse, spans, tree
+from roamd.model.jsontext import (
+    DEPTH_MAX,
+    DUPLICATES_MAX,
+    NAME_MAX,
+    OBJECT_MAX,
+    OutOfRange,
+    compact,
+    elements,
+    member,
+    parse,
+    spans,
+    tree,
+)
 
 texts = st.text(st.characters(codec="utf-8"))
 values = st.recursive(
@@ -97,6 +109,14 @@ def test_every_duplicate_key_is_a_fault_at_its_own_path() -> None:
         ('$.b[1]["x y"]', "duplicate-key"),
     ]
     assert parse(body).value == json.loads(body)
+
+
+def test_a_strangers_long_and_many_names_do_not_become_a_long_answer() -> None:
+    doubled = b'{"' + b"k" * 9999 + b'":1,"' + b"k" * 9999 + b'":2}'
+    with pytest.raises(Malformed) as refused:
+        tree(b"[" + b",".join([b'{"a":1,"a":2}'] * 5000 + [doubled]) + b"]")
+    assert len(refused.value.faults) == DUPLICATES_MAX
+    assert len(parse(doubled).faults[0].path) < 2 * NAME_MAX
 
 
 def test_numbers_that_would_burst_when_printed_are_marked_and_never_calculated_with() -> None:

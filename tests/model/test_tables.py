@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from roamd.model.jsontext import compact, tree
-from roamd.model.ocpi.check import VERSIONS, Findings, check, classes, enumerations, rule_of
+from roamd.model.ocpi.check import FINDINGS_MAX, VERSIONS, Findings, check, classes, enumerations, rule_of
 from roamd.model.ocpi.own import OWN_CLASSES, OWN_ENUMS
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "ocpi-model.json"
@@ -132,6 +132,11 @@ def test_an_object_that_is_none_is_one_fault_at_the_given_place(value: object) -
     assert of(check("EVSE", "2.3.0", value, "$[7]")) == ([("$[7]", "type")], [])
 
 
+def test_what_is_found_is_bounded() -> None:
+    found = check("EVSE", "2.3.0", {**EVSE, "connectors": [1] * 5000, "capabilities": ["X"] * 5000})
+    assert (len(found.faults), len(found.warnings)) == (FINDINGS_MAX, FINDINGS_MAX)
+
+
 def test_a_boolean_is_no_number_and_a_number_no_boolean() -> None:
     hours = {"twentyfourseven": 1, "regular_hours": [{"weekday": True, "period_begin": "08:00", "period_end": "18:00"}]}
     assert checked("Hours", hours)[0] == [("$.twentyfourseven", "type"), ("$.regular_hours[0].weekday", "type")]
@@ -162,6 +167,10 @@ def test_a_number_out_of_range_is_a_fault_where_the_field_is_known() -> None:
 )
 def test_what_only_looks_wrong_passes_with_a_warning(changes: dict[str, Any], path: str, code: str) -> None:
     assert checked("EVSE", {**EVSE, **changes}) == ([], [(path, code)])
+
+
+def test_not_available_passes_as_an_evse_id() -> None:
+    assert checked("SdrLocation", {"evse_id": "#NA", "evse_uid": "#NA", "connector_id": "#NA"}) == ([], [])
 
 
 TOKEN: dict[str, Any] = {

@@ -26,6 +26,9 @@ from roamd.model.times import is_usual_time, parse_time
 VERSIONS: Final = ("2.2.1", "2.3.0")
 URL_MAX: Final = 255
 NO_LIMIT: Final = 1 << 30
+FINDINGS_MAX: Final = 1000
+"""No person reads more; an array of a hundred thousand wrong elements must not become megabytes of answer."""
+
 _NUMBERS: Final = frozenset((int, Decimal))
 
 Clean = Callable[[object], bool]
@@ -40,11 +43,13 @@ class Findings:
 
     def fault(self, at: str, message: str, code: str) -> None:
         """Note a reason to refuse."""
-        self.faults.append(Fault(at, message, code))
+        if len(self.faults) < FINDINGS_MAX:
+            self.faults.append(Fault(at, message, code))
 
     def warn(self, at: str, message: str, code: str) -> None:
         """Note what looks wrong and passes."""
-        self.warnings.append(Fault(at, message, code))
+        if len(self.warnings) < FINDINGS_MAX:
+            self.warnings.append(Fault(at, message, code))
 
 
 @dataclass(frozen=True, slots=True)
