@@ -31,6 +31,6 @@ def test_every_metric_with_a_peer_label_is_forgotten_with_it() -> None:
     with_peer = [metric for metric in vars(metrics).values() if "peer" in getattr(metric, "_labelnames", ())]
     assert with_peer
     for metric in with_peer:
-        metric.labels(**{name: "gone" for name in metric._labelnames})
+        metric.labels(**dict.fromkeys(metric._labelnames, "gone"))
     metrics.forget_peer("gone")
     assert 'peer="gone"' not in metrics.render().decode()

@@ -7,6 +7,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 69 daemon not reachable, 75 try again, 78 c
 """
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ INTERRUPTED: Final = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that is not UTF-8 shows escapes rather than ending the command
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows escapes and does not end the command
             stream.reconfigure(errors="backslashreplace")
     try:
         return _run(argv)

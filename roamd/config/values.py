@@ -196,14 +196,19 @@ def _url(value: object) -> str:
     read = _text(value)
     if not read:
         return read
-    try:
-        parts = urlsplit(read)
-        fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        fits = False
-    if not fits or parts.username or parts.query or parts.fragment:
+    if not _is_plain_url(read):
         raise Wrong(f'{shown(read)} is no plain web address; write "https://host:port/path"')
     return read.rstrip("/")
+
+
+def _is_plain_url(text: str) -> bool:
+    """Whether it has a host, and nothing that a path cannot be added to."""
+    try:
+        parts = urlsplit(text)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return named and not (parts.username or parts.query or parts.fragment)
 
 
 def _required_url(value: object) -> str:
