@@ -8,6 +8,9 @@ its space carries the essential writes until the operator has made room; then it
     free <  reserve, ballast held        full: essential only, on the space that is left
     a write said "disk full"             full, ballast released: essential only, on the ballast's space
     released and free >= 2 x reserve     ballast laid down again, open
+
+Space is free here if nobody has it and nothing owes it: the database file must still grow to take in the write-ahead
+log. A checkpoint without room for that growth would eat the reserve and not come to its end, so it is not tried.
 """
 
 import os
@@ -28,30 +31,32 @@ def free_bytes(directory: Path) -> int:
 
 
 class Ballast:
-    """Holds the reserve and knows whether intake is open. Only the writer calls `poll` and `note_full`.
+    """Holds the reserve and knows whether intake is open. Only the writer calls `look` and `note_full`.
 
-    `size` 0 means no ballast; then only a write that failed closes intake, until `poll` sees any room.
+    `owed` tells by how much the database file must still grow. `size` 0 means no ballast; then only a write that failed
+    closes intake, until `look` sees any room.
     """
 
-    def __init__(self, path: Path, size: int, now: float, free: Callable[[Path], int] = free_bytes) -> None:
+    def __init__(
+        self, path: Path, size: int, now: float, *, owed: Callable[[], int], free: Callable[[Path], int] = free_bytes
+    ) -> None:
         self._path = path
+        self._owed = owed
         self._size = size
         self._free = free
         self._next_check = now
         self.full = False
         self.held = self._stands()
-        self.poll(now)
+        self.look(now)
 
     def due(self, now: float) -> bool:
         """Whether a second has passed since the last look."""
         return now >= self._next_check
 
-    def poll(self, now: float) -> None:
-        """Look at the free space, at most once a second; opens and closes intake, lays the ballast down again."""
-        if not self.due(now):
-            return
+    def look(self, now: float) -> None:
+        """Look at the free space: open or close intake, lay the ballast down again."""
         self._next_check = now + _CHECK_EVERY_S
-        free = self._free(self._path.parent)
+        free = self._free(self._path.parent) - self._owed()
         if self.held or not self._size:
             self.full = free < max(self._size, 1)
         elif free >= 2 * self._size and self._lay_down():
@@ -65,6 +70,10 @@ class Ballast:
         self.held = False
         self._path.unlink(missing_ok=True)
         self._next_check = now + _CHECK_EVERY_S
+
+    def log_fits(self) -> bool:
+        """Whether the database file could take in the log now."""
+        return self._free(self._path.parent) >= self._owed()
 
     def _stands(self) -> bool:
         """Whether the file of an earlier run is there, whole; any other is removed."""

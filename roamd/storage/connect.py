@@ -9,7 +9,7 @@ import apsw
 from roamd.errors import OperatorError
 
 CHECKPOINT_PAGES = 16_000
-"""64 MiB of write-ahead log before a commit has to checkpoint: that stalls 20-75 ms, so it is better done when idle."""
+"""64 MiB of write-ahead log before it is taken in under load: that stalls 20-75 ms, so it is better done when idle."""
 
 _PAGE_BYTES = 4096
 """A 3 KB row and its neighbours' index pages: larger pages cost single commits more than they save in bulk."""
@@ -17,7 +17,7 @@ _PAGE_BYTES = 4096
 _CACHE_KIB = 32_768
 """Holds the inner pages of every index at millions of rows, and a group of the usual size without spilling."""
 
-_BUSY_MS = 5_000
+BUSY_MS = 5_000
 """We are the only writer; this bridges an operator's own look with the sqlite3 tool."""
 
 _STATEMENTS = 256
@@ -29,16 +29,15 @@ def create_private(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
-def open_writer(path: Path, *, synchronous: str, checkpoint_pages: int, vfs: str | None) -> apsw.Connection:
+def open_writer(path: Path, *, synchronous: str, vfs: str | None) -> apsw.Connection:
     """The one connection that writes and checkpoints; makes the file when it is not there."""
     create_private(path)
     connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=_STATEMENTS)
-    connection.set_busy_timeout(_BUSY_MS)
+    connection.set_busy_timeout(BUSY_MS)
     connection.pragma("page_size", _PAGE_BYTES)
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", synchronous)
-    connection.pragma("journal_size_limit", checkpoint_pages * _PAGE_BYTES)
-    connection.wal_autocheckpoint(checkpoint_pages)
+    connection.pragma("journal_size_limit", CHECKPOINT_PAGES * _PAGE_BYTES)
     _set_common(connection)
     return connection
 
@@ -46,7 +45,7 @@ def open_writer(path: Path, *, synchronous: str, checkpoint_pages: int, vfs: str
 def open_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     """A connection that can only read; in WAL mode it sees all that was committed when its transaction began."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs, statementcachesize=_STATEMENTS)
-    connection.set_busy_timeout(_BUSY_MS)
+    connection.set_busy_timeout(BUSY_MS)
     _set_common(connection)
     return connection
 

@@ -11,11 +11,13 @@ to a group:
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 
 from roamd.errors import StoreBroken, StoreError, StoreFull
+from roamd.storage.connect import BUSY_MS
 from roamd.storage.cx import Cx, store_error
 
 Done = Callable[[Any], None]
@@ -36,7 +38,9 @@ class GroupCommit:
     """Runs groups of jobs on the writing connection. Belongs to one thread."""
 
     def __init__(self, connection: apsw.Connection, crash_point: Callable[[str], None] | None = None) -> None:
+        self.log_pages = 0
         self._connection = connection
+        self._connection.set_wal_hook(self._note_log)  # in place of SQLite's own checkpoints, inside a commit
         self._cx = Cx(connection)
         self._crash_point = crash_point or _no_crash
 
@@ -76,15 +80,35 @@ class GroupCommit:
         except apsw.Error as error:
             raise _as_broken(error) from error
 
-    def checkpoint(self, *, truncate: bool = False) -> None:
-        """Bring the log into the database file. A reader in the way or a full disk only puts it off."""
-        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+    def _note_log(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        """SQLite tells after each commit how long the log is."""
+        del connection, database
+        self.log_pages = pages
+        return apsw.SQLITE_OK
+
+    def owed_bytes(self, path: Path) -> int:
+        """By how much the database file must grow to take in the log."""
         try:
-            self._connection.wal_checkpoint(mode=mode)
+            pages, page_bytes = self._connection.pragma("page_count"), self._connection.pragma("page_size")
+        except apsw.Error as error:
+            raise _as_broken(error) from error
+        return max(0, int(pages) * int(page_bytes) - path.stat().st_size)
+
+    def checkpoint(self, *, truncate: bool = False) -> None:
+        """Bring the log into the database file. A reader in the way (never waited for) or a full disk puts it off."""
+        self.log_pages = 0
+        try:
+            if truncate:
+                self._connection.set_busy_timeout(0)
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            else:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
             return
         except apsw.Error as error:
             raise _as_broken(error) from error
+        finally:
+            self._connection.set_busy_timeout(BUSY_MS)
 
 
 def _no_crash(_: str) -> None:

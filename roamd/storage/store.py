@@ -19,6 +19,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -98,14 +99,17 @@ class Store:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = connect.hold_lock(path)
         try:
-            writer, reader = _open_files(path, clock.now_ms(), synchronous, checkpoint_pages, vfs)
+            writer, reader = _open_files(path, clock.now_ms(), synchronous, vfs)
         except BaseException:
             os.close(lock)
             raise
         store = cls(writer, reader, deliver=deliver)
         store.path, store._lock = path, lock
-        ballast = Ballast(path.with_name("ballast"), ballast_bytes, clock.monotonic())
-        store._threaded = _WriterThread(store._group, ballast, clock, store._deliver, on_broken or _nobody)
+        owed = partial(store._group.owed_bytes, path)
+        ballast = Ballast(path.with_name("ballast"), ballast_bytes, clock.monotonic(), owed=owed)
+        store._threaded = _WriterThread(
+            store._group, ballast, clock, store._deliver, on_broken or _nobody, checkpoint_pages
+        )
         return store
 
     @classmethod
@@ -209,7 +213,7 @@ class Store:
 
 
 class _WriterThread:
-    """Takes what waits, commits it, delivers; checkpoints when idle."""
+    """Takes what waits, commits it, delivers; then looks after the log and the free space."""
 
     def __init__(
         self,
@@ -218,15 +222,16 @@ class _WriterThread:
         clock: Clock,
         deliver: Deliver,
         on_broken: Callable[[StoreBroken], None],
+        checkpoint_pages: int,
     ) -> None:
         self.ballast = ballast
         self._group = group
         self._clock = clock
         self._deliver = deliver
         self._on_broken = on_broken
+        self._checkpoint_pages = checkpoint_pages
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._broken: StoreBroken | None = None
-        self._uncheckpointed = True
         # A daemon thread: who forgets to close loses nothing that was acknowledged, and the process can still end.
         self._thread = threading.Thread(target=self._run, name="roamd-store", daemon=True)
         self._thread.start()
@@ -253,27 +258,20 @@ class _WriterThread:
             if late:
                 self._deliver([(late.done, _closed())])
 
+    # --- the thread ---------------------------------------------------------------------------------------------
+
     def _run(self) -> None:
-        """The thread: works until stopped; after a break it only answers."""
+        """Works until stopped; after a break it only answers."""
         going = True
         while going:
             jobs, going = self._take()
             was_broken = self._broken
             try:
-                self._deliver(self._outcomes(jobs))
+                self._turn(jobs)
             except BaseException as error:  # noqa: BLE001 - the edge: whatever ends the writer must end the process
-                self._broken = self._broken or StoreBroken(f"The writer failed: {error!r}")
+                self._broken = self._broken or _as_broken(error)
             if self._broken and not was_broken:
                 self._on_broken(self._broken)
-
-    def _outcomes(self, jobs: list[Job]) -> list[Delivery]:
-        """What each job is told; after a failed write or sync, and ever after, that the store is broken."""
-        if not self._broken:
-            try:
-                return self._work(jobs)
-            except StoreError as error:
-                self._broken = error if isinstance(error, StoreBroken) else StoreBroken(str(error))
-        return [(job.done, self._broken) for job in jobs]
 
     def _take(self) -> tuple[list[Job], bool]:
         """All that waits, up to a group's size; nothing when idle; and whether to go on."""
@@ -291,51 +289,76 @@ class _WriterThread:
 
     def _patience(self) -> float | None:
         """How long to wait for work before looking after the log or the free space; None is for ever."""
-        return _IDLE_S if self._uncheckpointed or self.ballast.full else None
+        return _IDLE_S if self._group.log_pages or self.ballast.full else None
 
-    def _work(self, jobs: list[Job]) -> list[Delivery]:
-        """Commit the jobs; with none, look after the log."""
-        self.ballast.poll(self._clock.monotonic())
-        if jobs:
-            self._uncheckpointed = True
-            return self._committed(jobs)
-        self._group.checkpoint(truncate=self.ballast.full)
-        self._uncheckpointed = False
-        return []
+    def _turn(self, jobs: list[Job]) -> None:
+        """One group, from the free space to the deliveries; then the log, so that nobody waits for it."""
+        if self._broken:
+            self._deliver([(job.done, self._broken) for job in jobs])
+            return
+        try:
+            self._look_after_space()
+            deliveries = self._committed(jobs)
+        except StoreError as error:
+            self._broken = _as_broken(error)
+            deliveries = [(job.done, self._broken) for job in jobs]
+        if deliveries:
+            self._deliver(deliveries)
+        if not self._broken:
+            self._look_after_log(idle=not jobs)
+
+    def _look_after_space(self) -> None:
+        """Once a second: is there room? Before intake closes, the log gives back what it holds."""
+        now = self._clock.monotonic()
+        if not self.ballast.due(now):
+            return
+        self.ballast.look(now)
+        if self.ballast.full and self.ballast.log_fits():
+            self._group.checkpoint(truncate=True)
+            self.ballast.look(now)
+
+    def _look_after_log(self, *, idle: bool) -> None:
+        """Take in the log when there is time for it, when it is long, and after each group while space is short."""
+        wanted = idle or self.ballast.full or self._group.log_pages >= self._checkpoint_pages
+        if wanted and self._group.log_pages and self.ballast.log_fits():
+            self._group.checkpoint()
+
+    # --- a group on a disk that may be full ---------------------------------------------------------------------
 
     def _committed(self, jobs: list[Job]) -> list[Delivery]:
         """Everyone's outcome, whatever the disk says, short of breaking."""
-        refused = [job for job in jobs if not job.essential] if self.ballast.full else []
-        admitted = [job for job in jobs if job.essential] if self.ballast.full else jobs
+        essential = [job for job in jobs if job.essential]
+        refused = [(job.done, _full()) for job in jobs if not job.essential]
+        if self.ballast.full:
+            return [*self._commit_on_reserve(essential), *refused]
         try:
-            return [*self._commit(admitted), *((job.done, _full()) for job in refused)]
+            return self._group.commit(jobs) if jobs else []
         except StoreFull:
             self.ballast.note_full(self._clock.monotonic())
-        essential = [job for job in jobs if job.essential]
-        refused = [job for job in jobs if not job.essential]
-        return [*self._commit_on_reserve(essential), *((job.done, _full()) for job in refused)]
-
-    def _commit(self, jobs: list[Job]) -> list[Delivery]:
-        return self._group.commit(jobs) if jobs else []
+        return [*self._commit_on_reserve(essential), *refused]
 
     def _commit_on_reserve(self, jobs: list[Job]) -> list[Delivery]:
-        """Once more, on the space that the ballast gave back."""
-        try:
-            return self._commit(jobs)
-        except StoreFull as error:
-            return [(job.done, error) for job in jobs]
+        """What is essential, on the space that is left; the ballast is part of it from the first refusal on."""
+        for _ in range(1 + self.ballast.held):
+            try:
+                return self._group.commit(jobs) if jobs else []
+            except StoreFull:
+                self.ballast.note_full(self._clock.monotonic())
+        return [(job.done, _full()) for job in jobs]
 
 
-def _open_files(
-    path: Path, now_ms: int, synchronous: str, checkpoint_pages: int, vfs: str | None
-) -> tuple[apsw.Connection, apsw.Connection]:
+def _open_files(path: Path, now_ms: int, synchronous: str, vfs: str | None) -> tuple[apsw.Connection, apsw.Connection]:
     """Both connections over a schema that is up to date."""
     try:
-        writer = connect.open_writer(path, synchronous=synchronous, checkpoint_pages=checkpoint_pages, vfs=vfs)
+        writer = connect.open_writer(path, synchronous=synchronous, vfs=vfs)
         migrate.migrate(writer, migrate.load(), now_ms, lambda number: backup.before_migration(path, number))
         return writer, connect.open_reader(path, vfs=vfs)
     except apsw.Error as error:
         raise StoreError(f"The store {path.name} cannot be opened: {store_error(error)}") from error
+
+
+def _as_broken(error: BaseException) -> StoreBroken:
+    return error if isinstance(error, StoreBroken) else StoreBroken(f"The writer failed: {error!r}")
 
 
 def _full() -> StoreFull:
