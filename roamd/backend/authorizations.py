@@ -32,7 +32,7 @@ class _AuthorizationIn(msgspec.Struct, frozen=True):
     credential: CredentialIn
     location: PlaceIn | None = None
     service: str = "CHARGING"
-    deadline_ms: int = 0
+    deadline_ms: int | None = None
 
 
 _decode: Final = msgspec.json.Decoder(_AuthorizationIn).decode
@@ -64,7 +64,7 @@ def parse_authorization(
         asked.credential,
         asked.location,
         asked.service,
-        asked.deadline_ms or default_deadline_ms,
+        default_deadline_ms if asked.deadline_ms is None else asked.deadline_ms,
         idempotency,
         traceparent,
     )
@@ -82,7 +82,7 @@ def _fits(asked: _AuthorizationIn) -> bool:
         and 0 < len(credential.type) <= MAX_ID
         and (credential.contract_id is None or len(credential.contract_id) <= MAX_ID)
         and asked.service in SERVICES
-        and (asked.deadline_ms == 0 or MIN_DEADLINE_MS <= asked.deadline_ms <= MAX_DEADLINE_MS)
+        and (asked.deadline_ms is None or MIN_DEADLINE_MS <= asked.deadline_ms <= MAX_DEADLINE_MS)
         and (
             place is None
             or (
@@ -117,8 +117,8 @@ def _faults_of(value: Any) -> list[Fault]:
     ]
     if "service" in value and value["service"] not in SERVICES:
         faults.append(Fault("$.service", f"must be one of {', '.join(SERVICES)}", "value"))
-    deadline = value.get("deadline_ms", MIN_DEADLINE_MS)
-    if type(deadline) is not int or not MIN_DEADLINE_MS <= deadline <= MAX_DEADLINE_MS:
+    deadline = value.get("deadline_ms")
+    if deadline is not None and (type(deadline) is not int or not MIN_DEADLINE_MS <= deadline <= MAX_DEADLINE_MS):
         message = f"must be a whole number from {MIN_DEADLINE_MS} to {MAX_DEADLINE_MS}"
         faults.append(Fault("$.deadline_ms", message, "value"))
     return faults

@@ -6,10 +6,10 @@ number and problem and stops nothing: lines before and after it are stored. The 
 
     {"lines": 3, "stored": 2, "created": 1, "unchanged": 0, "failed_count": 1, "failed": [{"line": 2, "problem": {}}]}
 
-with status 200 when no line failed, else 422. `stored` counts all good lines; of these `created` are new objects and
-`unchanged` had equal content already. Of many failures the first 1,000 are told. When the store fails (a full disk)
-reading stops, the status is that error's (507), and the failed lines say from where to repeat. Repeating a whole batch
-is harmless: equal content makes no new version.
+with status 200 when no line failed, else 422. Blank lines have a number and count for nothing. `stored` counts all good
+lines; of these `created` are new objects and `unchanged` had equal content already. Of many failures the first 1,000
+are told. When the store fails (a full disk) reading stops, the status is that error's (507), and the failed lines say
+from where to repeat. Repeating a whole batch is harmless: equal content makes no new version.
 """
 
 import hashlib
@@ -96,6 +96,7 @@ class _Run:
         self._feed = feed
         self._ocpi = ocpi
         self._key = key
+        self._number = 0
         self._groups = 0
         self._group: list[Checked] = []
         self._numbers: list[int] = []
@@ -103,8 +104,11 @@ class _Run:
 
     async def take(self, line: bytes | None) -> None:
         """One line; None is one that was too long to be kept. Stores a group when it is full."""
+        self._number += 1
+        if line is not None and not line.strip():
+            return
         self.summary.lines += 1
-        number = self.summary.lines
+        number = self._number
         try:
             if line is None:
                 raise TooLarge("The line is longer than an object may be (256 KiB).")
@@ -144,7 +148,7 @@ class _Run:
 
 
 async def read_lines(content: StreamReader) -> AsyncIterator[bytes | None]:
-    """The body's lines without their ends; blank ones are left out, one beyond the limit is None."""
+    """The body's lines without their ends; one beyond the limit is None."""
     rest, too_long = b"", False
     async for chunk in content.iter_any():
         *whole, rest = (rest + chunk).split(b"\n")
@@ -152,11 +156,11 @@ async def read_lines(content: StreamReader) -> AsyncIterator[bytes | None]:
             if too_long or len(line) > MAX_LINE:
                 too_long = False
                 yield None
-            elif line.strip():
+            else:
                 yield line
         if len(rest) > MAX_LINE:
             rest, too_long = b"", True
     if too_long:
         yield None
-    elif rest.strip():
+    elif rest:
         yield rest

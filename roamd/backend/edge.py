@@ -88,7 +88,7 @@ def _route_of(request: web.Request) -> str:
 
 
 class Tally:
-    """Counts and times requests for the metrics. Labelled children are kept: to look one up costs more than to count."""
+    """Counts and times requests for the metrics. Labelled children are kept: a look-up costs more than to count."""
 
     def __init__(self) -> None:
         self._counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}

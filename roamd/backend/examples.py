@@ -50,7 +50,7 @@ TOKEN: Final[dict[str, Any]] = {
     "party_id": "ABC",
     "uid": "04E2A1B2C3D480",
     "type": "RFID",
-    "contract_id": "DE-ABC-C00000042-X",
+    "contract_id": "DE-ABC-C00000042-1",
     "issuer": "ABC Charging",
     "valid": True,
     "whitelist": "ALLOWED",
@@ -68,7 +68,7 @@ SESSION: Final[dict[str, Any]] = {
         "party_id": "XYZ",
         "uid": "04E2A1B2C3D480",
         "type": "RFID",
-        "contract_id": "FR-XYZ-C00000042-X",
+        "contract_id": "FR-XYZ-C00000042-W",
     },
     "auth_method": "AUTH_REQUEST",
     "location_id": "LOC1",
@@ -91,7 +91,7 @@ SERVICE_RECORD: Final[dict[str, Any]] = {
         "party_id": "XYZ",
         "uid": "04E2A1B2C3D480",
         "type": "RFID",
-        "contract_id": "FR-XYZ-C00000042-X",
+        "contract_id": "FR-XYZ-C00000042-W",
     },
     "start_date_time": "2026-11-22T10:00:00Z",
     "end_date_time": "2026-11-22T11:30:00Z",
@@ -102,7 +102,7 @@ SERVICE_RECORD: Final[dict[str, Any]] = {
 }
 
 AUTHORIZATION: Final[dict[str, Any]] = {
-    "credential": {"type": "RFID", "uid": "04E2A1B2C3D480", "contract_id": "FR-XYZ-C00000042-X"},
+    "credential": {"type": "RFID", "uid": "04E2A1B2C3D480", "contract_id": "FR-XYZ-C00000042-W"},
     "location": {"location_id": "LOC1", "evse_uid": "3256"},
     "deadline_ms": 2000,
 }

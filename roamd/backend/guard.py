@@ -24,12 +24,15 @@ class RefusedAddress(OSError, RoamdError):
 
 
 def is_public(address: str) -> bool:
-    """Whether an address, and every IPv4 address that is wrapped in it, is on the public internet."""
+    """Whether packets for this address end on the public internet, whatever IPv4 address is wrapped in it."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(_is_public_alone(each) for each in (parsed, *_wrapped(parsed)))
+    translated = _translated(parsed)
+    if translated is not None:
+        return _is_public_alone(translated)
+    return _is_public_alone(parsed) and all(map(_is_public_alone, _tunnelled(parsed)))
 
 
 def _is_public_alone(address: Address) -> bool:
@@ -40,14 +43,23 @@ def _is_local_v6(address: Address) -> bool:
     return isinstance(address, ipaddress.IPv6Address) and (address in _SITE_LOCAL or address in _NAT64_LOCAL)
 
 
-def _wrapped(address: Address) -> list[Address]:
-    """IPv4 addresses to which a packet for this IPv6 address would be translated."""
+def _translated(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that is dialled in truth: by the kernel (mapped) or by the network (NAT64)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped
+
+
+def _tunnelled(address: Address) -> list[Address]:
+    """IPv4 addresses to which an old tunnel would carry it."""
     if isinstance(address, ipaddress.IPv4Address):
         return []
-    found: list[Address] = [each for each in (address.ipv4_mapped, address.sixtofour) if each is not None]
+    found: list[Address] = [] if address.sixtofour is None else [address.sixtofour]
     if address.teredo is not None:
         found += address.teredo
-    if address in _NAT64 or int(address) >> 32 == 0:  # the second: the old IPv4-compatible form
+    if int(address) >> 32 == 0:  # the IPv4-compatible form, long deprecated
         found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return found
 

@@ -32,7 +32,6 @@ MAX_OPEN: Final = 1000
 MAX_CONNECTIONS: Final = 100
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode_answer: Final = msgspec.json.Decoder(BackendAnswer).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,42 @@ class BackendSettings:
     timeout_ms: int = 0
 
 
+_NOTHING: Final = msgspec.Raw(b"")
+
+
+class _AnswerIn(msgspec.Struct, frozen=True):
+    """`BackendAnswer` as it is read: msgspec takes nothing but null for a field of type `Raw | None`."""
+
+    decision: str
+    reason: str | None = None
+    authorization_reference: str | None = None
+    valid_until: str | None = None
+    location: msgspec.Raw = _NOTHING
+    info: msgspec.Raw = _NOTHING
+
+
+_decode_answer: Final = msgspec.json.Decoder(_AnswerIn).decode
+
+
 def read_answer(data: bytes) -> BackendAnswer | NoAnswer:
     """A backend's answer; unknown fields are ignored."""
     try:
-        return _decode_answer(data)
+        told = _decode_answer(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return NoAnswer("unreadable answer")
+    return BackendAnswer(
+        told.decision,
+        told.reason,
+        told.authorization_reference,
+        told.valid_until,
+        _text_or_none(told.location),
+        _text_or_none(told.info),
+    )
+
+
+def _text_or_none(raw: msgspec.Raw) -> msgspec.Raw | None:
+    """A copy, so that the whole answer need not stay in memory; null is nothing."""
+    return None if bytes(raw) in (b"", b"null") else raw.copy()
 
 
 class Questions:

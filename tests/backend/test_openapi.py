@@ -9,12 +9,13 @@ import pytest
 from roamd.backend.app import all_routes, build
 from roamd.backend.auth import KeyHolder
 from roamd.backend.context import Api
-from roamd.backend.examples import SERVICE_RECORD
+from roamd.backend.examples import OBJECTS, SERVICE_RECORD
 from roamd.backend.openapi import openapi_of
 from roamd.backend.routes import Route
 from roamd.backend.schemas import SCHEMAS
 from roamd.backend.stream import Streams
 from roamd.clock import SystemClock
+from roamd.model.objects import check_object, check_record
 from roamd.roaming.operations import StoredObject
 from tests.support.api import DirectLink, Harness, run_api
 from tests.support.core import FakeCore
@@ -89,3 +90,11 @@ def test_each_row_says_what_a_reader_needs(row: Route) -> None:
     assert row.summary.endswith((".", "?"))
     assert row.answers
     assert set(row.example) == {part[1:-1] for part in row.path.split("/") if part.startswith("{")}
+
+
+def test_the_examples_are_free_of_warnings() -> None:
+    for feed, body in OBJECTS.items():
+        checked = check_object(feed, "2.3.0", json.dumps(body).encode(), own_parties=frozenset({"DEABC"}))
+        assert checked.warnings == (), feed
+    record = check_record("2.3.0", json.dumps(SERVICE_RECORD).encode(), own_parties=frozenset({"DEABC"}))
+    assert record.warnings == ()

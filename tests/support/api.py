@@ -21,7 +21,7 @@ from roamd.backend.webhooks import WebhookSettings
 from roamd.bridge import _Gathering, _resolve
 from roamd.clock import SystemClock
 from roamd.errors import RoamdError
-from tests.support.core import PARTY, FakeCore
+from tests.support.core import PARTY, FakeCore, operations_of
 
 KEY = "rk_test-key-0123456789"
 PATIENCE_S = 20.0
@@ -80,6 +80,13 @@ class Harness:
         address = serving.addresses[0]
         self.url = f"http://{address[0]}:{address[1]}" if isinstance(address, tuple) else "http://localhost"
 
+    async def asked(self, kind: type[object], times: int = 1) -> None:
+        """Wait until the core was asked for this so often."""
+        while len(operations_of(self.core, kind)) < times:
+            asked = asyncio.Event()
+            self.core.on_asked = asked.set
+            await asked.wait()
+
     async def send(
         self,
         method: str,
@@ -125,6 +132,13 @@ class StreamClient:
         """Send one and take what comes next."""
         await self.send(message)
         return await self.next()
+
+
+def make_api(core: FakeCore, keys: KeyHolder | None = None, settings: ApiSettings | None = None) -> Api:
+    """The shared parts, on a fake core whose events wake whoever waits."""
+    api = Api(DirectLink(core), keys or KeyHolder(KEY), SystemClock(), frozenset({PARTY}), settings or ApiSettings())
+    core.on_event = lambda newest: api.events.arrived()
+    return api
 
 
 def run_api(

@@ -40,12 +40,14 @@ class FakeCore:
         self.held: list[tuple[object, Reply]] | None = None
         self.version = 0
         self.on_event: Callable[[str], None] = lambda newest: None
+        self.on_asked: Callable[[], None] = lambda: None
 
     # --- the port ---
 
     def handle(self, operation: object, reply: Reply) -> None:
         """Answer at once; or, while `held` is a list, when the test releases it."""
         self.asked.append(operation)
+        self.on_asked()
         if self.held is not None:
             self.held.append((operation, reply))
             return

@@ -1,0 +1,166 @@
+"""Questions to the backend by HTTP, against a real server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from roamd.backend.questions import MAX_ANSWER, BackendSettings
+from roamd.roaming.ports import BackendAnswer, NoAnswer
+from tests.backend.test_stream import Answers, a_question
+from tests.support.api import Harness, run_api
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@contextlib.asynccontextmanager
+async def a_backend(handler: Handler) -> AsyncIterator[str]:
+    """A server that answers every request with `handler`; gives its URL."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def ask_against(
+    handler: Handler, deadline_ms: int = 10_000, times: int = 1, key: str = ""
+) -> list[BackendAnswer | NoAnswer]:
+    """What a question is answered when the backend is this handler."""
+    told: list[BackendAnswer | NoAnswer] = []
+
+    async def test(api: Harness) -> None:
+        async with a_backend(handler) as url:
+            api.serving.questions.configure(BackendSettings(url + "/roamd/", key))
+            for number in range(times):
+                answers = Answers()
+                api.serving.questions.ask_authorize(a_question(f"q-{number}", deadline_ms), answers)
+                told.append(await answers.first())
+
+    run_api(test)
+    return told
+
+
+def test_the_question_is_posted_with_the_key_and_the_answer_is_read() -> None:
+    seen: list[tuple[str, str, str | None, dict[str, object]]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append((request.method, request.path, request.headers.get("Authorization"), await request.json()))
+        return web.json_response({"decision": "BLOCKED", "reason": "unpaid", "unknown": 1})
+
+    assert ask_against(handler, key="secret") == [BackendAnswer("BLOCKED", "unpaid")]
+    method, path, authorization, body = seen[0]
+    assert (method, path, authorization) == ("POST", "/roamd/authorize", "Bearer secret")
+    assert body["authorization_id"] == "q-0"
+    assert body["deadline_ms"] == 10_000
+
+
+def test_the_connection_is_used_again() -> None:
+    connections: set[object] = set()
+
+    async def handler(request: web.Request) -> web.Response:
+        connections.add(request.transport)
+        return web.json_response({"decision": "ALLOWED"})
+
+    assert ask_against(handler, times=3) == [BackendAnswer("ALLOWED")] * 3
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (500, b'{"decision":"ALLOWED"}', "status 500"),
+        (204, b"", "status 204"),
+        (201, b'{"decision":"ALLOWED"}', "status 201"),
+        (200, b"", "unreadable answer"),
+        (200, b"<html>", "unreadable answer"),
+        (200, b'{"decision":null}', "unreadable answer"),
+        (200, b'{"decision":"\xff"}', "unreadable answer"),
+        (200, b"[" * 60_000, "unreadable answer"),
+        (200, b'{"decision":"ALLOWED","x":"' + b"x" * MAX_ANSWER + b'"}', "answer too large"),
+    ],
+)
+def test_anything_but_a_readable_200_is_no_answer(status: int, body: bytes, reason: str) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=body)
+
+    assert ask_against(handler) == [NoAnswer(reason)]
+
+
+def test_a_redirect_is_not_followed() -> None:
+    paths: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        paths.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    assert ask_against(handler) == [NoAnswer("status 307")]
+    assert paths == ["/roamd/authorize"]
+
+
+async def never(request: web.Request) -> web.Response:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError
+
+
+def test_a_late_answer_is_none() -> None:
+    assert ask_against(never, deadline_ms=20) == [NoAnswer("late")]
+
+
+def test_a_closed_connection_is_no_answer() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    (answer,) = ask_against(handler)
+    assert isinstance(answer, NoAnswer)
+    assert answer.reason.startswith("connection failed")
+
+
+def test_nobody_there_is_no_answer() -> None:
+    async def test(api: Harness) -> None:
+        async with a_backend(never) as url:
+            pass
+        api.serving.questions.configure(BackendSettings(url))
+        answers = Answers()
+        api.serving.questions.ask_authorize(a_question(), answers)
+        assert await answers.first() == NoAnswer("not reachable")
+
+    run_api(test)
+
+
+def test_without_a_backend_there_is_no_answer() -> None:
+    async def test(api: Harness) -> None:
+        answers = Answers()
+        api.serving.questions.ask_authorize(a_question(), answers)
+        assert answers == [NoAnswer("not configured")]
+
+    run_api(test)
+
+
+def test_open_questions_are_given_up_when_the_api_stops() -> None:
+    answers: list[BackendAnswer | NoAnswer] = []
+    arrived: list[asyncio.Event] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        arrived[0].set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def test(api: Harness) -> None:
+        arrived.append(asyncio.Event())
+        async with a_backend(handler) as url:
+            api.serving.questions.configure(BackendSettings(url))
+            api.serving.questions.ask_authorize(a_question(), answers.append)
+            await arrived[0].wait()
+            await api.serving.questions.aclose()
+        assert answers == [NoAnswer("the daemon stops")]
+
+    run_api(test)
