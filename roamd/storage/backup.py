@@ -102,8 +102,10 @@ def _mark_restored(path: Path, now_ms: int) -> None:
     try:
         connection.pragma("journal_mode", "delete")  # one file, so that it can be renamed
         with connection:
-            connection.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events'", (_FORGOTTEN_EVENTS,))
-            meta.set_txn(Cx(connection), meta.RESTORED_AT, str(now_ms))
+            cx = Cx(connection)
+            if not cx.change("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events'", (_FORGOTTEN_EVENTS,)):
+                cx.run("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", (_FORGOTTEN_EVENTS,))
+            meta.set_txn(cx, meta.RESTORED_AT, str(now_ms))
     finally:
         connection.close()
 
