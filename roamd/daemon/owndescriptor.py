@@ -1,0 +1,45 @@
+"""What we say of ourselves: signed, with a sequence that grows only when something in it has changed."""
+
+from collections.abc import Callable
+
+from roamd.config.schema import Config
+from roamd.storage import meta
+from roamd.storage.store import Cx
+from roamd.trust.descriptor import Descriptor, encode_descriptor
+from roamd.trust.identity import Identity
+
+VALID_MS = 90 * 24 * 3600 * 1000
+"""How long others may pass it on; a daemon that is alive makes a new one long before."""
+
+_KEY = "descriptor"
+
+
+def descriptor_sequence_txn(cx: Cx, config: Config) -> int:
+    """The sequence of what we say of ourselves: one more than the last if that was something else."""
+    content = repr((config.endpoint.name, config.endpoint.parties, config.endpoint.roles, str(config.link.advertise)))
+    number, _, before = (meta.get(cx, _KEY) or "0 ").partition(" ")
+    if before == content:
+        return int(number)
+    meta.set_txn(cx, _KEY, f"{int(number) + 1} {content}")
+    return int(number) + 1
+
+
+def own_descriptor(config: Config, identity: Identity, sequence: int, now_ms: Callable[[], int]) -> Callable[[], bytes]:
+    """A function that gives our signed descriptor of now."""
+
+    def descriptor() -> bytes:
+        return encode_descriptor(
+            Descriptor(
+                endpoint_id=identity.endpoint_id,
+                identity_der=identity.certificate_der,
+                name=config.endpoint.name,
+                parties=config.endpoint.parties,
+                roles=config.endpoint.roles,
+                addresses=(str(config.link.advertise),) if config.link.advertise else (),
+                sequence=sequence,
+                valid_until_ms=now_ms() + VALID_MS,
+            ),
+            identity,
+        )
+
+    return descriptor

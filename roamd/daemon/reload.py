@@ -1,0 +1,49 @@
+"""`roamd reload`: read the configuration anew, use of it what needs no restart, and say what does.
+
+A file with a fault changes nothing; links stay up in any case.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from roamd import log as logging
+from roamd.config.load import load
+from roamd.config.schema import Config, restart_needed
+from roamd.protocol.heartbeat import Timing
+from roamd.roaming.authorization.visited import VisitedAuthorization
+
+if TYPE_CHECKING:
+    from roamd.daemon.assembly import Assembly
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Reloader:
+    """Applies a new configuration. `listeners` are told of it (the API's side applies what is its own)."""
+
+    assembly: "Assembly"
+    visited: VisitedAuthorization
+    listeners: list[Callable[[Config], None]] = field(default_factory=list)
+
+    async def reload(self) -> dict[str, Any]:
+        """{restart_needed: [keys]}; raises ConfigError with every fault, and then nothing has changed."""
+        old = self.assembly.config
+        new = load(old.path, os.environ)
+        waiting = restart_needed(old, new)
+        self._apply(new)
+        log.info("configuration_reloaded", restart_needed=list(waiting))
+        return {"restart_needed": list(waiting)}
+
+    def _apply(self, config: Config) -> None:
+        self.assembly.config = config
+        logging.configure(config.log.level)
+        self.assembly.maker.timing = Timing(heartbeat_s=config.link.heartbeat_s)
+        self.assembly.peering.cap_s = config.link.backoff_s
+        self.visited.whitelist_offline = config.authorization.without_answer == "whitelist"
+        for listener in self.listeners:
+            listener(config)

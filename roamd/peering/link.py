@@ -1,0 +1,273 @@
+"""One live link to a paired endpoint: a thin driver that joins a protocol connection to a TLS stream.
+
+It decides nothing about the protocol (`protocol.connection` does) and nothing about roaming (`roaming.dispatch` does).
+Four things run while it lives: a reader, a writer, a timer, and the exchange's bulk task. The writer takes everything
+that waits in one go, so that messages which were queued in one pass of the scheduler leave in one TLS write; that is
+where most of the speed comes from. A link ends in one of three ways: the peer says Goodbye or is gone, we say Goodbye,
+or a rule is broken; in each the last words are flushed within a bounded time and the stream is closed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+import trio
+
+from roamd import metrics
+from roamd.clock import Clock
+from roamd.errors import NotTrusted, ProtocolError
+from roamd.protocol import events
+from roamd.protocol.codes import GoodbyeCode, code_name
+from roamd.protocol.connection import Connection
+from roamd.protocol.duplicates import LinkFacts
+from roamd.protocol.flow import Pattern
+from roamd.protocol.messages import Answer, Call, FeedAck, Goodbye, Hello, Receipt
+from roamd.protocol.outbox import OutboxFullError
+from roamd.protocol.states import State
+from roamd.roaming.directory import Peer
+from roamd.roaming.dispatch import Exchange
+from roamd.roaming.ledger.signer import Verify
+from roamd.roaming.waiting import Wake
+
+log = structlog.get_logger()
+
+LAST_WORDS_S = 2.0
+"""How long a Goodbye may take to leave."""
+
+
+class SecureStream(Protocol):
+    """A byte stream that has proven which leaf is at its other end (`peering.tls.TlsStream`, or the simulator's)."""
+
+    own_leaf_sha256: bytes
+
+    @property
+    def peer_leaf_sha256(self) -> bytes: ...
+    async def receive_some(self) -> bytes: ...
+    async def send_all(self, data: bytes) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+class Links(Protocol):
+    """Who is told when a link goes up and down (`peering.registry.Registry`)."""
+
+    def up(self, link: "Link") -> Exchange: ...
+    def down(self, link: "Link") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnEnd:
+    """What our side brings to every link."""
+
+    clock: Clock
+    sign: Callable[[bytes], bytes]
+    verify: Verify
+    links: Links
+
+
+class Link:
+    """See the module. `run` lives as long as the link does; it closes the stream."""
+
+    def __init__(self, peer: Peer, stream: SecureStream, connection: Connection, own: OwnEnd, dialler: str) -> None:
+        self.peer = peer
+        self.dialler = dialler
+        self.facts: LinkFacts | None = None
+        self.exchange: Exchange | None = None
+        self.goodbye: Goodbye | None = None
+        self.reason = "cut"
+        self._stream = stream
+        self._connection = connection
+        self._own = own
+        self._work = Wake()
+        self._work.set()
+        self._scope = trio.CancelScope()
+        self._bulk_owner: trio.Nursery | None = None
+
+    @property
+    def peer_hello(self) -> Hello:
+        """What the peer said of itself; only once it is up."""
+        assert self._connection.peer_hello is not None  # noqa: S101 - a link is handed out only after its Hello
+        return self._connection.peer_hello
+
+    # --- its life -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Bring the link up, run it, end it. Returns when it has ended, whatever the reason; raises only Cancelled."""
+        try:
+            with self._scope:
+                await self._run_tasks()
+        except* ProtocolError as group:
+            self._broke(_first(group))
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            self._connection.connection_lost()
+        except* Exception:  # the edge: a fault of ours ends one link, never the daemon
+            self.reason = "failed"
+            log.exception("link_failed", peer=self.peer.label)
+            self._connection.send_goodbye(GoodbyeCode.INTERNAL, "internal error")
+        finally:
+            if self.exchange is not None:
+                self.exchange.down()
+                self._own.links.down(self)
+            await self._say_last_words()
+
+    async def _run_tasks(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self._bulk_owner = nursery
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._keep_time)
+            await self._read()
+            nursery.cancel_scope.cancel()
+
+    def _broke(self, error: ProtocolError) -> None:
+        """A rule was broken: logged once, by its code, and the peer is told."""
+        self.reason = code_name(error.goodbye)
+        log.warning("link_broke_rule", peer=self.peer.label, code=self.reason, detail=str(error))
+        self._connection.send_goodbye(error.goodbye, str(error))
+
+    async def _say_last_words(self) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS_S):
+            try:
+                data = self._connection.data_to_send()
+                if data:
+                    await self._stream.send_all(data)
+                await self._stream.aclose()
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
+                pass  # whoever is not there any more needs no farewell
+
+    # --- the tasks ----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while self._connection.state is not State.CLOSED:
+            data = await self._stream.receive_some()
+            if not data:
+                self._connection.connection_lost()
+                return
+            metrics.link_bytes.labels(self.peer.label, "in").inc(len(data))
+            now, clock_ms = self._own.clock.monotonic(), self._own.clock.now_ms()
+            self._take(self._connection.receive_data(data, now, clock_ms))
+            if self._connection.has_data:
+                self._work.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._work.wait()
+            while data := self._connection.data_to_send():
+                metrics.link_bytes.labels(self.peer.label, "out").inc(len(data))
+                await self._stream.send_all(data)
+                if self.exchange is not None:
+                    self.exchange.wake()
+            if self._connection.state is State.LEAVING:
+                self._scope.cancel()
+
+    async def _keep_time(self) -> None:
+        """Heartbeats. Traffic moves the timer without telling, so it is only looked at when it would have fired."""
+        while (at := self._connection.next_timer()) is not None:
+            await trio.sleep(max(0.0, at - self._own.clock.monotonic()))
+            now = self._own.clock.monotonic()
+            self._take(self._connection.handle_timer(now, self._own.clock.now_ms()))
+            if self._connection.has_data:
+                self._work.set()
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def _take(self, happened: list[events.Event]) -> None:
+        for event in happened:
+            match event:
+                case events.HelloReceived():
+                    self._prove()
+                case events.ProofReceived(proof):
+                    self._judge(proof.signature)
+                case events.WentUp():
+                    self._went_up()
+                case events.PeerSaidGoodbye(goodbye):
+                    self._farewell(goodbye)
+                case events.PeerSilent():
+                    self.reason = "silent"
+                case _ if self.exchange is not None and self.exchange.is_up:
+                    self.exchange.on_event(event)
+
+    def _prove(self) -> None:
+        document = self._connection.own_proof_document(self._stream.own_leaf_sha256, self._stream.peer_leaf_sha256)
+        self._take(self._connection.send_proof(self._own.sign(document), self._own.clock.monotonic()))
+
+    def _judge(self, signature: bytes) -> None:
+        document = self._connection.peer_proof_document(self._stream.own_leaf_sha256, self._stream.peer_leaf_sha256)
+        if not self._holds(document, signature):
+            raise ProtocolError(GoodbyeCode.NOT_TRUSTED, "the proof does not hold")
+        now, clock_ms = self._own.clock.monotonic(), self._own.clock.now_ms()
+        self._take(self._connection.proof_verified(now, clock_ms))
+
+    def _holds(self, document: bytes, signature: bytes) -> bool:
+        try:
+            return self._own.verify(self.peer.row.identity_der, document, signature)
+        except NotTrusted:
+            return False
+
+    def _went_up(self) -> None:
+        self.exchange = self._own.links.up(self)
+        assert self._bulk_owner is not None  # noqa: S101 - events are taken by tasks of that nursery only
+        self._bulk_owner.start_soon(self.exchange.run)
+
+    def _farewell(self, goodbye: Goodbye) -> None:
+        self.goodbye = goodbye
+        self.reason = code_name(goodbye.code)
+        self._scope.cancel()
+
+    # --- what the exchange sends (roaming.dispatch.LinkPort) ----------------------------------------------------
+
+    def send_calls(self, calls: list[Call]) -> None:
+        self._send(self._connection.send_calls, calls)
+
+    def send_answers(self, answers: list[Answer]) -> None:
+        self._send(self._connection.send_answers, answers)
+
+    def send_cancels(self, ids: list[bytes]) -> None:
+        self._send(self._connection.send_cancels, ids)
+
+    def send_ledger(self, payload: bytes) -> None:
+        self._send(self._connection.send_ledger, payload)
+
+    def send_feed(self, payload: bytes) -> None:
+        self._send(self._connection.send_feed, payload)
+
+    def send_receipts(self, receipts: list[Receipt]) -> None:
+        self._send(self._connection.send_receipts, receipts)
+
+    def send_feed_acks(self, acks: list[FeedAck]) -> None:
+        self._send(self._connection.send_feed_acks, acks)
+
+    def _send(self, send: Callable[[Any], None], what: object) -> None:
+        """Queue it; a link that is ending drops it, and one whose peer does not read is ended."""
+        if not self._connection.is_up:
+            return
+        try:
+            send(what)
+        except OutboxFullError as error:
+            self.close(GoodbyeCode.OVERLOADED, str(error))
+        self._work.set()
+
+    def waiting(self, pattern: Pattern) -> int:
+        return self._connection.waiting(pattern)
+
+    def grant(self, pattern: Pattern, amount: int) -> None:
+        if self._connection.is_up:
+            self._connection.grant(pattern, amount)
+            self._work.set()
+
+    def close(self, code: int, reason: str, until_ms: int = 0) -> None:
+        """Say Goodbye and end. Safe to call again, from anywhere on the trio thread."""
+        if self.reason == "cut":
+            self.reason = code_name(code)
+        self._connection.send_goodbye(code, reason, until_ms)
+        if self.exchange is not None:
+            self.exchange.down()
+        self._work.set()
+
+
+def _first(group: BaseExceptionGroup[ProtocolError]) -> ProtocolError:
+    """The first of what may be several tasks' broken rules."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ProtocolError)  # noqa: S101 - the group was caught by that type
+    return error

@@ -1,0 +1,148 @@
+"""TCP and TLS under the links: dialling an address, and the port where others dial us.
+
+Strangers reach the port, so what one can cost is bounded: so many handshakes at a time, each with a time limit, and
+no more than so many connections waiting for one. Who is refused is told by a TLS alert, and logged in one line.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from roamd import metrics
+from roamd.clock import Clock
+from roamd.errors import NotTrusted, OperatorError, PeerError
+from roamd.peering.link import Link
+from roamd.peering.maker import LinkMaker
+from roamd.peering.tls import TlsStream, tune_socket
+from roamd.roaming.directory import Directory, Peer
+from roamd.trust.contexts import Contexts
+from roamd.trust.judge import judge_leaf
+
+log = structlog.get_logger()
+
+HANDSHAKE_S = 10.0
+WAITING = 64
+"""Connections that may wait for a handshake slot; above that the newest is turned away at once."""
+
+
+@dataclass(slots=True)
+class TlsNetwork:
+    """Makes links over TCP. `arrived(peer)` is called when a peer has dialled us, so that nobody waits to dial it."""
+
+    contexts: Contexts
+    maker: LinkMaker
+    directory: Directory
+    clock: Clock
+    slots: trio.CapacityLimiter
+    arrived: Callable[[Peer], None]
+    waiting: int = 0
+    port: int | None = None
+    host: str = "127.0.0.1"
+    _probes: dict[object, trio.Event] = field(default_factory=dict)
+    _last_refusal: dict[str, float] = field(default_factory=dict)
+
+    async def connect(self, peer: Peer, address: str) -> Link:
+        """Dial an address and make sure that the peer is there; raises OSError or PeerError."""
+        host, _, port = address.rpartition(":")
+        try:
+            with trio.fail_after(HANDSHAKE_S):
+                transport = await trio.open_tcp_stream(host.strip("[]"), int(port))
+                tune_socket(transport)
+                stream = TlsStream.dial(transport, self.contexts)
+                return await self._secured(stream, peer)
+        except trio.TooSlowError as error:
+            raise TimeoutError(f"no handshake within {HANDSHAKE_S:.0f} s") from error
+        except trio.BrokenResourceError as error:
+            raise ConnectionError("the connection ended during the handshake") from error
+
+    async def _secured(self, stream: TlsStream, expected: Peer | None) -> Link:
+        """Shake hands, judge the leaf, make the link; the stream is closed on any failure."""
+        try:
+            await stream.handshake()
+            peer = self._judge(stream.peer_leaf_der, expected)
+        except BaseException:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await stream.aclose()
+            raise
+        metrics.handshakes.labels("ok").inc()
+        return self.maker.make(peer, stream, dialler=expected is not None)
+
+    def _judge(self, leaf_der: bytes, expected: Peer | None) -> Peer:
+        """Who it is: a paired peer, and the one that was dialled. NotTrusted otherwise."""
+        endpoint_id = judge_leaf(leaf_der, self.contexts.identities, self.clock.now_ms())
+        peer = self.directory.by_endpoint(endpoint_id)
+        if peer is None or not peer.active:
+            raise NotTrusted("not-a-peer", "The endpoint is not a paired peer.")
+        if expected is not None and peer is not expected:
+            raise NotTrusted("other-peer", f"Another endpoint answered there: {peer.label}.")
+        return peer
+
+    async def listen(self, host: str, port: int, *, task_status: trio.TaskStatus[None]) -> None:
+        """Accept links until cancelled; OperatorError when the port cannot be opened."""
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host)
+        except OSError as error:
+            raise OperatorError(
+                f"The link port {host}:{port} cannot be opened: {error.strerror or error}. See `link.listen`."
+            ) from error
+        self.host, self.port = _reachable(listeners[0])
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            await trio.serve_listeners(self._serve, listeners, handler_nursery=nursery)
+
+    async def probe(self) -> None:
+        """Make sure that connections are accepted, by one of our own; for the watchdog, which gives it its patience."""
+        if self.port is None:
+            return
+        accepted = trio.Event()
+        async with await trio.open_tcp_stream(self.host, self.port) as stream:
+            self._probes[stream.socket.getsockname()] = accepted
+            await accepted.wait()
+
+    async def _serve(self, transport: trio.SocketStream) -> None:
+        probe = self._probes.pop(transport.socket.getpeername(), None)
+        if probe is not None:
+            probe.set()
+            await transport.aclose()
+            return
+        if self.waiting >= WAITING:
+            metrics.handshakes.labels("turned-away").inc()
+            await transport.aclose()
+            return
+        link = await self._admit(transport)
+        if link is not None:
+            self.arrived(link.peer)
+            await link.run()
+
+    async def _admit(self, transport: trio.SocketStream) -> Link | None:
+        """The link of whoever dialled us, or None after a refusal in one line."""
+        self.waiting += 1
+        try:
+            with trio.fail_after(HANDSHAKE_S):
+                async with self.slots:
+                    tune_socket(transport)
+                    return await self._secured(TlsStream.accept(transport, self.contexts), None)
+        except NotTrusted as error:
+            self._refused(error.reason, str(error))
+        except (PeerError, OSError, trio.TooSlowError, trio.BrokenResourceError) as error:
+            self._refused(type(error).__name__, str(error))
+        finally:
+            self.waiting -= 1
+        await trio.aclose_forcefully(transport)
+        return None
+
+    def _refused(self, reason: str, detail: str) -> None:
+        """One line per reason and second at most: a flood must not become a flood of lines."""
+        metrics.handshakes.labels("refused").inc()
+        now = self.clock.monotonic()
+        if now - self._last_refusal.get(reason, -1.0) >= 1.0:
+            self._last_refusal[reason] = now
+            log.warning("handshake_refused", reason=reason, detail=detail)
+
+
+def _reachable(listener: trio.SocketListener) -> tuple[str, int]:
+    """Where this machine itself reaches a listener."""
+    host, port = listener.socket.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - compared, not bound

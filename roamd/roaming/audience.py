@@ -1,0 +1,32 @@
+"""To whom an object is shown: a text that is stored with it and judged by the agreements of the day.
+
+"*" is everyone whose agreement lets it follow the feed. A session is shown to its home-CSP alone, so its audience is
+the identifiers that may name that CSP, contract prefix first: "FRRMD BEXYZ". It holds no peer's label, so a partner
+that is paired tomorrow finds the sessions that are its own.
+"""
+
+from roamd.model.objects import Checked
+from roamd.model.views import SessionView
+from roamd.roaming.directory import Directory, Peer, provider_of
+
+EVERYONE = "*"
+
+
+def audience_of(checked: Checked) -> str:
+    """The audience of an object that is about to be published."""
+    view = checked.view
+    if not isinstance(view, SessionView):
+        return EVERYONE
+    names = (provider_of(view.contract_id), view.token_party)
+    return " ".join(dict.fromkeys(name for name in names if name))
+
+
+def is_shown(audience: str, peer: Peer, directory: Directory) -> bool:
+    """Whether `peer` is in the audience: the first name that anyone owns decides."""
+    if audience == EVERYONE:
+        return True
+    for prefix in audience.split():
+        owners = directory.contract_owners(prefix)
+        if owners:
+            return peer in owners
+    return False

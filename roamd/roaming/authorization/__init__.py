@@ -1,0 +1,1 @@
+"""May this credential charge here? `visited` asks for the CSO, `home` answers for the CSP."""

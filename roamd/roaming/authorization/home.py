@@ -1,0 +1,157 @@
+"""The home-CSP's side of an authorization: its own backend decides, roamd only carries the question.
+
+When the backend gives no answer in time the visited side is told so (NO_ANSWER with the reason), and decides by the
+whitelist that this CSP published and the token's own rule; nothing is decided twice in two places.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from roamd import metrics
+from roamd.clock import Clock, rfc3339
+from roamd.errors import ProtocolError
+from roamd.model.agreement import may_be_asked
+from roamd.model.credentials import DECISIONS
+from roamd.model.times import time_ms
+from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest
+from roamd.protocol.messages import AnswerStatus, Call
+from roamd.roaming.authorization.unknown import UnknownCards
+from roamd.roaming.calls import Respond
+from roamd.roaming.deadlines import Deadlines, Timer
+from roamd.roaming.decisions import DecisionJournal
+from roamd.roaming.directory import Peer
+from roamd.roaming.ports import AuthorizeQuestion, Backend, BackendAnswer, NoAnswer
+from roamd.storage.decisions import DecisionRow
+
+log = structlog.get_logger()
+
+MARGIN_MS = 15
+"""Kept back from the caller's time, so that the answer can still travel."""
+
+
+@dataclass(slots=True)
+class HomeAuthorization:
+    """Answers calls of service `authorization`."""
+
+    clock: Clock
+    backend: Backend
+    journal: DecisionJournal
+    deadlines: Deadlines
+    unknown: UnknownCards
+
+    def answer(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
+        """Serve one call (roaming.calls.Service)."""
+        if not may_be_asked(peer.agreement, "authorization"):
+            log.warning("authorization_refused", peer=peer.label, message_id=call.id.hex(), reason="not agreed")
+            respond(AnswerStatus.REFUSED, b"authorization is not agreed with this endpoint")
+            return
+        try:
+            request = AuthorizeRequest.unpack(call.body)
+        except ProtocolError as error:
+            respond(AnswerStatus.MALFORMED, str(error).encode())
+            return
+        if not self.unknown.may_ask(peer, request.type, request.uid):
+            answer = AuthorizeAnswer("UNKNOWN", "more unknown cards than agreed", "POLICY")
+            respond(AnswerStatus.ANSWERED, answer.pack())
+            return
+        # A backend that stays silent is given up here: every call is answered, whoever else keeps its time.
+        timer = self.deadlines.add(deadline_at, lambda: respond(AnswerStatus.NO_ANSWER, b"late"))
+        self._ask(peer, call, request, _first_of(respond, timer))
+
+    def _ask(self, peer: Peer, call: Call, request: AuthorizeRequest, respond: Respond) -> None:
+        left_ms = max(1, call.deadline_ms - MARGIN_MS)
+        question = self._question(peer, call, request, left_ms)
+        asked_at = self.clock.monotonic()
+
+        def decided(given: BackendAnswer | NoAnswer) -> None:
+            elapsed_ms = (self.clock.monotonic() - asked_at) * 1000
+            answer = given if isinstance(given, NoAnswer) else _checked(given, question.authorization_id)
+            if isinstance(answer, NoAnswer):
+                self._log_none(peer, question, answer, elapsed_ms)
+                respond(AnswerStatus.NO_ANSWER, answer.reason.encode())
+                return
+            self.unknown.answered(peer, request.type, request.uid, answer.decision)
+            self._note(peer, question, answer, elapsed_ms)
+            respond(AnswerStatus.ANSWERED, answer.pack())
+
+        self.backend.ask_authorize(question, decided)
+
+    def _question(self, peer: Peer, call: Call, request: AuthorizeRequest, left_ms: int) -> AuthorizeQuestion:
+        place = {
+            "location_id": request.location_id,
+            "evse_uid": request.evse_uid,
+            "connector_id": request.connector_id,
+        }
+        return AuthorizeQuestion(
+            authorization_id=call.id.hex(),
+            peer=peer.label,
+            party=request.party,
+            credential={"type": request.type, "uid": request.uid, "contract_id": request.contract_id},
+            service=request.service,
+            deadline_ms=left_ms,
+            expires_at=rfc3339(self.clock.now_ms() + left_ms),
+            location=place if request.location_id else None,
+        )
+
+    def _log_none(self, peer: Peer, question: AuthorizeQuestion, none: NoAnswer, elapsed_ms: float) -> None:
+        metrics.backend_silences.inc()
+        log.warning(
+            "backend_gave_no_answer",
+            peer=peer.label,
+            authorization_id=question.authorization_id,
+            reason=none.reason,
+            duration_ms=round(elapsed_ms, 1),
+        )
+
+    def _note(self, peer: Peer, question: AuthorizeQuestion, answer: AuthorizeAnswer, elapsed_ms: float) -> None:
+        self.journal.add(
+            DecisionRow(
+                authorization_id=question.authorization_id,
+                at_ms=self.clock.now_ms(),
+                peer=peer.label,
+                direction="in",
+                decision=answer.decision,
+                reason=answer.reason,
+                source=answer.source,
+                reference=answer.authorization_reference,
+                elapsed_ms=elapsed_ms,
+            )
+        )
+
+
+def _first_of(respond: Respond, timer: Timer) -> Respond:
+    """The same, and the timer is off."""
+
+    def once(status: int, body: bytes) -> None:
+        timer.cancel()
+        respond(status, body)
+
+    return once
+
+
+def _checked(given: BackendAnswer, authorization_id: str) -> AuthorizeAnswer | NoAnswer:
+    """The backend's answer as it goes out, or why it does not count."""
+    if given.decision not in DECISIONS:
+        return NoAnswer("the backend's decision is not one of " + ", ".join(sorted(DECISIONS)))
+    reference = given.authorization_reference
+    if given.decision == "ALLOWED" and reference is None:
+        # The reference is always made by the CSP (identifiers.md, section 7); records are found by it.
+        reference = authorization_id
+    return AuthorizeAnswer(
+        decision=given.decision,
+        reason=given.reason or "",
+        source="BACKEND",
+        authorization_reference=reference,
+        valid_until_ms=_stamp(given.valid_until),
+        location=bytes(given.location) if given.location is not None else None,
+        info=bytes(given.info) if given.info is not None else None,
+    )
+
+
+def _stamp(valid_until: str | None) -> int | None:
+    """The backend's date as it travels; one that is no date is left out rather than the decision lost."""
+    try:
+        return None if valid_until is None else time_ms(valid_until)
+    except ValueError:
+        return None

@@ -1,0 +1,79 @@
+"""What a decision leaves behind: a counter, a journal row and, within reason, a log line.
+
+Refusals and time-outs always have a line; permissions have up to 100 lines a second, then one in a hundred with a
+count of what was left out, so that a rush hour does not drown the log (issue 2, point 6).
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from roamd import metrics
+from roamd.clock import Clock
+from roamd.roaming.decisions import DecisionJournal
+from roamd.roaming.operations import AuthorizationReply
+from roamd.storage.decisions import DecisionRow
+
+log = structlog.get_logger()
+
+LINES_PER_S = 100
+ONE_IN = 100
+
+
+@dataclass(slots=True)
+class DecisionReport:
+    """Counts, journals and logs decisions of the visited side."""
+
+    clock: Clock
+    journal: DecisionJournal
+    _second: int = 0
+    _in_second: int = 0
+    _left_out: int = 0
+
+    def decided(self, reply: AuthorizationReply, *, timed_out: bool) -> None:
+        """Note one decision."""
+        metrics.authorizations.labels(reply.decision, reply.source).inc()
+        metrics.authorization_seconds.observe(reply.elapsed_ms / 1000)
+        self.journal.add(self._row(reply))
+        if reply.decision != "ALLOWED" or timed_out:
+            self._line("authorization_refused" if reply.decision != "ALLOWED" else "authorization_timed_out", reply)
+        elif self._sampled():
+            self._line("authorization_allowed", reply)
+
+    def _sampled(self) -> bool:
+        second = int(self.clock.monotonic())
+        if second != self._second:
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        if self._in_second <= LINES_PER_S or self._in_second % ONE_IN == 0:
+            return True
+        self._left_out += 1
+        return False
+
+    def _line(self, event: str, reply: AuthorizationReply) -> None:
+        left_out, self._left_out = self._left_out, 0
+        level = log.info if event == "authorization_allowed" else log.warning
+        extra = {"left_out": left_out} if left_out else {}
+        level(
+            event,
+            peer=reply.home_csp,
+            authorization_id=reply.authorization_id,
+            decision=reply.decision,
+            source=reply.source,
+            reason=reply.reason,
+            duration_ms=reply.elapsed_ms,
+            **extra,
+        )
+
+    def _row(self, reply: AuthorizationReply) -> DecisionRow:
+        return DecisionRow(
+            authorization_id=reply.authorization_id,
+            at_ms=self.clock.now_ms(),
+            peer=reply.home_csp,
+            direction="out",
+            decision=reply.decision,
+            reason=reply.reason,
+            source=reply.source,
+            reference=reply.authorization_reference,
+            elapsed_ms=reply.elapsed_ms,
+        )

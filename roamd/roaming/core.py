@@ -1,0 +1,86 @@
+"""The core as the API sees it: a table from operation to handler (implements `ports.Core`)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from roamd.errors import Conflict, NotFound, RoamdError
+from roamd.roaming import operations as op
+from roamd.roaming.authorization.visited import VisitedAuthorization
+from roamd.roaming.catalogue import Catalogue
+from roamd.roaming.events import EventDesk
+from roamd.roaming.ledger.desk import LedgerDesk
+from roamd.roaming.mirror import Mirror
+from roamd.roaming.ports import Reply
+from roamd.roaming.records import Records
+from roamd.roaming.remembered import RememberedReplies
+
+Handler = Callable[[Any, Reply], None]
+
+
+@dataclass(slots=True)
+class Services:
+    """What the core is made of. `operate` is the operator's desk (daemon.operator)."""
+
+    authorization: VisitedAuthorization
+    catalogue: Catalogue
+    mirror: Mirror
+    records: Records
+    ledger: LedgerDesk
+    events: EventDesk
+    replies: RememberedReplies
+    operate: Handler
+
+
+class OperationTable:
+    """Takes operations on the trio thread."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        records, catalogue, mirror, events = services.records, services.catalogue, services.mirror, services.events
+        self._handlers: dict[type, Handler] = {
+            op.Authorize: self._authorize,
+            op.PutObject: catalogue.put,
+            op.PutObjects: catalogue.put_many,
+            op.PatchObject: catalogue.patch,
+            op.PatchEvse: catalogue.patch_evse,
+            op.DeleteObject: catalogue.delete,
+            op.GetObject: catalogue.get,
+            op.ListObjects: catalogue.list,
+            op.GetPeerObject: mirror.get,
+            op.ListPeerObjects: mirror.list,
+            op.PostRecords: records.post,
+            op.GetRecord: records.get,
+            op.ListRecords: records.list,
+            op.RetryRecord: records.retry,
+            op.DropRecord: records.drop,
+            op.ExportEvidence: services.ledger.export,
+            op.VerifyLedgers: services.ledger.verify,
+            op.ReadEvents: events.read,
+            op.AcknowledgeEvents: events.acknowledge,
+            op.WebhookPosition: events.webhook_position,
+            op.Operate: services.operate,
+        }
+
+    def handle(self, operation: object, reply: Reply) -> None:
+        """Take one operation (ports.Core)."""
+        handler = self._handlers.get(type(operation))
+        if handler is None:
+            reply(NotFound(f"There is no operation {type(operation).__name__}."))
+            return
+        try:
+            handler(operation, reply)
+        except RoamdError as error:
+            reply(error)
+
+    def _authorize(self, operation: op.Authorize, reply: Reply) -> None:
+        """An Idempotency-Key of an authorization is remembered in memory only (DESIGN section 8)."""
+        if operation.idempotency is None:
+            self._services.authorization.authorize(operation, reply)
+            return
+        key = operation.idempotency
+        match self._services.replies.begin(key.key, key.request_hash, reply):
+            case "new":
+                self._services.authorization.authorize(operation, self._services.replies.finisher(key.key))
+            case "other":
+                reply(Conflict("This Idempotency-Key was used with another request.", code="idempotency-key-reused"))

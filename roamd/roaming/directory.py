@@ -1,0 +1,121 @@
+"""The paired endpoints in memory: who they are, what the agreement lets them do, and who owns an identifier.
+
+Rows come from the store at the start and change only by `put` and `remove`, after the commit. Look-ups by prefix are
+on the way of every authorization and record, so they are dictionaries.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from roamd.errors import NotFound
+from roamd.model.agreement import Agreement
+from roamd.model.ids import parse_contract_id
+from roamd.storage.peers import PeerRow
+
+if TYPE_CHECKING:
+    from roamd.roaming.dispatch import Exchange
+
+PAIRED, PENDING, SUSPENDED = "PAIRED", "PENDING", "SUSPENDED"
+
+
+@dataclass(slots=True)
+class Peer:
+    """One other endpoint; `exchange` is what runs over its link, None while the link is down."""
+
+    row: PeerRow
+    agreement: Agreement
+    exchange: "Exchange | None" = None
+    last_error: str | None = None
+    last_up_ms: int | None = None
+    skew_ms: int | None = None
+    alarms: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return self.row.peer
+
+    @property
+    def endpoint_id(self) -> str:
+        return self.row.endpoint_id
+
+    @property
+    def active(self) -> bool:
+        """Whether anything may be exchanged with it at all."""
+        return self.row.state == PAIRED
+
+
+class Directory:
+    """All peers, by label, endpoint and owned prefix."""
+
+    def __init__(self) -> None:
+        self._by_label: dict[str, Peer] = {}
+        self._by_endpoint: dict[str, Peer] = {}
+        self._contract_owners: dict[str, tuple[Peer, ...]] = {}
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(list(self._by_label.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_label)
+
+    def put(self, row: PeerRow) -> Peer:
+        """Add a peer or replace its row; the running exchange is kept."""
+        agreement = Agreement.from_json(row.agreement_json)
+        peer = self._by_label.get(row.peer)
+        if peer is None:
+            peer = self._by_label[row.peer] = Peer(row, agreement)
+        else:
+            self._by_endpoint.pop(peer.endpoint_id, None)
+            peer.row, peer.agreement = row, agreement
+        self._by_endpoint[row.endpoint_id] = peer
+        self._index()
+        return peer
+
+    def remove(self, label: str) -> None:
+        """Forget a peer; its exchange must be down."""
+        peer = self._by_label.pop(label)
+        self._by_endpoint.pop(peer.endpoint_id, None)
+        self._index()
+
+    def find(self, label: str) -> Peer | None:
+        """The peer of that label."""
+        return self._by_label.get(label)
+
+    def get(self, label: str) -> Peer:
+        """The peer of that label; raises NotFound."""
+        peer = self._by_label.get(label)
+        if peer is None:
+            raise NotFound(f"There is no peer {label!r}; `roamd peers` lists them.", code="unknown-peer")
+        return peer
+
+    def by_endpoint(self, endpoint_id: str) -> Peer | None:
+        """The peer of that endpoint id."""
+        return self._by_endpoint.get(endpoint_id)
+
+    def contract_owners(self, prefix: str | None) -> tuple[Peer, ...]:
+        """The peers that own a five-character contract prefix; more than one means that nobody is sure."""
+        return self._contract_owners.get(prefix, ()) if prefix else ()
+
+    def home_of(self, contract_id: str | None, party: str | None) -> tuple[Peer, ...]:
+        """The home-CSP of a credential: owner of the contract id's prefix, else of the party (DESIGN section 8)."""
+        return self.contract_owners(provider_of(contract_id)) or self.contract_owners(party)
+
+    def label_for(self, name: str) -> str:
+        """A free label made of a company's name."""
+        base = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")[:32] or "peer"
+        if base not in self._by_label:
+            return base
+        return next(f"{base}-{n}" for n in range(2, len(self._by_label) + 3) if f"{base}-{n}" not in self._by_label)
+
+    def _index(self) -> None:
+        owners: dict[str, list[Peer]] = {}
+        for peer in self._by_label.values():
+            for prefix in peer.agreement.contract_prefixes:
+                owners.setdefault(prefix, []).append(peer)
+        self._contract_owners = {prefix: tuple(peers) for prefix, peers in owners.items()}
+
+
+def provider_of(contract_id: str | None) -> str | None:
+    """The canonical party in a contract id's prefix, or None when it has none."""
+    return parse_contract_id(contract_id).provider if contract_id else None

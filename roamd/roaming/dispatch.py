@@ -1,0 +1,222 @@
+"""What runs over one link that is up: each event of the connection goes to the part that knows what to do with it.
+
+This is the last stop of the newcomer's path: cli -> daemon -> peering/link -> protocol/connection -> here. Calls and
+answers are handled at once, in plain functions; bulk waits in a queue for the link's one bulk task, which also makes
+what we send: first what came in, then a ledger batch or a feed chunk, as long as the link takes it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from roamd.clock import Clock
+from roamd.protocol import events
+from roamd.protocol.flow import Pattern
+from roamd.protocol.messages import Answer, Call, FeedAck, Mark, Receipt
+from roamd.roaming.calls import IncomingCalls, OutgoingCalls
+from roamd.roaming.cursors import CursorSeal
+from roamd.roaming.directory import Directory, Peer
+from roamd.roaming.follower import Follower
+from roamd.roaming.ledger.author import Author, is_known, is_ours
+from roamd.roaming.ledger.chain import Random
+from roamd.roaming.ledger.marks import own_head_shown
+from roamd.roaming.ledger.receiver import Receiver, Take
+from roamd.roaming.ledger.rollback import Rollback
+from roamd.roaming.ledger.signer import Signer
+from roamd.roaming.publisher import Publisher
+from roamd.roaming.waiting import Wake
+from roamd.storage.store import Store
+
+QUEUED_BULK = 256 * 1024
+"""Bytes of one bulk lane that may wait in the outbox; more would only be memory."""
+
+
+class LinkPort(Protocol):
+    """The link as the services see it (implemented by `peering.link.Link`). Nothing here blocks or raises."""
+
+    def send_calls(self, calls: list[Call]) -> None: ...
+    def send_answers(self, answers: list[Answer]) -> None: ...
+    def send_cancels(self, ids: list[bytes]) -> None: ...
+    def send_ledger(self, payload: bytes) -> None: ...
+    def send_feed(self, payload: bytes) -> None: ...
+    def send_receipts(self, receipts: list[Receipt]) -> None: ...
+    def send_feed_acks(self, acks: list[FeedAck]) -> None: ...
+    def waiting(self, pattern: Pattern) -> int: ...
+    def grant(self, pattern: Pattern, amount: int) -> None: ...
+    def close(self, code: int, reason: str, until_ms: int = 0) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that all exchanges share; made once by the composition root."""
+
+    store: Store
+    clock: Clock
+    directory: Directory
+    outgoing: OutgoingCalls
+    incoming: IncomingCalls
+    seal: CursorSeal
+    signer: Signer
+    run_id: bytes
+    random: Random
+    take: Take
+    events_written: Callable[[], None]
+
+
+class Exchange:
+    """All patterns over one link."""
+
+    def __init__(self, peer: Peer, link: LinkPort, parts: Parts, marks: list[Mark]) -> None:
+        self.peer = peer
+        self.is_up = True
+        self._link = link
+        self._parts = parts
+        self._shown = own_head_shown(marks)
+        self._work = Wake()
+        self._bulk: deque[events.BulkLedger | events.BulkFeed] = deque()
+        self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id)
+        self.author = Author(peer, parts.store, parts.signer, parts.clock, parts.events_written, self._close)
+        self._follower = Follower(
+            peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close
+        )
+        self._receiver = Receiver(
+            peer, parts.store, parts.signer, parts.clock, parts.take, self._send_receipt, self._took, link.close
+        )
+
+    # --- what comes in ------------------------------------------------------------------------------------------
+
+    def on_event(self, event: events.Event) -> None:
+        """Take one event of the connection. ProtocolError ends the link."""
+        match event:
+            case events.Calls(calls):
+                for call in calls:
+                    self._parts.incoming.on_call(self, call)
+            case events.Answers(answers):
+                for answer in answers:
+                    self._parts.outgoing.on_answer(self.peer, answer)
+            case events.SkewMeasured(skew_ms):
+                self.peer.skew_ms = round(skew_ms)
+            case events.Cancels():
+                pass  # the backend has been asked, and the call is answered all the same, for its credit's sake
+            case _:
+                self._on_bulk_event(event)
+                self._work.set()
+
+    def _on_bulk_event(self, event: events.Event) -> None:
+        match event:
+            case events.BulkLedger() | events.BulkFeed():
+                self._bulk.append(event)
+            case events.Receipts(receipts):
+                # Receipts are cumulative: the last one of a frame settles what the others do.
+                self.author.on_receipt(receipts[-1])
+            case events.FeedAcks(acks):
+                for ack in acks:
+                    self.publisher.on_ack(ack)
+            case _:
+                pass  # CreditArrived: the task looks how much there is
+
+    def _take_bulk(self, event: events.BulkLedger | events.BulkFeed) -> None:
+        pattern = Pattern.LEDGER if isinstance(event, events.BulkLedger) else Pattern.FEEDS
+
+        def consumed() -> None:
+            if self.is_up:
+                self._link.grant(pattern, event.cost)
+
+        if pattern is Pattern.LEDGER:
+            self._receiver.on_batch(event.payload, consumed)
+        else:
+            self._follower.on_chunk(event.payload, consumed)
+
+    # --- the bulk task ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Mend a rollback if there is one, then move bulk both ways until cancelled. ProtocolError ends the link."""
+        self._follower.begin()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._begin_authoring)
+            while True:
+                await self._work.wait()
+                while self._step():
+                    await trio.lowlevel.checkpoint()  # one payload a pass: calls go in between
+
+    async def _begin_authoring(self) -> None:
+        shown, parts = self._shown, self._parts
+        if (
+            shown is not None
+            and is_ours(parts.signer, self.peer, shown)
+            and not is_known(parts.store, self.peer, shown)
+        ):
+            await Rollback(self.peer, parts.store, parts.clock, parts.outgoing, parts.random).mend(shown)
+        self.author.begin(shown)
+        self._work.set()
+
+    def _step(self) -> bool:
+        """One payload in, one out; whether there may be more to do."""
+        busy = False
+        if self._bulk:
+            self._take_bulk(self._bulk.popleft())
+            busy = True
+        if self._link.waiting(Pattern.LEDGER) < QUEUED_BULK:
+            payload = self.author.next_batch()
+            if payload is not None:
+                self._link.send_ledger(payload)
+                busy = True
+        if self._link.waiting(Pattern.FEEDS) < QUEUED_BULK:
+            payload = self.publisher.next_chunk()
+            if payload is not None:
+                self._link.send_feed(payload)
+                busy = True
+        return busy
+
+    def wake(self) -> None:
+        """There may be room to send, or something that came in."""
+        self._work.set()
+
+    def ledger_grew(self) -> None:
+        """Our chain towards the peer has new entries."""
+        self.author.behind = True
+        self._work.set()
+
+    def published(self, feed: str) -> None:
+        """Something was published in a feed."""
+        self.publisher.wake(feed)
+        self._work.set()
+
+    def down(self) -> None:
+        """The link has ended: nothing is sent over it any more."""
+        self.is_up = False
+
+    # --- what goes out ------------------------------------------------------------------------------------------
+
+    def send_call(self, call: Call) -> None:
+        """A question."""
+        self._link.send_calls([call])
+
+    def send_answer(self, answer: Answer) -> None:
+        """An answer."""
+        self._link.send_answers([answer])
+
+    def send_cancel(self, call_id: bytes) -> None:
+        """We no longer wait for this call."""
+        self._link.send_cancels([call_id])
+
+    def _send_receipt(self, receipt: Receipt) -> None:
+        if self.is_up:
+            self._link.send_receipts([receipt])
+
+    def _send_feed_ack(self, ack: FeedAck) -> None:
+        if self.is_up:
+            self._link.send_feed_acks([ack])
+
+    def _close(self, code: int, reason: str) -> None:
+        if self.is_up:
+            self._link.close(code, reason)
+
+    def _took(self, wrote: bool) -> None:
+        """The peer's entries are in effect; our refusals of some may want to be sent."""
+        self._parts.events_written()
+        if wrote:
+            self.ledger_grew()

@@ -1,0 +1,124 @@
+"""Events for the backend: written in the transaction of what they tell of, resolved when they are read.
+
+A record's event holds no copy of the record: its subject is the record's row, and the body is put in from the ledger
+when the event is read. So a body is stored once, and what is erased there is erased here.
+"""
+
+import msgspec
+
+from roamd.clock import Clock, rfc3339
+from roamd.errors import Fault, Malformed
+from roamd.roaming import operations as op
+from roamd.roaming.ports import Reply
+from roamd.storage import events, ledgers, records
+from roamd.storage.events import EventRow
+from roamd.storage.records import RecordRow
+from roamd.storage.store import Cx, Store
+
+MAX_PAGE = 1000
+
+
+def record_event_txn(cx: Cx, row: RecordRow, type_: str, now_ms: int) -> None:
+    """`record.received` or `record.state`: {record_id, state, record}."""
+    data = {"record_id": row.record_id, "state": row.state, "party": row.party, "kind": row.kind}
+    if row.reason is not None:
+        data["reason"] = row.reason
+    events.append_txn(cx, at_ms=now_ms, peer=row.peer, type=type_, subject=str(row.id), data=msgspec.json.encode(data))
+
+
+def object_event_txn(cx: Cx, peer: str, feed: str, object_id: str, version: str, type_: str, now_ms: int) -> None:
+    """`object.changed` or `object.removed`: {feed, id, version}, coalesced per object while unread."""
+    data = msgspec.json.encode({"feed": feed, "id": object_id, "version": version})
+    events.append_txn(cx, at_ms=now_ms, peer=peer, type=type_, subject=f"{feed} {object_id}", data=data, coalesce=True)
+
+
+def peer_event_txn(cx: Cx, peer: str, state: str, link: str, now_ms: int) -> None:
+    """`peer.state`: {peer, state, link}."""
+    data = msgspec.json.encode({"peer": peer, "state": state, "link": link})
+    events.append_txn(cx, at_ms=now_ms, peer=peer, type="peer.state", subject=peer, data=data)
+
+
+def record_body(cx: Cx, row: RecordRow) -> bytes | None:
+    """The record's own text, wherever it stands; None once it is erased."""
+    if row.body is not None or row.chain_id is None or row.sequence is None:
+        return row.body
+    entry = ledgers.get_entry(cx, row.chain_id, row.sequence)
+    return entry.body if entry is not None else None
+
+
+class EventDesk:
+    """Handles the operations on events."""
+
+    def __init__(self, clock: Clock, store: Store) -> None:
+        self._clock = clock
+        self._store = store
+        self._read_upto = 0
+
+    def read(self, operation: op.ReadEvents, reply: Reply) -> None:
+        """ReadEvents -> EventPage."""
+        try:
+            after = cursor_number(operation.after)
+        except Malformed as error:
+            reply(error)
+            return
+        limit = max(1, min(operation.limit, MAX_PAGE))
+        page = self._store.read(lambda cx: [_event(cx, row) for row in events.page(cx, after, limit)])
+        newest = int(page[-1].cursor) if page else after
+        self._note_read(newest)
+        reply(op.EventPage(page, str(newest)))
+
+    def _note_read(self, upto: int) -> None:
+        """Remember, off the answer's path, how far was handed out: only unread events coalesce."""
+        if upto > self._read_upto:
+            self._read_upto = upto
+            self._store.submit(lambda cx: events.mark_read_txn(cx, upto), lambda outcome: None, essential=True)
+
+    def acknowledge(self, operation: op.AcknowledgeEvents, reply: Reply) -> None:
+        """AcknowledgeEvents -> None."""
+        now_ms = self._clock.now_ms()
+        try:
+            upto = cursor_number(operation.cursor)
+        except Malformed as error:
+            reply(error)
+            return
+        self._store.submit(lambda cx: events.acknowledge_txn(cx, upto, now_ms), reply, essential=True)
+
+    def webhook_position(self, operation: op.WebhookPosition, reply: Reply) -> None:
+        """WebhookPosition -> cursor."""
+        if operation.cursor is None:
+            reply(str(self._store.read(lambda cx: events.get_position(cx, operation.name))))
+            return
+        upto = cursor_number(operation.cursor)
+
+        def txn(cx: Cx) -> str:
+            events.set_position_txn(cx, operation.name, upto)
+            return str(upto)
+
+        self._store.submit(txn, reply, essential=True)
+
+    def newest(self) -> str:
+        """The cursor of the newest event."""
+        return str(self._store.read(events.newest) or 0)
+
+
+def cursor_number(cursor: str | None) -> int:
+    """The number in an event's cursor; Malformed when it is none of ours."""
+    if not cursor:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise Malformed((Fault("cursor", "is not a cursor that was given here", "bad-cursor"),))
+    return int(cursor)
+
+
+def _event(cx: Cx, row: EventRow) -> op.Event:
+    data = row.data
+    if row.type.startswith("record."):
+        data = _with_record(cx, row)
+    return op.Event(str(row.id), str(row.id), rfc3339(row.at_ms), row.peer, row.type, msgspec.Raw(data))
+
+
+def _with_record(cx: Cx, row: EventRow) -> bytes:
+    """The stored {record_id, state, ...} with the record's text put in as its last member."""
+    record = records.get_by_id(cx, int(row.subject))
+    body = record_body(cx, record) if record is not None else None
+    return row.data[:-1] + b',"record":' + (body or b"null") + b"}"

@@ -1,0 +1,130 @@
+"""A peer's feeds towards us, over one link: each chunk and its cursor are committed together.
+
+The follower keeps what the publisher shows it, byte for byte, and nothing else. A peer may publish objects of its own
+parties only; an object that names another owner, or another key than it is sent under, is refused and logged, and
+everything around it goes on. During a replacing snapshot objects carry a new generation; at its end whatever still has
+an older one is gone at the publisher, and goes here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from roamd import metrics
+from roamd.clock import Clock
+from roamd.errors import ProtocolError, RoamdError
+from roamd.model.agreement import may_follow, owns_party
+from roamd.model.keys import ObjectKey
+from roamd.model.objects import check_peer_object
+from roamd.model.roles import FEED_BY_NUMBER, FEEDS
+from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, unpack_feed_chunk
+from roamd.protocol.codes import GoodbyeCode
+from roamd.protocol.messages import FeedAck
+from roamd.roaming.directory import Peer
+from roamd.roaming.events import object_event_txn
+from roamd.storage import feeds
+from roamd.storage.feeds import FeedPosition
+from roamd.storage.store import Cx, Store
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Follower:
+    """Takes one peer's chunks. `took` is called after a commit that changed something."""
+
+    peer: Peer
+    store: Store
+    clock: Clock
+    send: Callable[[FeedAck], None]
+    took: Callable[[], None]
+    close: Callable[[int, str], None]
+
+    def begin(self) -> None:
+        """Follow every feed that the agreement lets the peer publish to us, from where we stand."""
+        for row in FEEDS.values():
+            if may_follow(self.peer.agreement, row.name):
+                self.send(FeedAck(row.number, self._cursor(row.name)))
+
+    def _cursor(self, feed: str) -> bytes:
+        return self.store.read(lambda cx: feeds.get_cursor(cx, self.peer.label, feed)).cursor
+
+    def on_chunk(self, payload: bytes, consumed: Callable[[], None]) -> None:
+        """Commit a chunk and acknowledge it; `consumed` is called when it is done with. ProtocolError ends the link."""
+        chunk = unpack_feed_chunk(payload)
+        row = FEED_BY_NUMBER.get(chunk.feed)
+        if row is None or not may_follow(self.peer.agreement, row.name):
+            raise ProtocolError(GoodbyeCode.BAD_FEED, f"feed {chunk.feed} is not agreed in this direction")
+        feed = row.name
+        good = [item for item in chunk.items if self._is_good(feed, item)]
+        now_ms = self.clock.now_ms()
+
+        def done(outcome: int | BaseException) -> None:
+            consumed()
+            self._finished(feed, chunk, outcome)
+
+        self.store.submit(lambda cx: self._take_txn(cx, feed, chunk, good, now_ms), done)
+
+    def _is_good(self, feed: str, item: FeedItem) -> bool:
+        """Whether the item may be believed; a bad one is logged and left out, the feed goes on."""
+        if not owns_party(self.peer.agreement, item.party):
+            return self._refuse(feed, "foreign-party")
+        if item.body is None:
+            return True
+        try:
+            check_peer_object(feed, item.ocpi, item.body, claimed=ObjectKey(item.party, item.id, item.sub))
+        except RoamdError as error:
+            return self._refuse(feed, error.code)
+        return True
+
+    def _refuse(self, feed: str, reason: str) -> bool:
+        log.warning("object_refused", peer=self.peer.label, feed=feed, reason=reason)
+        metrics.object_refusals.labels(self.peer.label, feed, reason).inc()
+        return False
+
+    def _take_txn(self, cx: Cx, feed: str, chunk: FeedChunk, items: list[FeedItem], now_ms: int) -> int:
+        """Objects, removals, cursor and events in one transaction; how many objects changed."""
+        position = feeds.get_cursor(cx, self.peer.label, feed)
+        generation = position.generation + 1 if ChunkFlag.REPLACING_FIRST in chunk.flags else position.generation
+        changed = sum(self._apply_txn(cx, feed, item, generation, now_ms) for item in items)
+        replacing = position.replacing or ChunkFlag.REPLACING_FIRST in chunk.flags
+        if ChunkFlag.REPLACING_LAST in chunk.flags:
+            replacing = False
+            for key in feeds.mirror_finish_replacing_txn(cx, self.peer.label, feed, generation):
+                self._note_txn(cx, feed, key, "object.removed", "", now_ms)
+                changed += 1
+        feeds.set_cursor_txn(cx, self.peer.label, feed, FeedPosition(chunk.cursor, generation, replacing))
+        return changed
+
+    def _apply_txn(self, cx: Cx, feed: str, item: FeedItem, generation: int, now_ms: int) -> bool:
+        key = ObjectKey(item.party, item.id, item.sub)
+        if item.body is None:
+            if feeds.mirror_remove_txn(cx, self.peer.label, feed, key):
+                self._note_txn(cx, feed, key, "object.removed", "", now_ms)
+                return True
+            return False
+        version = feeds.mirror_put_txn(
+            cx, self.peer.label, feed, key, ocpi=item.ocpi, body=item.body, generation=generation
+        )
+        if version is not None:
+            self._note_txn(cx, feed, key, "object.changed", str(version), now_ms)
+        return version is not None
+
+    def _note_txn(self, cx: Cx, feed: str, key: ObjectKey, type_: str, version: str, now_ms: int) -> None:
+        """The event for the backend. A status belongs to its location, and is held back until that is there."""
+        if feed == "evse-status":
+            location = feeds.get_mirrored(cx, self.peer.label, "locations", ObjectKey(key.party, key.id))
+            if location is None:
+                return
+            feed, type_ = "locations", "object.changed"
+        object_event_txn(cx, self.peer.label, feed, key.id, version, type_, now_ms)
+
+    def _finished(self, feed: str, chunk: FeedChunk, outcome: int | BaseException) -> None:
+        if isinstance(outcome, BaseException):
+            self.close(GoodbyeCode.OVERLOADED, "a chunk could not be stored")
+            return
+        metrics.objects.labels(feed, "in").inc(outcome)
+        self.send(FeedAck(chunk.feed, chunk.cursor))
+        if outcome:
+            self.took()

@@ -1,0 +1,49 @@
+"""Our descriptor on every link: a changed address reaches the partners without a person (DESIGN section 6)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from roamd.clock import Clock
+from roamd.errors import NotTrusted
+from roamd.protocol.calls import Service
+from roamd.protocol.messages import AnswerStatus, Call
+from roamd.roaming.calls import OutgoingCalls, Respond
+from roamd.roaming.directory import Peer
+from roamd.roaming.peerbook import PeerBook
+from roamd.trust.descriptor import verify_descriptor
+
+log = structlog.get_logger()
+
+WAIT_S = 30.0
+
+
+@dataclass(slots=True)
+class Introductions:
+    """Tells peers our descriptor when a link comes up, and takes theirs."""
+
+    clock: Clock
+    calls: OutgoingCalls
+    book: PeerBook
+    descriptor: Callable[[], bytes]
+    random: Callable[[int], bytes]
+    start: Callable[..., None]
+
+    def tell(self, peer: Peer) -> None:
+        """Send our descriptor; the peer keeps it if it is newer than the one at hand."""
+        call = Call(self.random(16), Service.DESCRIPTOR, int(WAIT_S * 1000), self.descriptor())
+        self.calls.start(peer, call, self.clock.monotonic() + WAIT_S, lambda answer: None)
+
+    def answer(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
+        """Serve a call of service DESCRIPTOR (roaming.calls.Service)."""
+        del deadline_at
+        try:
+            descriptor = verify_descriptor(call.body)
+        except NotTrusted as error:
+            log.warning("descriptor_refused", peer=peer.label, reason=error.reason)
+            respond(AnswerStatus.MALFORMED, error.reason.encode())
+            return
+        if descriptor.endpoint_id == peer.endpoint_id:
+            self.start(self.book.renew, peer, descriptor, call.body)
+        respond(AnswerStatus.ANSWERED, b"")

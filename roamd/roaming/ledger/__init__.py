@@ -1,0 +1,1 @@
+"""The pattern *ledger*: one hash-chained, signed and receipted list per author and receiver (DESIGN section 3)."""

@@ -1,0 +1,167 @@
+"""Our own chain towards one peer, over one link: send what it does not have, keep its receipts.
+
+Theory of operation. Entries are committed before they are sent (a sequence number that was sent and then forgotten in
+a crash would be a fork). Where to begin is what the peer shows in its Hello: the newest head of ours that it holds. A
+peer that was rolled back simply shows an older one and is sent the same entries again. From there on the entries go
+out in order, in batches under one signed head, as far as the credit reaches. A receipt is cumulative: it settles all
+entries up to its sequence, and is kept together with the head it answers.
+
+If the peer shows a head with our signature that we do not know, we are the ones who were rolled back: `rollback`
+mends that first, and nothing is sent meanwhile.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from roamd import metrics
+from roamd.clock import Clock
+from roamd.errors import ProtocolError
+from roamd.protocol.bulk import LedgerBatch, pack_ledger_batch
+from roamd.protocol.codes import GoodbyeCode
+from roamd.protocol.messages import Mark, Receipt
+from roamd.roaming.directory import Peer
+from roamd.roaming.events import record_event_txn
+from roamd.roaming.ledger.chain import as_item
+from roamd.roaming.ledger.marks import signed
+from roamd.roaming.ledger.signer import Signer
+from roamd.storage import ledgers, records
+from roamd.storage.ledgers import GENESIS, Chain, EntryRow, SignedMark
+from roamd.storage.store import Cx, Store
+
+log = structlog.get_logger()
+
+MAX_ROWS = 256
+MAX_BYTES = 224 * 1024
+"""Bodies in one batch: its head costs one signature, and compressed it fits into a few bulk frames."""
+
+
+@dataclass(slots=True)
+class Author:
+    """What we write to one peer over one link. `settled` is called when records changed their state.
+
+    `behind` says that there may be entries that were not sent; who appends to the chain sets it.
+    """
+
+    peer: Peer
+    store: Store
+    signer: Signer
+    clock: Clock
+    settled: Callable[[], None]
+    close: Callable[[int, str], None]
+    sending: bool = False
+    behind: bool = True
+    _chain: Chain | None = None
+    _sequence: int = 0
+    _hash: bytes = GENESIS
+    _heads: dict[int, SignedMark] = field(default_factory=dict)
+
+    def begin(self, shown: Mark | None) -> None:
+        """Start sending behind what the peer showed (and surely has a receipt for)."""
+        chain = self.store.read(lambda cx: ledgers.current_chain(cx, self.peer.label, own=True))
+        self._chain = chain
+        known = shown.sequence if shown is not None and chain is not None and shown.epoch == chain.epoch else 0
+        # What was shown but is not receipted is sent once more: a repeat is answered with the stored receipt.
+        self._go_to(min(known, chain.receipted_sequence) if chain is not None else 0)
+        self.sending = True
+
+    def next_batch(self) -> bytes | None:
+        """The payload of the next batch, or None when the peer has been sent everything."""
+        if not (self.sending and self.behind):
+            return None
+        if self._chain is None:
+            self._chain = self.store.read(lambda cx: ledgers.current_chain(cx, self.peer.label, own=True))
+            self._hash = GENESIS
+        payload = self._batch_of(self._chain) if self._chain is not None else None
+        self.behind = payload is not None
+        return payload
+
+    def _batch_of(self, chain: Chain) -> bytes | None:
+        def read(cx: Cx) -> list[EntryRow]:
+            return ledgers.entries(cx, chain.chain_id, self._sequence, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
+
+        rows = self.store.read(read)
+        if not rows:
+            return None
+        head = self._sign(chain, rows[-1])
+        items = [as_item(row) for row in rows]
+        batch = LedgerBatch(chain.epoch, rows[0].sequence, self._hash, head.time_ms, head.signature, items)
+        self._sequence, self._hash = rows[-1].sequence, rows[-1].hash
+        metrics.ledger_entries.labels(self.peer.label, "out").inc(len(rows))
+        return pack_ledger_batch(batch)
+
+    def _sign(self, chain: Chain, last: EntryRow) -> SignedMark:
+        head = self.signer.head(self.peer.endpoint_id, chain.epoch, last.sequence, last.hash, self.clock.now_ms())
+        self._heads[last.sequence] = head
+        return head
+
+    def _go_to(self, sequence: int) -> None:
+        self._sequence, self._hash = sequence, GENESIS
+        chain = self._chain
+        if chain is not None and sequence:
+            row = self.store.read(lambda cx: ledgers.get_entry(cx, chain.chain_id, sequence))
+            self._hash = row.hash if row is not None else GENESIS
+
+    def on_receipt(self, receipt: Receipt) -> None:
+        """Check and keep a receipt; ProtocolError when it contradicts our chain or its signature does not hold."""
+        chain = self._chain
+        if chain is None or receipt.epoch != chain.epoch:
+            log.info("receipt_ignored", peer=self.peer.label, reason="of another epoch")
+            return
+        mark = SignedMark(receipt.sequence, self._hash_at(chain, receipt.sequence), receipt.time_ms, receipt.signature)
+        if not self.signer.peer_receipt_holds(self.peer.endpoint_id, self.peer.row.identity_der, chain.epoch, mark):
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the signature of a receipt does not hold over our chain")
+        self._keep(chain, mark)
+
+    def _hash_at(self, chain: Chain, sequence: int) -> bytes:
+        """What a receipt for this sequence must be signed over: our own hash, never one that the peer names."""
+        head = self._heads.get(sequence)
+        if head is not None:
+            return head.hash
+        row = self.store.read(lambda cx: ledgers.get_entry(cx, chain.chain_id, sequence))
+        if row is None:
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a receipt is for something that is not in our chain")
+        return row.hash
+
+    def _keep(self, chain: Chain, mark: SignedMark) -> None:
+        heads = [self._heads.pop(sequence) for sequence in sorted(self._heads) if sequence <= mark.sequence]
+        now_ms = self.clock.now_ms()
+
+        def txn(cx: Cx) -> int:
+            if heads:
+                ledgers.put_head_txn(cx, chain.chain_id, heads[-1])
+            ledgers.put_receipt_txn(cx, chain.chain_id, mark)
+            delivered = records.mark_delivered_txn(cx, chain.chain_id, mark.sequence, now_ms=now_ms)
+            for row in delivered:
+                record_event_txn(cx, row, "record.state", now_ms)
+            return len(delivered)
+
+        self.store.submit(txn, self._kept, essential=True)
+
+    def _kept(self, outcome: int | BaseException) -> None:
+        if isinstance(outcome, BaseException):
+            self.close(GoodbyeCode.INTERNAL, "a receipt could not be stored")
+            return
+        metrics.receipts.labels(self.peer.label, "in").inc()
+        if outcome:
+            metrics.records.labels("DELIVERED").inc(outcome)
+            self.settled()
+
+
+def is_known(store: Store, peer: Peer, shown: Mark) -> bool:
+    """Whether a head with our signature is one that we remember. A head that we never signed is not: see `is_ours`."""
+
+    def read(cx: Cx) -> bool:
+        chain = ledgers.chain_of_epoch(cx, peer.label, own=True, epoch=shown.epoch)
+        if chain is None or chain.tail_sequence < shown.sequence:
+            return False
+        row = ledgers.get_entry(cx, chain.chain_id, shown.sequence)
+        return row is not None and row.hash == shown.hash
+
+    return store.read(read)
+
+
+def is_ours(signer: Signer, peer: Peer, shown: Mark) -> bool:
+    """Whether the signature under a shown head is our own."""
+    return signer.own_head_holds(peer.endpoint_id, shown.epoch, signed(shown))

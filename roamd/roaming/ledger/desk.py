@@ -1,0 +1,183 @@
+"""What the operator asks of the ledgers: do they hold, and what proves one record."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import trio
+
+from roamd.errors import Conflict, RoamdError
+from roamd.protocol.ledger import commitment, entry_bytes, entry_hash, head_document, receipt_document
+from roamd.roaming import operations as op
+from roamd.roaming.directory import Directory, Peer
+from roamd.roaming.ledger.evidence import VERIFY_SCRIPT, pem
+from roamd.roaming.ledger.signer import Signer
+from roamd.roaming.ports import Reply
+from roamd.roaming.records import find_one
+from roamd.storage import ledgers, verify
+from roamd.storage.ledgers import GENESIS, Chain, EntryRow, SignedMark
+from roamd.storage.records import RecordRow
+from roamd.storage.store import Cx, Store
+
+MAX_FAULTS = 100
+"""Faults that a report names; a broken disk makes thousands, and the first tell enough."""
+
+
+@dataclass(slots=True)
+class LedgerDesk:
+    """Handles VerifyLedgers and ExportEvidence. `start` runs a coroutine in the daemon's nursery."""
+
+    store: Store
+    directory: Directory
+    signer: Signer
+    start: Callable[..., None]
+
+    # --- verify -------------------------------------------------------------------------------------------------
+
+    def verify(self, operation: op.VerifyLedgers, reply: Reply) -> None:
+        """VerifyLedgers -> report; the walk lets other work in between its pages."""
+        if operation.peer is not None:
+            self.directory.get(operation.peer)
+        self.start(self._verify_all, operation.peer, reply)
+
+    async def _verify_all(self, peer: str | None, reply: Reply) -> None:
+        try:
+            chains = self.store.read(lambda cx: ledgers.chains(cx, peer))
+            reports = [await self._verify_chain(chain) for chain in chains]
+            orphans = self.store.read(verify.orphans)
+        except RoamdError as error:
+            reply(error)
+            return
+        faults = [f"chain {number} has entries but no row of its own" for number in orphans]
+        ok = not faults and all(not report["faults"] for report in reports)
+        entries = sum(report["entries"] for report in reports)
+        reply({"ok": ok, "entries": entries, "chains": reports, "faults": faults})
+
+    async def _verify_chain(self, chain: Chain) -> dict[str, Any]:
+        walk = _Walk(chain)
+        for page in verify.pages(self.store.read, chain.chain_id):
+            walk.page(page)
+            await trio.lowlevel.checkpoint()
+        faults = [*walk.faults, *walk.end_faults()]
+        faults += [fault async for fault in self._mark_faults(chain, walk.hashes_at)]
+        return {
+            "peer": chain.peer,
+            "author": "us" if chain.own else chain.peer,
+            "epoch": chain.epoch.hex(),
+            "entries": walk.sequence,
+            "receipted": chain.receipted_sequence,
+            "erased": walk.erased,
+            "faults": faults[:MAX_FAULTS],
+        }
+
+    async def _mark_faults(self, chain: Chain, hash_at: Callable[[int], bytes | None]) -> AsyncIterator[str]:
+        peer = self.directory.find(chain.peer)
+        for kind in ("head", "receipt"):
+            for mark in self.store.read(partial(ledgers.marks, chain_id=chain.chain_id, kind=kind)):
+                if hash_at(mark.sequence) != mark.hash:
+                    yield f"the {kind} at {mark.sequence} is over something else than the entry that stands there"
+                elif peer is not None and not self._holds(chain, peer, kind, mark):
+                    yield f"the signature of the {kind} at {mark.sequence} does not hold"
+                await trio.lowlevel.checkpoint()
+
+    def _holds(self, chain: Chain, peer: Peer, kind: str, mark: SignedMark) -> bool:
+        """Heads are by the author, receipts by the receiver; one of the two is us."""
+        document, by_us = _signed_document(self.signer, chain, peer, kind, mark)
+        certificate = self.signer.identity_der if by_us else peer.row.identity_der
+        return self.signer.verify(certificate, document, mark.signature)
+
+    # --- export -------------------------------------------------------------------------------------------------
+
+    def export(self, operation: op.ExportEvidence, reply: Reply) -> None:
+        """ExportEvidence -> {file name: bytes}; Conflict while no receipt covers the record."""
+        reply(self.store.read(lambda cx: self._files(cx, find_one(cx, operation.record_id, operation.party, None))))
+
+    def _files(self, cx: Cx, row: RecordRow) -> dict[str, bytes]:
+        if row.chain_id is None or row.sequence is None or row.peer is None:
+            raise Conflict("The record has no place in a ledger yet.", code="not-in-ledger")
+        chain = ledgers.get_chain(cx, row.chain_id)
+        head = ledgers.covering_head(cx, row.chain_id, row.sequence)
+        receipt = ledgers.covering_receipt(cx, row.chain_id, row.sequence)
+        if chain is None or head is None or receipt is None:
+            raise Conflict("No receipt covers the record yet; try again once it is DELIVERED.", code="no-receipt")
+        return self._evidence(cx, chain, self.directory.get(row.peer), row.sequence, head, receipt)
+
+    def _evidence(
+        self, cx: Cx, chain: Chain, peer: Peer, sequence: int, head: SignedMark, receipt: SignedMark
+    ) -> dict[str, bytes]:
+        head_text, head_by_us = _signed_document(self.signer, chain, peer, "head", head)
+        receipt_text, _ = _signed_document(self.signer, chain, peer, "receipt", receipt)
+        ours, theirs = pem(self.signer.identity_der), pem(peer.row.identity_der)
+        files = dict(_entry_files(cx, chain, sequence, max(head.sequence, receipt.sequence)))
+        files |= {
+            "head.bin": head_text,
+            "head.sig": head.signature,
+            "receipt.bin": receipt_text,
+            "receipt.sig": receipt.signature,
+            "author.crt": ours if head_by_us else theirs,
+            "receiver.crt": theirs if head_by_us else ours,
+            "verify.sh": VERIFY_SCRIPT,
+        }
+        return files
+
+
+def _signed_document(signer: Signer, chain: Chain, peer: Peer, kind: str, mark: SignedMark) -> tuple[bytes, bool]:
+    """The bytes that were signed, and whether by us."""
+    author, receiver = (signer.endpoint_id, peer.endpoint_id) if chain.own else (peer.endpoint_id, signer.endpoint_id)
+    make = head_document if kind == "head" else receipt_document
+    document = make(author, receiver, chain.epoch, mark.sequence, mark.hash, mark.time_ms)
+    return document, (kind == "head") is chain.own
+
+
+def _entry_files(cx: Cx, chain: Chain, sequence: int, last: int) -> Iterator[tuple[str, bytes]]:
+    """The record's body and salt, and every entry from it to the last one that is signed."""
+    before = ledgers.get_entry(cx, chain.chain_id, sequence - 1) if sequence > 1 else None
+    previous = before.hash if before is not None else GENESIS
+    for number in range(sequence, last + 1):
+        row = ledgers.get_entry(cx, chain.chain_id, number)
+        if row is None:
+            return
+        if number == sequence and row.body is not None and row.salt is not None:
+            yield "body.json", row.body
+            yield "salt.bin", row.salt
+        yield f"entry-{number:012}.bin", entry_bytes(number, previous, row.kind, row.record_id, row.commitment)
+        previous = row.hash
+
+
+class _Walk:
+    """Hashes a chain from its first entry on."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.faults: list[str] = []
+        self.sequence = 0
+        self.erased = 0
+        self._chain = chain
+        self._hash = GENESIS
+        self._hashes: list[bytes] = []
+
+    def page(self, rows: list[EntryRow]) -> None:
+        for row in rows:
+            self._row(row)
+
+    def _row(self, row: EntryRow) -> None:
+        if row.sequence != self.sequence + 1:
+            self.faults.append(f"entries between {self.sequence} and {row.sequence} are missing")
+        if row.body is None or row.salt is None:
+            self.erased += 1
+        elif commitment(row.salt, row.body) != row.commitment:
+            self.faults.append(f"the body of entry {row.sequence} is not the one that was committed to")
+        hash_ = entry_hash(entry_bytes(row.sequence, self._hash, row.kind, row.record_id, row.commitment))
+        if hash_ != row.hash:
+            self.faults.append(f"entry {row.sequence} does not have the hash that it is stored with")
+        # What is stored goes on: one flip is then one fault, not as many as there are entries behind it.
+        self._hash, self.sequence = row.hash, row.sequence
+        self._hashes.append(row.hash)
+
+    def end_faults(self) -> Iterator[str]:
+        if (self.sequence, self._hash) != (self._chain.tail_sequence, self._chain.tail_hash):
+            yield f"the chain ends at {self.sequence} and not at its tail {self._chain.tail_sequence}"
+
+    def hashes_at(self, sequence: int) -> bytes | None:
+        """The stored hash at a place."""
+        return self._hashes[sequence - 1] if 0 < sequence <= len(self._hashes) else None

@@ -1,0 +1,93 @@
+"""The other half of mending a rollback: giving back forgotten entries, and taking our own back into the records."""
+
+import hashlib
+
+from roamd.errors import ProtocolError, RoamdError
+from roamd.model.objects import check_peer_record
+from roamd.protocol.bulk import LedgerBatch, pack_ledger_batch
+from roamd.protocol.calls import MAX_FETCH_PAYLOAD, LedgerFetch
+from roamd.protocol.ledger import EntryKind, LedgerItem
+from roamd.protocol.messages import AnswerStatus, Call
+from roamd.roaming.calls import Respond
+from roamd.roaming.directory import Peer
+from roamd.roaming.ledger.chain import as_item
+from roamd.storage import ledgers, records
+from roamd.storage.ledgers import EntryRow
+from roamd.storage.records import RecordRow
+from roamd.storage.store import Cx, Store
+
+RECORD_KINDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
+
+
+def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRow) -> None:
+    """An entry that we had forgotten is back: so is its record, as DELIVERED, for the peer has it.
+
+    If the backend has handed the same record in again meanwhile, that one takes this place instead of a second one;
+    with another content it is parked for a person to look at.
+    """
+    if item.kind not in RECORD_KINDS or item.body is None:
+        return
+    try:
+        checked = check_peer_record(item.ocpi or "2.3.0", item.body)
+    except RoamdError:
+        return
+    body_hash = hashlib.sha256(item.body).digest()
+    again = records.get(cx, "out", checked.party, checked.id)
+    if again is not None and again.body_hash != body_hash:
+        records.set_state_txn(
+            cx, again.id, records.PARKED, "the peer holds another content under this id", now_ms=row.at_ms
+        )
+        return
+    records.put_txn(
+        cx,
+        RecordRow(
+            direction="out",
+            party=checked.party,
+            record_id=checked.id,
+            peer=peer.label,
+            kind=EntryKind(item.kind).name,
+            state=records.DELIVERED,
+            reason=None,
+            ocpi=checked.ocpi,
+            body_hash=body_hash,
+            body=None,
+            chain_id=chain_id,
+            sequence=row.sequence,
+            authorization_reference=checked.authorization_reference,
+            created_ms=row.at_ms,
+            updated_ms=row.at_ms,
+        ),
+    )
+
+
+class LedgerFetches:
+    """Answers calls of service LEDGER_FETCH: the author of a chain asks for its own entries back."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def answer(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
+        """Serve one call (roaming.calls.Service)."""
+        del deadline_at
+        try:
+            request = LedgerFetch.unpack(call.body)
+        except ProtocolError as error:
+            respond(AnswerStatus.MALFORMED, str(error).encode())
+            return
+        respond(AnswerStatus.ANSWERED, self._store.read(lambda cx: _page(cx, peer, request)))
+
+
+def _page(cx: Cx, peer: Peer, request: LedgerFetch) -> bytes:
+    chain = ledgers.chain_of_epoch(cx, peer.label, own=False, epoch=request.epoch)
+    if chain is None:
+        return b""
+    before = ledgers.get_entry(cx, chain.chain_id, request.after_sequence) if request.after_sequence else None
+    previous = before.hash if before is not None else ledgers.GENESIS
+    head = ledgers.newest_head(cx, chain.chain_id)
+    rows = ledgers.entries(
+        cx, chain.chain_id, request.after_sequence, max_rows=request.limit, max_bytes=MAX_FETCH_PAYLOAD // 2
+    )
+    if not rows or head is None or (request.after_sequence and before is None):
+        return b""
+    items = [as_item(row) for row in rows]
+    return pack_ledger_batch(LedgerBatch(chain.epoch, rows[0].sequence, previous, head.time_ms, head.signature, items))

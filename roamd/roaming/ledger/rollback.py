@@ -1,0 +1,139 @@
+"""We were rolled back: the peer shows a head with our own signature that we do not know (DESIGN section 3).
+
+It happens after an old backup was restored. What the peer holds was said by us and stands. So, in this order:
+
+1. the own chain is closed to new entries; entries of ours that the peer cannot have (they are not in its chain) lose
+   their place, and their records wait without one;
+2. the forgotten entries are fetched from the peer and checked hash by hash up to the head that we signed;
+3. the old epoch is closed at that head; a new one opens with an entry that names it; the records that wait, and those
+   that came in meanwhile, get their places there.
+
+Each step is one transaction, and doing it again after a crash changes nothing: the marker `recovering` is set with the
+first and taken away with the last. A forgotten record that the backend has handed in once more is one record.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from roamd import metrics
+from roamd.clock import Clock
+from roamd.errors import ProtocolError
+from roamd.protocol.bulk import LedgerBatch, unpack_ledger_batch
+from roamd.protocol.calls import LedgerFetch, Service
+from roamd.protocol.codes import GoodbyeCode
+from roamd.protocol.ledger import SALT_SIZE, EntryKind, EpochOpening, LedgerItem
+from roamd.protocol.messages import Answer, AnswerStatus, Call, Mark
+from roamd.roaming.calls import OutgoingCalls
+from roamd.roaming.directory import Peer
+from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows
+from roamd.roaming.ledger.forgotten import regain_txn
+from roamd.roaming.waiting import Outcome, write
+from roamd.storage import ledgers, meta, records
+from roamd.storage.ledgers import Chain
+from roamd.storage.store import Cx, Store
+
+log = structlog.get_logger()
+
+FETCH_S = 30.0
+"""For one page of forgotten entries."""
+
+PAGE = 64
+
+
+def marker(peer: str) -> str:
+    """The name in `meta` that says that a rollback towards this peer is being mended."""
+    return f"recovering:{peer}"
+
+
+@dataclass(slots=True)
+class Rollback:
+    """Mends one own chain with the peer's help."""
+
+    peer: Peer
+    store: Store
+    clock: Clock
+    calls: OutgoingCalls
+    random: Random
+
+    async def mend(self, shown: Mark) -> None:
+        """All three steps; ProtocolError when the peer's entries do not lead to the head that we signed."""
+        metrics.ledger_alarms.labels(self.peer.label, "rolled-back").inc()
+        self.peer.alarms.append(f"our ledger was rolled back behind sequence {shown.sequence}; it was mended")
+        log.warning("ledger_rolled_back", peer=self.peer.label, shown_sequence=shown.sequence)
+        chain = await write(self.store, lambda cx: self._prepare_txn(cx, shown), essential=True)
+        while chain.tail_sequence < shown.sequence:
+            batch = await self._fetch(chain)
+            chain = await self._take(chain, batch)
+        if chain.tail_hash != shown.hash:
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the entries that were given back lead to another head")
+        await write(self.store, lambda cx: self._reopen_txn(cx, chain), essential=True)
+        log.warning("ledger_mended", peer=self.peer.label, sequence=chain.tail_sequence)
+
+    def _prepare_txn(self, cx: Cx, shown: Mark) -> Chain:
+        """Step 1. Everything behind the last receipt that we hold may differ from what the peer has: it is fetched."""
+        meta.set_txn(cx, marker(self.peer.label), shown.epoch.hex())
+        chain = ledgers.chain_of_epoch(cx, self.peer.label, own=True, epoch=shown.epoch)
+        if chain is None:
+            current = ledgers.current_chain(cx, self.peer.label, own=True)
+            if current is not None:
+                self._displace_txn(cx, current)
+                ledgers.close_chain_txn(cx, current.chain_id)
+            return ledgers.open_chain_txn(cx, self.peer.label, own=True, epoch=shown.epoch)
+        return self._displace_txn(cx, chain)
+
+    def _displace_txn(self, cx: Cx, chain: Chain) -> Chain:
+        records.displace_txn(cx, chain.chain_id, chain.receipted_sequence, now_ms=self.clock.now_ms())
+        return ledgers.truncate_txn(cx, chain.chain_id, chain.receipted_sequence)
+
+    async def _fetch(self, chain: Chain) -> LedgerBatch:
+        request = LedgerFetch(chain.epoch, chain.tail_sequence, PAGE)
+        call = Call(self.random(16), Service.LEDGER_FETCH, int(FETCH_S * 1000), request.pack())
+        answered: Outcome[Answer | None] = Outcome()
+        self.calls.start(self.peer, call, self.clock.monotonic() + FETCH_S, answered)
+        answer = await answered.wait()
+        if answer is None or answer.status != AnswerStatus.ANSWERED or not answer.body:
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the peer does not give back the entries behind its head")
+        return unpack_ledger_batch(answer.body)
+
+    async def _take(self, chain: Chain, batch: LedgerBatch) -> Chain:
+        """Step 2, one page."""
+        if batch.epoch != chain.epoch or batch.first_sequence != chain.tail_sequence + 1:
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the peer gives back other entries than it was asked for")
+        if batch.previous_hash != chain.tail_hash:
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the entries that were given back do not continue our chain")
+        now_ms = self.clock.now_ms()
+        rows = entry_rows(chain.tail_hash, batch.first_sequence, batch.items, now_ms)
+
+        def txn(cx: Cx) -> Chain:
+            ledgers.append_many_txn(cx, chain.chain_id, chain.tail_hash, rows)
+            for item, row in zip(batch.items, rows, strict=True):
+                regain_txn(cx, self.peer, chain.chain_id, item, row)
+            return chain._replace(tail_sequence=rows[-1].sequence, tail_hash=rows[-1].hash)
+
+        return await write(self.store, txn, essential=True)
+
+    def _reopen_txn(self, cx: Cx, old: Chain) -> None:
+        """Step 3."""
+        ledgers.close_chain_txn(cx, old.chain_id)
+        opening = EpochOpening(old.epoch, old.tail_sequence, old.tail_hash)
+        chain = ledgers.open_chain_txn(cx, self.peer.label, own=True, epoch=self.random(16))
+        first = LedgerItem(EntryKind.EPOCH, opening.record_id(), self.random(SALT_SIZE), opening.pack())
+        chain = append_items_txn(cx, chain, [first], self.clock.now_ms())
+        meta.delete_txn(cx, marker(self.peer.label))
+        place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
+
+
+def place_waiting_txn(cx: Cx, chain: Chain, random: Random, now_ms: int) -> None:
+    """Give every queued record of the peer that has no place one at the end of the chain."""
+    for row in records.without_place(cx, chain.peer):
+        body = row.body or b""
+        item = LedgerItem(EntryKind[row.kind], row.record_id, random(SALT_SIZE), body, ocpi=row.ocpi)
+        chain = append_items_txn(cx, chain, [item], now_ms)
+        placed = row._replace(chain_id=chain.chain_id, sequence=chain.tail_sequence, body=None, updated_ms=now_ms)
+        records.put_txn(cx, placed)
+
+
+def is_recovering(cx: Cx, peer: str) -> bool:
+    """Whether the own chain towards the peer takes no entries at this time."""
+    return meta.get(cx, marker(peer)) is not None

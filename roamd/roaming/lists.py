@@ -1,0 +1,77 @@
+"""Lists and single look-ups as all operations give them: a page, a cursor, one object or a plain refusal."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+from urllib.parse import quote, unquote
+
+from roamd.errors import Conflict, Fault, Malformed, NotFound, RoamdError
+from roamd.model.keys import ObjectKey
+from roamd.roaming.ports import Reply
+from roamd.storage.store import Cx, Store
+
+
+class Keyed(Protocol):
+    """A row that is known by its key."""
+
+    @property
+    def key(self) -> ObjectKey: ...
+
+
+Row = TypeVar("Row", bound=Keyed)
+
+
+def answer(store: Store, read: Callable[[Cx], object], reply: Reply) -> None:
+    """Read and reply; a refusal is a reply too."""
+    try:
+        result = store.read(read)
+    except RoamdError as error:
+        reply(error)
+        return
+    reply(result)
+
+
+def key_after(cursor: str | None) -> ObjectKey | None:
+    """The key that an object list's cursor names; Malformed when this list never gave it."""
+    if not cursor:
+        return None
+    parts = [unquote(part) for part in cursor.split("/")]
+    if len(parts) != 3:
+        raise bad_cursor()
+    return ObjectKey(*parts)
+
+
+def next_key(rows: Sequence[Keyed], limit: int) -> str | None:
+    """The cursor behind the last row of a full page."""
+    return "/".join(quote(part, safe="") for part in rows[-1].key) if rows and len(rows) >= limit else None
+
+
+def cursor_after(cursor: str | None) -> int:
+    """The number in a record list's cursor; Malformed when this list never gave it."""
+    if not cursor:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise bad_cursor()
+    return int(cursor)
+
+
+def next_cursor(ids: Sequence[int], limit: int) -> str | None:
+    """The cursor behind the last id of a full page."""
+    return str(ids[-1]) if ids and len(ids) >= limit else None
+
+
+def bad_cursor() -> Malformed:
+    """For a cursor that was not given here."""
+    return Malformed((Fault("after", "is not a cursor that this list gave; begin again without it", "bad-cursor"),))
+
+
+def choose(rows: Sequence[Row], id_: str, party: str | None, token_type: str | None) -> Row:
+    """The one object of an id; NotFound, or Conflict when party or type must be named."""
+    if party is not None:
+        rows = [row for row in rows if row.key.party == party]
+    if token_type is not None:
+        rows = [row for row in rows if row.key.sub == token_type.upper()]
+    if not rows:
+        raise NotFound(f"There is no object {id_!r} here.", code="unknown-object")
+    if len(rows) > 1:
+        raise Conflict(f"Several objects have the id {id_!r}: name `party` or `type`.", code="ambiguous")
+    return rows[0]

@@ -1,0 +1,153 @@
+"""Our feeds towards one peer, over one link: snapshot, then tail, from where its cursor stands.
+
+Theory of operation. A feed is a set, not a queue: nothing is kept per peer but a cursor, and that is kept by the peer.
+A snapshot is the tail from version 0; so a partner that was away for a month costs what it does not have. A cursor is
+good if its run is known, its version lies within that run, it is not older than the purged tombstones, and the rights
+it was given under still hold; else a *replacing* snapshot follows, after which the peer drops what was not in it.
+
+Rows that the peer may not see are passed over; rows that it may have seen before and must not see any more are sent as
+tombstones. The place of a chunk is "complete up to" its last row, seen or not.
+"""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from roamd import metrics
+from roamd.model.agreement import may_publish
+from roamd.model.roles import FEED_BY_NUMBER, FEEDS
+from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, pack_feed_chunk
+from roamd.protocol.messages import FeedAck
+from roamd.roaming.audience import is_shown
+from roamd.roaming.cursors import CursorSeal, Place
+from roamd.roaming.directory import Directory, Peer
+from roamd.storage import feeds, meta
+from roamd.storage.feeds import PublishedRow
+from roamd.storage.store import Cx, Store
+
+log = structlog.get_logger()
+
+MAX_ROWS = 512
+MAX_BYTES = 192 * 1024
+"""Bodies in one chunk; compressed it fits into one or two bulk frames."""
+
+SILENT_VERSIONS = 2000
+"""Rows that a peer may not see are passed over without a word; after so many of them it is told how far it is."""
+
+
+@dataclass(slots=True)
+class _Following:
+    """One feed that the peer follows."""
+
+    feed: str
+    number: int
+    version: int
+    snapshot_end: int
+    first: bool
+    told: int
+    behind: bool = True
+    acknowledged: bytes = b""
+    sent: bytes = b""
+
+
+@dataclass(slots=True)
+class Publisher:
+    """Gives the chunks for one peer. `run_id` is this process's own."""
+
+    peer: Peer
+    store: Store
+    directory: Directory
+    seal: CursorSeal
+    run_id: bytes
+    _following: dict[int, _Following] = field(default_factory=dict)
+    _turn: int = 0
+
+    def on_ack(self, ack: FeedAck) -> None:
+        """The first of a feed begins it; later ones say how far the peer has committed."""
+        following = self._following.get(ack.feed)
+        if following is not None:
+            following.acknowledged = ack.cursor
+            return
+        row = FEED_BY_NUMBER.get(ack.feed)
+        if row is None or not may_publish(self.peer.agreement, row.name):
+            log.warning("feed_refused", peer=self.peer.label, feed=row.name if row else ack.feed, reason="not agreed")
+            return
+        self._following[ack.feed] = self._begin(row.name, row.number, ack.cursor)
+
+    def _begin(self, feed: str, number: int, cursor: bytes) -> _Following:
+        place = self.seal.open(self.peer.label, feed, cursor)
+        newest, good = self.store.read(lambda cx: (meta.newest_version(cx), self._is_good(cx, feed, place)))
+        if place is not None and good:
+            return _Following(feed, number, place.version, place.snapshot_end, False, place.version)
+        if cursor:
+            metrics.replacing_snapshots.labels(self.peer.label, feed).inc()
+            log.info("feed_replaced", peer=self.peer.label, feed=feed)
+        # At least 1, so that an empty store, too, sends the snapshot that empties the follower's.
+        return _Following(feed, number, 0, max(1, newest), True, 0)
+
+    def _is_good(self, cx: Cx, feed: str, place: Place | None) -> bool:
+        if place is None or place.rights_version != self.peer.row.rights_version:
+            return False
+        end = meta.run_end(cx, place.run_id)
+        return end is not None and place.version <= end and place.version >= feeds.purged_upto(cx, feed)
+
+    def wake(self, feed: str) -> None:
+        """Something was published in this feed."""
+        row = FEEDS.get(feed)
+        following = self._following.get(row.number) if row else None
+        if following is not None:
+            following.behind = True
+
+    def next_chunk(self) -> bytes | None:
+        """The payload of the next chunk, the feeds taking turns; None when all are complete."""
+        order = sorted(self._following.values(), key=lambda f: (f.number <= self._turn, f.number))
+        for following in order:
+            while following.behind:
+                payload = self._chunk(following)
+                if payload is not None:
+                    self._turn = following.number
+                    return payload
+        return None
+
+    def _chunk(self, following: _Following) -> bytes | None:
+        """One read of the tail; None when there was nothing in it that the peer has to be told."""
+
+        def read(cx: Cx) -> tuple[list[PublishedRow], int]:
+            rows = feeds.tail(cx, following.feed, following.version, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
+            return rows, meta.newest_version(cx)
+
+        rows, newest = self.store.read(read)
+        # The end of the tail is known by an empty read only: a page may be cut short by its bytes.
+        following.behind = bool(rows)
+        version = rows[-1].version if rows else newest
+        items = [item for row in rows if (item := self._item(row, following)) is not None]
+        following.version = version
+        done_replacing = following.snapshot_end > 0 and (version >= following.snapshot_end or not rows)
+        if not items and not done_replacing and version - following.told < SILENT_VERSIONS:
+            return None
+        return self._pack(following, items, done_replacing)
+
+    def _pack(self, following: _Following, items: list[FeedItem], done_replacing: bool) -> bytes:
+        flags = ChunkFlag.REPLACING_FIRST if following.first else ChunkFlag.NONE
+        if done_replacing:
+            flags |= ChunkFlag.REPLACING_LAST
+            following.snapshot_end = 0
+        if not following.behind:
+            flags |= ChunkFlag.CAUGHT_UP
+        following.first, following.told = False, following.version
+        place = Place(self.run_id, following.version, self.peer.row.rights_version, following.snapshot_end)
+        following.sent = self.seal.seal(self.peer.label, following.feed, place)
+        return pack_feed_chunk(FeedChunk(following.number, flags, following.sent, items))
+
+    def _item(self, row: PublishedRow, following: _Following) -> FeedItem | None:
+        if row.body is not None and is_shown(row.audience, self.peer, self.directory):
+            return FeedItem(*row.key, row.ocpi, row.body)
+        if row.version <= following.snapshot_end and following.snapshot_end:
+            return None  # a replacing snapshot has no room for what was there before it
+        if any(is_shown(seen, self.peer, self.directory) for seen in row.seen_by):
+            return FeedItem(*row.key, row.ocpi, None)
+        return None
+
+    def in_sync(self) -> dict[str, bool]:
+        """Per followed feed, whether the peer has committed everything that it was sent."""
+        return {f.feed: not f.behind and f.acknowledged == f.sent for f in self._following.values()}

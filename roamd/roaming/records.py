@@ -1,0 +1,281 @@
+"""Service records from the backend: intake, where they go, and what became of them.
+
+The law: `accepted = settled + queued + parked`, per peer, always. A record is accepted when its transaction is on the
+disk; in that same transaction it gets its place in the chain towards its peer, or it is PARKED with the reason. What
+cannot be sent never gets a sequence number, so it never stands in the way of what can.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from roamd import metrics
+from roamd.clock import Clock, rfc3339
+from roamd.errors import Conflict, Forbidden, NotFound, RoamdError
+from roamd.model.agreement import may_send_record
+from roamd.model.objects import CheckedRecord
+from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem
+from roamd.roaming import operations as op
+from roamd.roaming.decisions import DecisionJournal
+from roamd.roaming.directory import Directory
+from roamd.roaming.events import record_body
+from roamd.roaming.idempotent import once_txn
+from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn
+from roamd.roaming.ledger.rollback import is_recovering
+from roamd.roaming.lists import answer, cursor_after, next_cursor
+from roamd.roaming.ports import Reply
+from roamd.storage import ledgers, records
+from roamd.storage.records import PARKED, QUEUED, RecordRow
+from roamd.storage.store import Cx, Store
+
+OPERATION = "records"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a record goes: a peer's label, or None with the reason why nowhere."""
+
+    peer: str | None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Records:
+    """Handles the operations on records. `queued(peer)` is called after a commit that queued something for it."""
+
+    clock: Clock
+    store: Store
+    directory: Directory
+    journal: DecisionJournal
+    random: Random
+    queued: Callable[[str], None]
+
+    # --- intake -------------------------------------------------------------------------------------------------
+
+    def post(self, operation: op.PostRecords, reply: Reply) -> None:
+        """PostRecords -> list of RecordReply, in order, all committed; Conflict stores none of them."""
+        try:
+            placed = [(record, self._destination(record, operation.peer)) for record in operation.records]
+        except RoamdError as error:
+            reply(error)
+            return
+        now_ms = self.clock.now_ms()
+
+        def txn(cx: Cx) -> list[op.RecordReply]:
+            return [self._take_in_txn(cx, record, destination, now_ms) for record, destination in placed]
+
+        def once(cx: Cx) -> list[op.RecordReply]:
+            return once_txn(cx, OPERATION, operation.idempotency, list[op.RecordReply], txn, now_ms)
+
+        def done(outcome: list[op.RecordReply] | BaseException) -> None:
+            if not isinstance(outcome, BaseException):
+                self._note(outcome)
+            reply(outcome)
+
+        self.store.submit(once, done)
+
+    def _destination(self, record: CheckedRecord, named: str | None) -> Destination:
+        """`?peer=`, else who authorized it, else the owner of the contract id's prefix, else of the token's party."""
+        if named is not None:
+            return self._agreed(self.directory.get(named).label, record.kind)
+        reference = record.authorization_reference
+        if reference is not None:
+            peer = self.store.read(lambda cx: self.journal.peer_of_reference(cx, reference))
+            if peer is not None and self.directory.find(peer) is not None:
+                return self._agreed(peer, record.kind)
+        owners = self.directory.home_of(record.contract_id, record.token_party)
+        if len(owners) == 1:
+            return self._agreed(owners[0].label, record.kind)
+        if owners:
+            return Destination(None, "several peers own its contract id: " + ", ".join(peer.label for peer in owners))
+        return Destination(None, f"no peer owns its contract id or its party {record.token_party}; name one")
+
+    def _agreed(self, label: str, kind: str) -> Destination:
+        if may_send_record(self.directory.get(label).agreement, kind):
+            return Destination(label)
+        return Destination(None, f"the agreement with {label} has no {kind} in this direction")
+
+    def _take_in_txn(self, cx: Cx, record: CheckedRecord, destination: Destination, now_ms: int) -> op.RecordReply:
+        body_hash = hashlib.sha256(record.body).digest()
+        known = records.get(cx, "out", record.party, record.id)
+        if known is not None:
+            if known.body_hash != body_hash:
+                raise Conflict(
+                    f"A record {record.id!r} with other content was handed in before.", code="record-differs"
+                )
+            return as_reply(known, record)
+        row = RecordRow(
+            direction="out",
+            party=record.party,
+            record_id=record.id,
+            peer=destination.peer,
+            kind=entry_kind(record).name,
+            state=QUEUED if destination.peer else PARKED,
+            reason=destination.reason,
+            ocpi=record.ocpi,
+            body_hash=body_hash,
+            body=record.body,
+            chain_id=None,
+            sequence=None,
+            authorization_reference=record.authorization_reference,
+            created_ms=now_ms,
+            updated_ms=now_ms,
+        )
+        return as_reply(self._put_txn(cx, row, now_ms), record)
+
+    def _put_txn(self, cx: Cx, row: RecordRow, now_ms: int) -> RecordRow:
+        """Store a record, with a place in its peer's chain unless that is being mended or it has no peer."""
+        if row.peer is not None and not is_recovering(cx, row.peer):
+            item = LedgerItem(EntryKind[row.kind], row.record_id, self.random(SALT_SIZE), row.body, ocpi=row.ocpi)
+            chain = append_items_txn(cx, own_chain_txn(cx, row.peer, self.random), [item], now_ms)
+            row = row._replace(chain_id=chain.chain_id, sequence=chain.tail_sequence, body=None)
+        return row._replace(id=records.put_txn(cx, row))
+
+    def _note(self, replies: list[op.RecordReply]) -> None:
+        for reply in replies:
+            metrics.records.labels(reply.state).inc()
+        for label in {reply.peer for reply in replies if reply.peer and reply.state == QUEUED}:
+            self.queued(label)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def get(self, operation: op.GetRecord, reply: Reply) -> None:
+        """GetRecord -> RecordReply with body and evidence."""
+
+        def read(cx: Cx) -> op.RecordReply:
+            row = find_one(cx, operation.record_id, operation.party, operation.direction)
+            body = record_body(cx, row)
+            return msgspec.structs.replace(
+                as_reply(row), evidence=_evidence(cx, row), record=msgspec.Raw(body) if body else None
+            )
+
+        answer(self.store, read, reply)
+
+    def list(self, operation: op.ListRecords, reply: Reply) -> None:
+        """ListRecords -> Page of RecordReply, oldest first."""
+
+        def read(cx: Cx) -> op.Page:
+            rows = records.page(
+                cx,
+                cursor_after(operation.after),
+                operation.limit,
+                state=operation.state,
+                peer=operation.peer,
+                direction=operation.direction,
+            )
+            return op.Page([as_reply(row) for row in rows], next_cursor([row.id for row in rows], operation.limit))
+
+        answer(self.store, read, reply)
+
+    # --- a person's decisions -----------------------------------------------------------------------------------
+
+    def retry(self, operation: op.RetryRecord, reply: Reply) -> None:
+        """RetryRecord -> RecordReply: a PARKED record gets a new place, with the same peer or another."""
+        if operation.peer is not None and self.directory.find(operation.peer) is None:
+            reply(NotFound(f"There is no peer {operation.peer!r}.", code="unknown-peer"))
+            return
+        now_ms = self.clock.now_ms()
+
+        def txn(cx: Cx) -> op.RecordReply:
+            row = _parked(cx, operation.record_id, operation.party)
+            peer = operation.peer or row.peer
+            if peer is None:
+                raise Conflict("The record has no peer; name one (`roamd records reroute ID PEER`).", code="no-peer")
+            if not may_send_record(self.directory.get(peer).agreement, agreed_kind(row.kind)):
+                raise Forbidden(f"The agreement with {peer} has no {row.kind} in this direction.", code="not-agreed")
+            again = row._replace(
+                peer=peer, state=QUEUED, reason=None, updated_ms=now_ms, body=record_body(cx, row), chain_id=None,
+                sequence=None,
+            )  # fmt: skip
+            return as_reply(self._put_txn(cx, again, now_ms))
+
+        def done(outcome: op.RecordReply | BaseException) -> None:
+            if not isinstance(outcome, BaseException):
+                self._note([outcome])
+            reply(outcome)
+
+        self.store.submit(txn, done)
+
+    def drop(self, operation: op.DropRecord, reply: Reply) -> None:
+        """DropRecord -> RecordReply as it was; Conflict for a record that was ever sent."""
+
+        def txn(cx: Cx) -> op.RecordReply:
+            row = _parked(cx, operation.record_id, operation.party)
+            if not records.drop_txn(cx, row.id):
+                raise Conflict("The record stands in the ledger, where nothing is taken out.", code="in-ledger")
+            return as_reply(row)
+
+        self.store.submit(txn, reply, essential=True)
+
+
+def entry_kind(record: CheckedRecord) -> EntryKind:
+    """The ledger's kind of a record; a credit CDR is a CREDIT."""
+    return EntryKind.CREDIT if record.credit else EntryKind[record.kind]
+
+
+def agreed_kind(entry: str) -> str:
+    """The record kind that agreements name: a credit is a CDR to them."""
+    return "CDR" if entry == EntryKind.CREDIT.name else entry
+
+
+def as_reply(row: RecordRow, record: CheckedRecord | None = None) -> op.RecordReply:
+    """A record as the API shows it."""
+    items = None if record is None else [item.as_json() for item in record.items]
+    warnings = None if record is None or not record.warnings else [
+        {"path": fault.path, "message": fault.message, "code": fault.code} for fault in record.warnings
+    ]  # fmt: skip
+    return op.RecordReply(
+        record_id=row.record_id,
+        state=row.state,
+        peer=row.peer,
+        party=row.party,
+        kind=row.kind,
+        direction=row.direction,
+        reason=row.reason,
+        created_at=rfc3339(row.created_ms),
+        updated_at=rfc3339(row.updated_ms),
+        items=items,
+        warnings=warnings,
+    )
+
+
+def find_one(cx: Cx, record_id: str, party: str | None, direction: str | None) -> RecordRow:
+    """The one record of that id; NotFound, or Conflict when it must be said which one is meant."""
+    rows = records.find(cx, record_id, party=party, direction=direction)
+    if not rows:
+        raise NotFound(f"There is no record {record_id!r}.", code="unknown-record")
+    if len(rows) > 1:
+        places = ", ".join(f"{row.direction} of {row.party}" for row in rows)
+        raise Conflict(
+            f"Several records have the id {record_id!r} ({places}): name party and direction.", code="ambiguous"
+        )
+    return rows[0]
+
+
+def _parked(cx: Cx, record_id: str, party: str | None) -> RecordRow:
+    row = find_one(cx, record_id, party, "out")
+    if row.state != PARKED:
+        raise Conflict(f"The record is {row.state}; only a PARKED one needs a decision.", code="not-parked")
+    return row
+
+
+def _evidence(cx: Cx, row: RecordRow) -> dict[str, object] | None:
+    """The outline of what proves a record: its place, and which signatures cover it."""
+    if row.chain_id is None or row.sequence is None:
+        return None
+    chain = ledgers.get_chain(cx, row.chain_id)
+    entry = ledgers.get_entry(cx, row.chain_id, row.sequence)
+    receipt = ledgers.covering_receipt(cx, row.chain_id, row.sequence)
+    head = ledgers.covering_head(cx, row.chain_id, row.sequence)
+    if chain is None or entry is None:
+        return None
+    return {
+        "epoch": chain.epoch.hex(),
+        "sequence": row.sequence,
+        "hash": entry.hash.hex(),
+        "commitment": entry.commitment.hex(),
+        "head": None if head is None else {"sequence": head.sequence, "at": rfc3339(head.time_ms)},
+        "receipt": None if receipt is None else {"sequence": receipt.sequence, "at": rfc3339(receipt.time_ms)},
+    }
