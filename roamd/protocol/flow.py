@@ -50,9 +50,10 @@ class SendCredit:
 
     def raise_to(self, limit: int) -> bool:
         """Take a new cumulative limit; a lower one is an old one. True when it gave more."""
-        more = limit > self._limit
-        self._limit = max(self._limit, limit)
-        return more
+        if limit <= self._limit:
+            return False
+        self._limit = limit
+        return True
 
     def spend(self, amount: int) -> None:
         """Count what is sent. The caller has looked at `left`."""

@@ -72,11 +72,11 @@ class Inbox:
     def credit(self, frame: Frame, now: float) -> Event | None:
         """Credit of the peer; patterns that we do not know are left alone."""
         self.spend_allowance(now)
-        known = [credit for credit in decode(FrameType.CREDIT, frame.payload) if credit.pattern <= max(Pattern)]
-        credits_ = self._outbox.credits
-        raised = {
-            Pattern(credit.pattern) for credit in known if credits_[Pattern(credit.pattern)].raise_to(credit.limit)
-        }
+        raised: set[Pattern] = set()
+        for credit in decode(FrameType.CREDIT, frame.payload):
+            of_pattern = self._outbox.credits.get(credit.pattern)
+            if of_pattern is not None and of_pattern.raise_to(credit.limit):
+                raised.add(Pattern(credit.pattern))
         return CreditArrived(frozenset(raised)) if raised else None
 
     def on_calls(self, frame: Frame) -> Event:

@@ -249,6 +249,15 @@ def test_a_malformed_control_frame_ends_the_link(type_: FrameType) -> None:
     assert send_raw(Wire.up(), type_, b"\x91\x91\xc0", Lane.CONTROL) is GoodbyeCode.MALFORMED
 
 
+def test_a_call_can_be_cancelled_once() -> None:
+    wire = Wire.up()
+    wire.dialler.connection.send_calls([CALL])
+    wire.pump()
+    wire.dialler.connection.send_cancels([ID])
+    wire.pump()
+    assert send_raw(wire, FrameType.CANCEL, encode([Cancel(ID)]), Lane.CALLS) is GoodbyeCode.FLOOD
+
+
 def test_answers_cancels_receipts_and_acks_must_have_been_asked_for() -> None:
     answer, cancel = encode([Answer(ID, 0)]), encode([Cancel(ID)])
     assert send_raw(Wire.up(), FrameType.ANSWER, answer, Lane.CALLS) is GoodbyeCode.FLOOD
