@@ -4,6 +4,7 @@ Certificates come from strangers. `cryptography` reads lazily and raises many ty
 every oddity becomes `NotTrusted("malformed-certificate")`, so that a caller has one thing to catch.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -21,20 +22,27 @@ MAX_CERTIFICATE = 4096
 
 _LAZY_FIELDS = ("subject", "issuer", "not_valid_before_utc", "not_valid_after_utc", "serial_number", "extensions")
 
+# `cryptography` warns about a stranger's odd certificate on stderr, in the middle of our log; the verdict is ours.
+warnings.filterwarnings("ignore", module=r"roamd\.trust\.certificates")
+
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+_READING_ERRORS = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @contextmanager
 def _one_kind_of_error() -> Iterator[None]:
     try:
         yield
-    except (
-        ValueError,
-        TypeError,
-        UnsupportedAlgorithm,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ) as error:
+    except _READING_ERRORS as error:
         raise NotTrusted("malformed-certificate", f"The certificate cannot be read: {error}") from error
 
 
@@ -46,6 +54,8 @@ def parse_certificate(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         for lazy in _LAZY_FIELDS:
             getattr(certificate, lazy)
+        if not der.endswith(b"\0" + certificate.signature):  # the count of unused bits: all else outside is fixed
+            raise ValueError("the signature is not made of whole bytes")
         return certificate
 
 

@@ -271,3 +271,15 @@ async def test_the_words_are_those_of_the_line_and_the_two_keys() -> None:
         result = await inn.pair()
         line = inn.invitation
         assert result.words == six_words(line.secret, line.id, HOST.endpoint_id, GUEST.endpoint_id)
+
+
+def test_tries_are_counted_per_address_and_only_so_many_addresses_are_remembered() -> None:
+    tries = pairing_server._Tries()
+    for _ in range(TRIES_PER_MINUTE):
+        assert tries.admit("192.0.2.1", 0.0)
+    assert not tries.admit("192.0.2.1", 59.0)
+    assert tries.admit("192.0.2.2", 59.0)
+    assert tries.admit("192.0.2.1", 60.0)
+    for number in range(2 * pairing_server.MAX_REMEMBERED):
+        tries.admit(str(number), 60.0)
+    assert len(tries._at) == pairing_server.MAX_REMEMBERED

@@ -1,9 +1,10 @@
 """Identities for tests, and certificates that a well-behaved endpoint would never make."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from itertools import product
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -56,6 +57,12 @@ def descriptor(own: Identity, **changes: object) -> Descriptor:
 def descriptor_data(own: Identity, **changes: object) -> bytes:
     """The same, signed."""
     return encode_descriptor(descriptor(own, **changes), own)
+
+
+def with_one_bit_changed(data: bytes) -> Iterator[bytes]:
+    """All the ways to change one bit."""
+    for position, bit in product(range(len(data)), range(8)):
+        yield data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
 
 
 @dataclass(frozen=True)

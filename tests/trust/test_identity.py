@@ -13,7 +13,7 @@ from roamd.errors import ConfigError, NotTrusted
 from roamd.trust.identity import Identity, check_identity, spki
 from roamd.trust.leaf import issue_leaf
 from roamd.trust.signing import sign, verify
-from tests.support.trust import DAY_MS, Issuer, identity, intermediate, odd_leaf, real_now_ms
+from tests.support.trust import DAY_MS, Issuer, identity, intermediate, odd_leaf, real_now_ms, with_one_bit_changed
 
 DER = serialization.Encoding.DER
 
@@ -154,3 +154,16 @@ def test_an_endpoint_id_hashes_what_openssl_calls_the_public_key() -> None:
     assert spki(identity().key.public_key()) == identity().certificate.public_key().public_bytes(
         DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+
+
+def test_an_identity_whose_signature_does_not_hold_is_refused() -> None:
+    der = identity().certificate_der
+    with pytest.raises(NotTrusted, match="signature"):
+        check_identity(der[:-1] + bytes([der[-1] ^ 1]))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_changed_bit_passes_or_raises_anything_else() -> None:
+    for changed in with_one_bit_changed(identity().certificate_der):
+        with pytest.raises(NotTrusted):
+            check_identity(changed)

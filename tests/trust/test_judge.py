@@ -11,7 +11,7 @@ from roamd.clock import utc_at
 from roamd.errors import NotTrusted
 from roamd.trust.judge import judge_leaf, judge_leaf_ca
 from roamd.trust.leaf import Leaf, issue_leaf
-from tests.support.trust import DAY_MS, Issuer, identity, intermediate, odd_leaf, real_now_ms
+from tests.support.trust import DAY_MS, Issuer, identity, intermediate, odd_leaf, real_now_ms, with_one_bit_changed
 
 PEER, OTHER, STRANGER = identity(0), identity(1), identity(2)
 PINNED = {PEER.endpoint_id: PEER.certificate_der, OTHER.endpoint_id: OTHER.certificate_der}
@@ -111,3 +111,9 @@ class TestCaMode:
         assert self.refusal(self.leaf, _crl(self.company, None, next_ms=-1000)) == "stale-crl"
         assert self.refusal(self.leaf, _crl(self.root, None)) == "bad-crl"
         assert self.refusal(self.leaf, b"garbage") == "bad-crl"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_changed_bit_of_a_leaf_passes_or_raises_anything_else() -> None:
+    for changed in with_one_bit_changed(issue_leaf(PEER, real_now_ms()).certificate_der):
+        assert refusal(changed)
