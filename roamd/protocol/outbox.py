@@ -15,7 +15,7 @@ import msgspec
 
 from roamd.protocol.flow import Pattern, SendCredit, Solicited, bulk_cost
 from roamd.protocol.frames import FRAGMENT, HEADER_SIZE, MAX_JOINED, RULES, FrameType, FrameWriter, Lane
-from roamd.protocol.messages import MANY, Answer, Call, Cancel, encode_many
+from roamd.protocol.messages import MANY, MAX_CALL_BODY, Answer, Call, Cancel, encode_many
 
 MAX_CALLS_WAITING: Final = 4096  # without credit; a live question is worth little after that many
 MAX_BULK_WAITING: Final = 4 * 1024 * 1024  # bytes per bulk lane; who produces looks at `waiting` long before
@@ -26,6 +26,13 @@ _SMALL: Final = (FrameType.PONG, FrameType.PING, FrameType.CREDIT, FrameType.FEE
 
 class OutboxFullError(RuntimeError):
     """More waits than may: the caller did not look at `waiting`, or the peer stopped reading and the link must end."""
+
+
+def _check_bodies(messages: Sequence[Call] | Sequence[Answer]) -> None:
+    """A body that the peer would refuse is the caller's mistake, and must not surface in the writer."""
+    for message in messages:
+        if len(message.body) > MAX_CALL_BODY:
+            raise ValueError(f"A body of {len(message.body)} bytes is more than {MAX_CALL_BODY}.")
 
 
 class _BulkLane:
@@ -101,12 +108,14 @@ class Outbox:
 
     def put_calls(self, calls: Sequence[Call]) -> None:
         """Calls, all or none of them. They wait for credit; OutboxFullError when too many do."""
+        _check_bodies(calls)
         if len(self._calls) + len(calls) > MAX_CALLS_WAITING:
             raise OutboxFullError(f"More than {MAX_CALLS_WAITING} calls wait.")
         self._calls.extend(calls)
 
     def put_answers(self, answers: Sequence[Answer]) -> None:
         """Answers; they need no credit, their calls had it."""
+        _check_bodies(answers)
         self._answers.extend(answers)
 
     def cancel(self, ids: Iterable[bytes]) -> None:

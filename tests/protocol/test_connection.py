@@ -25,7 +25,19 @@ from roamd.protocol.events import (
 )
 from roamd.protocol.flow import FRAME_COST, Pattern
 from roamd.protocol.frames import FRAGMENT, MAX_JOINED, FrameReader, FrameType, Lane, pack_frame
-from roamd.protocol.messages import Answer, Call, Cancel, FeedAck, Goodbye, Ping, Proof, Receipt, decode, encode
+from roamd.protocol.messages import (
+    MAX_CALL_BODY,
+    Answer,
+    Call,
+    Cancel,
+    FeedAck,
+    Goodbye,
+    Ping,
+    Proof,
+    Receipt,
+    decode,
+    encode,
+)
 from roamd.protocol.states import MisuseError, State
 from tests.support.wire import CLOCK_MS, DIALLER, LISTENER, End, Wire, hello
 
@@ -217,6 +229,20 @@ def test_a_call_that_was_not_sent_is_taken_back_without_a_word() -> None:
     assert wire.dialler.connection.waiting(Pattern.CALLS) == 0
     wire.pump()
     assert wire.listener.events == [Calls([first]), Cancels([first.id])]
+
+
+def test_a_body_that_no_frame_can_carry_is_refused_when_it_is_queued() -> None:
+    wire = Wire.up()
+    largest = Call(ID, 1, 1, bytes(MAX_CALL_BODY), CALL.traceparent)
+    wire.dialler.connection.send_calls([largest, largest])
+    wire.pump()
+    assert wire.listener.events == [Calls([largest]), Calls([largest])]
+    for send in (
+        lambda: wire.dialler.connection.send_calls([Call(ID, 1, 1, bytes(MAX_CALL_BODY + 1))]),
+        lambda: wire.listener.connection.send_answers([Answer(ID, 0, bytes(MAX_CALL_BODY + 1))]),
+    ):
+        with pytest.raises(ValueError, match="body of"):
+            send()
 
 
 def test_extension_frames_are_given_only_to_who_asked_and_otherwise_skipped() -> None:
