@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from roamd.clock import Clock
-from roamd.errors import NotTrusted, TryAgain
+from roamd.errors import NotTrusted, TryAgain, UsageError
 from roamd.peering.pairing_stream import DocumentStream
 from roamd.peering.tls import TlsStream
 from roamd.trust.descriptor import Descriptor
@@ -45,10 +45,14 @@ async def pair(
 ) -> PairingResult:
     """Prove each other to the inviter; the caller commits the result. `descriptor_data` is the own signed descriptor.
 
-    Raises TryAgain when the partner cannot be reached, is silent for too long or says to come back, and NotTrusted or
+    Raises UsageError for the own invitation, TryAgain when the partner cannot be reached, is silent for too long or says to come back, and NotTrusted or
     another PeerError when it is not who it should be or refuses. After any failure, and after a crash before the
     caller's commit, the same call gets the same result until the invitation expires.
     """
+    if invitation.endpoint_id == identity.endpoint_id:
+        raise UsageError(
+            "This invitation is this endpoint's own. Send the line to the partner, who runs `roamd pair` there."
+        )
     if clock.now_ms() >= invitation.expires_ms:
         raise NotTrusted("expired", REFUSALS["expired"])
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 import trio
 
-from roamd.errors import NotTrusted, OperatorError, PeerError, TryAgain
+from roamd.errors import NotTrusted, OperatorError, PeerError, TryAgain, UsageError
 from roamd.peering import pairing_server
 from roamd.peering.pairing_client import PairingResult, pair
 from roamd.peering.pairing_server import MAX_HANDSHAKES, TRIES_PER_MINUTE, PairingServer
@@ -161,6 +161,12 @@ async def test_the_wrong_endpoint_at_the_address_learns_nothing() -> None:
     async with open_inn() as inn:
         assert await inn.refusal(endpoint_id=OTHER.endpoint_id) == "wrong-pin"
         assert inn.invitations.tries == []
+
+
+async def test_nobody_pairs_with_himself() -> None:
+    async with open_inn() as inn:
+        with pytest.raises(UsageError, match="own"):
+            await inn.pair(HOST)
 
 
 async def test_a_full_disk_refuses_and_the_guest_may_come_again() -> None:
