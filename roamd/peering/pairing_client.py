@@ -45,9 +45,9 @@ async def pair(
 ) -> PairingResult:
     """Prove each other to the inviter; the caller commits the result. `descriptor_data` is the own signed descriptor.
 
-    Raises UsageError for the own invitation, TryAgain when the partner cannot be reached, is silent for too long or says to come back, and NotTrusted or
-    another PeerError when it is not who it should be or refuses. After any failure, and after a crash before the
-    caller's commit, the same call gets the same result until the invitation expires.
+    Raises UsageError for the own invitation; TryAgain when the partner cannot be reached or is silent for too long;
+    NotTrusted or another PeerError when it is not who it should be or refuses. After any failure, and after a crash
+    before the caller's commit, the same call gets the same result until the invitation expires.
     """
     if invitation.endpoint_id == identity.endpoint_id:
         raise UsageError(
