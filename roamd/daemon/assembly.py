@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 import trio
 
 from roamd.bridge import BackendPort, CoreClient
@@ -21,6 +20,7 @@ from roamd.daemon.reload import Reloader
 from roamd.daemon.reports import Reports
 from roamd.daemon.upkeep import Upkeep
 from roamd.discovery.board import Board
+from roamd.log import get_logger
 from roamd.peering.link import OwnEnd
 from roamd.peering.maker import LinkMaker
 from roamd.peering.network import TlsNetwork
@@ -58,7 +58,7 @@ from roamd.trust.identity import Identity
 from roamd.trust.leaf import issue_leaf
 from roamd.trust.signing import verify
 
-log = structlog.get_logger()
+log = get_logger()
 
 Random = Callable[[int], bytes]
 
@@ -139,7 +139,7 @@ class Assembly:
         self.board = Board(clock, ground.identity.endpoint_id, self._known_endpoints, self._recognised)
         self.peering = Peering(
             self.directory, self.registry, self.network.connect, self._addresses, clock, random, slots,
-            config.link.backoff_s, ground.identity.endpoint_id,
+            config.link.backoff_s, ground.identity.endpoint_id, config.link.advertise is not None,
         )  # fmt: skip
         self.upkeep = Upkeep(clock, store, self.contexts, lambda: self.config)
         self.mdns_state = "off"

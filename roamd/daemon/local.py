@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import structlog
-
 from roamd import metrics
 from roamd.backend.auth import KeyHolder
 from roamd.backend.context import Api, ApiSettings
@@ -21,8 +19,9 @@ from roamd.daemon.assembly import Assembly
 from roamd.discovery.finder import Sighting
 from roamd.discovery.mdns import NoMulticastError, run_mdns
 from roamd.discovery.multicast import interfaces_for
+from roamd.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 MDNS_AGAIN_S = 60.0
 

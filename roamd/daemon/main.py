@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import structlog
 import trio
 
 from roamd import log as logging
@@ -27,11 +26,12 @@ from roamd.daemon.upkeep import MINUTE_S, every
 from roamd.daemon.watchdog import Watchdog
 from roamd.discovery.static import StaticFinder
 from roamd.errors import OperatorError, RoamdError, StoreBroken
+from roamd.log import get_logger
 from roamd.storage.group import Delivery
 from roamd.storage.store import Store
 from roamd.trust.identity import Identity
 
-log = structlog.get_logger()
+log = get_logger()
 
 MIGRATION_S = 300.0
 """What the service manager is asked to wait for while the schema is brought up to date."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
 import trio
 
 from roamd.daemon.pairing import PairingDesk, pairing_of
 from roamd.daemon.reports import Reports
 from roamd.errors import NotFound, RoamdError
+from roamd.log import get_logger
 from roamd.peering.service import Peering
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.operations import Operate
@@ -18,7 +18,7 @@ from roamd.roaming.peerbook import PeerBook
 from roamd.roaming.ports import Reply
 from roamd.storage import backup
 
-log = structlog.get_logger()
+log = get_logger()
 
 Arguments = dict[str, Any]
 Report = Callable[[Arguments], dict[str, Any]]

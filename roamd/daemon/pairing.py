@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from roamd.clock import Clock, rfc3339
 from roamd.config.schema import Config
 from roamd.config.values import Address
 from roamd.errors import Conflict, NotFound
+from roamd.log import get_logger
 from roamd.peering.pairing_client import pair
 from roamd.peering.pairing_server import OpenInvitation, PairingServer
 from roamd.roaming.directory import PAIRED, PENDING, Directory, Peer
@@ -22,7 +21,7 @@ from roamd.trust.identity import Identity
 from roamd.trust.invitation import Invitation
 from roamd.trust.pairing import Joined
 
-log = structlog.get_logger()
+log = get_logger()
 
 HOUR_MS = 3600 * 1000
 

@@ -8,18 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from roamd import log as logging
 from roamd.config.load import load
 from roamd.config.schema import Config, restart_needed
+from roamd.log import get_logger
 from roamd.protocol.heartbeat import Timing
 from roamd.roaming.authorization.visited import VisitedAuthorization
 
 if TYPE_CHECKING:
     from roamd.daemon.assembly import Assembly
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(slots=True)

@@ -4,18 +4,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
 import trio
 
 from roamd.clock import Clock
 from roamd.config.schema import Config
+from roamd.log import get_logger
 from roamd.roaming.waiting import write
 from roamd.storage import decisions, events, feeds, idempotency
 from roamd.storage.store import Cx, Store
 from roamd.trust.contexts import Contexts
 from roamd.trust.leaf import issue_leaf
 
-log = structlog.get_logger()
+log = get_logger()
 
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-import structlog
 import trio
 
 from roamd.daemon.assembly import Assembly
 from roamd.daemon.systemd import Notifier
+from roamd.log import get_logger
 from roamd.roaming.waiting import write
 
-log = structlog.get_logger()
+log = get_logger()
 
 PATIENCE_S = 10.0
 

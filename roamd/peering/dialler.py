@@ -8,12 +8,12 @@ with many peers the first attempts are spread, and at most so many handshakes ru
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-import structlog
 import trio
 
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, PeerError
+from roamd.log import get_logger
 from roamd.peering.backoff import CAP_S, Backoff
 from roamd.peering.link import Link
 from roamd.protocol.codes import Reconnect, reconnect_after
@@ -21,7 +21,7 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.peerbook import REMOVED
 from roamd.roaming.waiting import Wake
 
-log = structlog.get_logger()
+log = get_logger()
 
 SETTLED_S = 10.0
 """A link that lived this long counts as a success: the next attempt begins without back-off."""
@@ -31,6 +31,9 @@ FRESH_CAP_S = 5.0
 
 FRESH_MS = 3600 * 1000
 """For how long after the pairing that holds."""
+
+COURTESY_S = 0.5
+"""How long the side with the larger endpoint id, which can itself be dialled, lets the other one go first."""
 
 Connect = Callable[[Peer, str], Awaitable[Link]]
 """Dial an address, shake hands, judge who is there; a link that is ready to run. Raises OSError or PeerError."""
@@ -48,6 +51,7 @@ class Dialler:
     slots: trio.CapacityLimiter
     first_wait_s: float = 0.0
     cap_s: float = CAP_S
+    courtesy_s: float = 0.0
     _kick: Wake = field(default_factory=Wake)
     next_attempt_at: float | None = None
 
@@ -56,19 +60,28 @@ class Dialler:
         self._kick.set()
 
     async def run(self) -> None:
-        """Dial until cancelled. Whatever goes wrong with one attempt is logged and tried again."""
+        """Dial until the peer is removed. Whatever goes wrong with one attempt is logged and tried again."""
         backoff = Backoff(self.random)
         await self._wait(self.first_wait_s)
         while self.peer.row.state != REMOVED:
-            if self.peer.exchange is not None or not self.peer.active or not self.addresses(self.peer):
+            if not self._wanted():
                 self.next_attempt_at = None
                 await self._kick.wait()
                 backoff.reset()
+                await self._pause(self.courtesy_s)
                 continue
             backoff.cap_s = self._cap_s()
             wait_s = await self._attempt(backoff)
             if self.peer.exchange is None:
                 await self._wait(wait_s, backoff)
+
+    def _wanted(self) -> bool:
+        return self.peer.exchange is None and self.peer.active and bool(self.addresses(self.peer))
+
+    async def _pause(self, seconds: float) -> None:
+        """Give the other side, whose dialling would win, the first go; skipped once there is nothing to dial for."""
+        if seconds > 0 and self._wanted():
+            await trio.sleep(seconds)
 
     async def _attempt(self, backoff: Backoff) -> float:
         """Try every address in turn; how long to wait before the next round."""
@@ -80,20 +93,25 @@ class Dialler:
             except (OSError, PeerError) as error:
                 self._failed(address, error)
                 continue
-            self.peer.last_error = None
             await link.run()
+            self._ended(address, link)
             if self.clock.monotonic() - began >= SETTLED_S:
                 backoff.reset()
             return self._after(link, backoff)
         return backoff.next_s()
 
     def _failed(self, address: str, error: Exception) -> None:
-        reason = error.reason if isinstance(error, NotTrusted) else type(error).__name__
+        reason = error.reason if isinstance(error, NotTrusted) else getattr(error, "code", type(error).__name__)
         metrics.handshakes.labels("failed").inc()
         text = f"{address}: {error}"
         if self.peer.last_error != text:
             log.warning("dial_failed", peer=self.peer.label, address=address, reason=reason, detail=str(error))
         self.peer.last_error = text
+
+    def _ended(self, address: str, link: Link) -> None:
+        """A link that never went up was an attempt that failed."""
+        if link.exchange is None:
+            self._failed(address, PeerError(link.detail or f"the link ended before it was up: {link.reason}"))
 
     def _after(self, link: Link, backoff: Backoff) -> float:
         """What the peer's Goodbye asks for, else the next step of the back-off."""

@@ -9,14 +9,14 @@ or a rule is broken; in each the last words are flushed within a bounded time an
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
-import structlog
 import trio
 
 from roamd import metrics
 from roamd.clock import Clock
-from roamd.errors import NotTrusted, ProtocolError
+from roamd.errors import NotTrusted, PeerError, ProtocolError
+from roamd.log import get_logger
 from roamd.protocol import events
 from roamd.protocol.codes import GoodbyeCode, code_name
 from roamd.protocol.connection import Connection
@@ -30,7 +30,7 @@ from roamd.roaming.dispatch import Exchange
 from roamd.roaming.ledger.signer import Verify
 from roamd.roaming.waiting import Wake
 
-log = structlog.get_logger()
+log = get_logger()
 
 LAST_WORDS_S = 2.0
 """How long a Goodbye may take to leave."""
@@ -75,6 +75,7 @@ class Link:
         self.exchange: Exchange | None = None
         self.goodbye: Goodbye | None = None
         self.reason = "cut"
+        self.detail = ""
         self._stream = stream
         self._connection = connection
         self._own = own
@@ -97,7 +98,9 @@ class Link:
             with self._scope:
                 await self._run_tasks()
         except* ProtocolError as group:
-            self._broke(_first(group))
+            self._broke(first_of(group))
+        except* PeerError as refused:
+            self._refused(first_of(refused))
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             self._connection.connection_lost()
         except* Exception:  # the edge: a fault of ours ends one link, never the daemon
@@ -124,6 +127,12 @@ class Link:
         log.warning("link_broke_rule", peer=self.peer.label, code=self.reason, detail=str(error))
         self._connection.send_goodbye(error.goodbye, str(error))
 
+    def _refused(self, error: PeerError) -> None:
+        """The other side does not take us, which a dialler learns only now, or it broke TLS."""
+        self.reason = error.reason if isinstance(error, NotTrusted) else "broken-tls"
+        self.detail = str(error)
+        self._connection.connection_lost()
+
     async def _say_last_words(self) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS_S):
             try:
@@ -131,7 +140,7 @@ class Link:
                 if data:
                     await self._stream.send_all(data)
                 await self._stream.aclose()
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError, PeerError):
                 pass  # whoever is not there any more needs no farewell
 
     # --- the tasks ----------------------------------------------------------------------------------------------
@@ -264,10 +273,12 @@ class Link:
         self._work.set()
 
 
-def _first(group: BaseExceptionGroup[ProtocolError]) -> ProtocolError:
-    """The first of what may be several tasks' broken rules."""
+E = TypeVar("E", bound=PeerError)
+
+
+def first_of(group: BaseExceptionGroup[E]) -> E:
+    """The first of what may be several tasks' errors; all in the group are of its type."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, ProtocolError)  # noqa: S101 - the group was caught by that type
-    return error
+    return cast(E, error)

@@ -7,12 +7,12 @@ no more than so many connections waiting for one. Who is refused is told by a TL
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
 import trio
 
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, OperatorError, PeerError
+from roamd.log import get_logger
 from roamd.peering.link import Link
 from roamd.peering.maker import LinkMaker
 from roamd.peering.tls import TlsStream, tune_socket
@@ -20,7 +20,7 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.trust.contexts import Contexts
 from roamd.trust.judge import judge_leaf
 
-log = structlog.get_logger()
+log = get_logger()
 
 HANDSHAKE_S = 10.0
 WAITING = 64

@@ -7,10 +7,9 @@ that is still up takes over.
 import itertools
 from collections.abc import Callable
 
-import structlog
-
 from roamd import metrics
 from roamd.clock import Clock
+from roamd.log import get_logger
 from roamd.peering.link import Link
 from roamd.protocol.duplicates import LinkFacts, resolve
 from roamd.roaming.directory import Peer
@@ -18,7 +17,7 @@ from roamd.roaming.dispatch import Exchange, Parts
 from roamd.roaming.events import peer_event_txn
 from roamd.roaming.waiting import Wake
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Registry:

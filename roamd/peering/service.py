@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
 import trio
 
 from roamd.clock import Clock
-from roamd.peering.dialler import Connect, Dialler
+from roamd.log import get_logger
+from roamd.peering.dialler import COURTESY_S, Connect, Dialler
 from roamd.peering.registry import Registry
 from roamd.protocol.codes import GoodbyeCode
 from roamd.roaming.directory import Directory, Peer
 
-log = structlog.get_logger()
+log = get_logger()
 
 SPREAD_PER_S = 25.0
 """First attempts after a start are spread so that no more than so many peers are dialled in a second."""
@@ -35,6 +35,7 @@ class Peering:
     slots: trio.CapacityLimiter
     cap_s: float
     own_endpoint: str
+    dialable: bool
     _diallers: dict[str, Dialler] = field(default_factory=dict)
     _nursery: trio.Nursery | None = None
 
@@ -58,6 +59,8 @@ class Peering:
         dialler = Dialler(
             peer, self.connect, self.addresses, self.clock, self.random, self.slots, first_wait_s, self.cap_s
         )
+        if self.dialable and peer.row.address and self.own_endpoint > peer.endpoint_id:
+            dialler.courtesy_s = COURTESY_S
         self._diallers[peer.label] = dialler
         self._nursery.start_soon(dialler.run)
 

@@ -9,11 +9,10 @@ an older one is gone at the publisher, and goes here.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import ProtocolError, RoamdError
+from roamd.log import get_logger
 from roamd.model.agreement import may_follow, owns_party
 from roamd.model.keys import ObjectKey
 from roamd.model.objects import check_peer_object
@@ -27,7 +26,7 @@ from roamd.storage import feeds
 from roamd.storage.feeds import FeedPosition
 from roamd.storage.store import Cx, Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(slots=True)

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from roamd.clock import Clock
 from roamd.errors import NotTrusted
+from roamd.log import get_logger
 from roamd.protocol.calls import Service
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming.calls import OutgoingCalls, Respond
@@ -14,7 +13,7 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.peerbook import PeerBook
 from roamd.trust.descriptor import verify_descriptor
 
-log = structlog.get_logger()
+log = get_logger()
 
 WAIT_S = 30.0
 

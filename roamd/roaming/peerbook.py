@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import structlog
-
 from roamd.clock import Clock
 from roamd.errors import Conflict, Forbidden
+from roamd.log import get_logger
 from roamd.model.agreement import preset
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn
@@ -23,7 +22,7 @@ from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx, Store
 from roamd.trust.descriptor import Descriptor
 
-log = structlog.get_logger()
+log = get_logger()
 
 Change = Literal["added", "confirmed", "suspended", "resumed", "removed", "renewed"]
 REMOVED = "REMOVED"

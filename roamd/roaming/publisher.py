@@ -11,9 +11,8 @@ tombstones. The place of a chunk is "complete up to" its last row, seen or not.
 
 from dataclasses import dataclass, field
 
-import structlog
-
 from roamd import metrics
+from roamd.log import get_logger
 from roamd.model.agreement import may_publish
 from roamd.model.roles import FEED_BY_NUMBER, FEEDS
 from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, pack_feed_chunk
@@ -25,7 +24,7 @@ from roamd.storage import feeds, meta
 from roamd.storage.feeds import PublishedRow
 from roamd.storage.store import Cx, Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 MAX_ROWS = 512
 MAX_BYTES = 192 * 1024

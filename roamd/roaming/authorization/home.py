@@ -6,11 +6,10 @@ whitelist that this CSP published and the token's own rule; nothing is decided t
 
 from dataclasses import dataclass
 
-import structlog
-
 from roamd import metrics
 from roamd.clock import Clock, rfc3339
 from roamd.errors import ProtocolError
+from roamd.log import get_logger
 from roamd.model.agreement import may_be_asked
 from roamd.model.credentials import DECISIONS
 from roamd.model.times import time_ms
@@ -24,7 +23,7 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.ports import AuthorizeQuestion, Backend, BackendAnswer, NoAnswer
 from roamd.storage.decisions import DecisionRow
 
-log = structlog.get_logger()
+log = get_logger()
 
 MARGIN_MS = 15
 """Kept back from the caller's time, so that the answer can still travel."""

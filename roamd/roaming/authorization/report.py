@@ -6,15 +6,14 @@ count of what was left out, so that a rush hour does not drown the log (issue 2,
 
 from dataclasses import dataclass
 
-import structlog
-
 from roamd import metrics
 from roamd.clock import Clock
+from roamd.log import get_logger
 from roamd.roaming.decisions import DecisionJournal
 from roamd.roaming.operations import AuthorizationReply
 from roamd.storage.decisions import DecisionRow
 
-log = structlog.get_logger()
+log = get_logger()
 
 LINES_PER_S = 100
 ONE_IN = 100
@@ -33,7 +32,7 @@ class DecisionReport:
     def decided(self, reply: AuthorizationReply, *, timed_out: bool) -> None:
         """Note one decision."""
         metrics.authorizations.labels(reply.decision, reply.source).inc()
-        metrics.authorization_seconds.observe(reply.elapsed_ms / 1000)
+        metrics.authorization_seconds.labels(reply.source).observe(reply.elapsed_ms / 1000)
         self.journal.add(self._row(reply))
         if reply.decision != "ALLOWED" or timed_out:
             self._line("authorization_refused" if reply.decision != "ALLOWED" else "authorization_timed_out", reply)

@@ -7,15 +7,14 @@ without asking it; a card that is on our own list, or that the backend has known
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-import structlog
-
 from roamd.clock import Clock
+from roamd.log import get_logger
 from roamd.model.keys import fold
 from roamd.roaming.directory import Peer
 from roamd.storage import feeds
 from roamd.storage.store import Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 MINUTE_S = 60.0
 REMEMBERED = 100_000

@@ -13,11 +13,10 @@ mends that first, and nothing is sent meanwhile.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
-
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import ProtocolError
+from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, pack_ledger_batch
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.messages import Mark, Receipt
@@ -30,7 +29,7 @@ from roamd.storage import ledgers, records
 from roamd.storage.ledgers import GENESIS, Chain, EntryRow, SignedMark
 from roamd.storage.store import Cx, Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 MAX_ROWS = 256
 MAX_BYTES = 224 * 1024

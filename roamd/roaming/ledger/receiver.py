@@ -14,11 +14,10 @@ heads are kept.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import ProtocolError
+from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, unpack_ledger_batch
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.ledger import EntryKind, EpochOpening, LedgerItem
@@ -30,7 +29,7 @@ from roamd.storage import ledgers
 from roamd.storage.ledgers import GENESIS, Chain, EntryRow, SignedMark
 from roamd.storage.store import Cx, Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 RETRY_MS = 60_000
 """What a peer is told to wait when the disk is full here."""

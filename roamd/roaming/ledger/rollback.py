@@ -14,11 +14,10 @@ first and taken away with the last. A forgotten record that the backend has hand
 
 from dataclasses import dataclass
 
-import structlog
-
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import ProtocolError
+from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, unpack_ledger_batch
 from roamd.protocol.calls import LedgerFetch, Service
 from roamd.protocol.codes import GoodbyeCode
@@ -33,7 +32,7 @@ from roamd.storage import ledgers, meta, records
 from roamd.storage.ledgers import Chain
 from roamd.storage.store import Cx, Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 FETCH_S = 30.0
 """For one page of forgotten entries."""

@@ -7,10 +7,9 @@ refused entry is committed and receipted like any other.
 import hashlib
 from dataclasses import dataclass
 
-import structlog
-
 from roamd import metrics
 from roamd.errors import Malformed, ProtocolError, RoamdError
+from roamd.log import get_logger
 from roamd.model.agreement import may_receive_record, owns_party
 from roamd.model.objects import CheckedRecord, check_peer_record
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem, Refusal
@@ -24,7 +23,7 @@ from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import DELIVERED, PARKED, RecordRow
 from roamd.storage.store import Cx
 
-log = structlog.get_logger()
+log = get_logger()
 
 RECORDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
 SILENT = frozenset({EntryKind.EPOCH, EntryKind.REFUSED})
