@@ -79,6 +79,13 @@ def test_later_wins_from_file_to_flag(write: Write) -> None:
     assert (config.link.heartbeat_s, config.log.level) == (2.0, "debug")
 
 
+def test_the_files_of_conf_d_are_read_by_name_whenever_they_were_written(write: Write) -> None:
+    path = write(MINIMAL)
+    for number in (3, 9, 1, 7, 5, 2, 8, 4, 6):
+        write(f"[link]\nhandshakes = {number}\n", f"conf.d/{number}.toml")
+    assert load(path, {}).link.handshakes == 9
+
+
 def test_the_environment_reads_numbers_truths_lists_and_texts(write: Write) -> None:
     environ = {
         "ROAMD__DISCOVERY__MDNS": "false",
