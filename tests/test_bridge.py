@@ -129,7 +129,12 @@ async def test_four_threads_lose_nothing_and_keep_their_own_order() -> None:
             done.set()
 
     port = port_to_trio(handle)
-    threads = [threading.Thread(target=lambda who=who: [port.send((who, n)) for n in range(2000)]) for who in range(4)]
+
+    def send_all(who: int) -> None:
+        for number in range(2000):
+            port.send((who, number))
+
+    threads = [threading.Thread(target=send_all, args=(who,)) for who in range(4)]
     for thread in threads:
         thread.start()
     with trio.fail_after(20):

@@ -27,7 +27,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
         *Records(api).routes(),
         *Events(api).routes(),
         *streams.routes(),
-        *Operating(api).routes(),
+        *Operating(api, streams).routes(),
         *(row for feed in FEEDS for row in PeerFeed(api, feed).routes()),
         *Health(api).routes(),
         *document.routes(),

@@ -79,7 +79,8 @@ class Events:
     async def _pages(self, after: str | None) -> AsyncIterator[EventPage]:
         """Page after page; an empty one after each time that nothing came."""
         hub = self._api.events
-        while not hub.closing:
+        session = hub.sessions
+        while not hub.closing and hub.sessions == session:
             generation = hub.generation
             page: EventPage = await self._api.core.ask(ReadEvents(after, STREAM_PAGE))
             after = page.next

@@ -108,11 +108,15 @@ def known_feed(feed: str) -> str:
     return feed
 
 
+_TARGETS: Final = {"authorize": "/v1/authorizations", "record": "/v1/records"}
+"""So that a request that was sent by HTTP may be repeated on the stream."""
+
+
 def idempotency_of_message(message: Envelope) -> Idempotency | None:
     """As the HTTP header: the key with the hash of what makes it the same request."""
     if message.idempotency_key is None:
         return None
-    target = f"{message.op}?peer={message.peer or ''}"
+    target = _TARGETS.get(message.op, message.op) + (f"?peer={message.peer}" if message.peer else "")
     return Idempotency(checked_key(message.idempotency_key), request_hash(target, message.text))
 
 

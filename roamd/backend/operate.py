@@ -5,11 +5,12 @@ import os
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from roamd.backend.context import Api
 from roamd.backend.requests import decode_or_default, decode_strictly, peer_in_path, peer_parameter, value_answer
 from roamd.backend.routes import IDEMPOTENCY_KEY, PEER, Answer, Body, Handler, Route
+from roamd.backend.stream import Streams
 from roamd.errors import StoreError
 from roamd.roaming.operations import Operate, VerifyLedgers
 
@@ -57,8 +58,10 @@ _ASKED_OF_PEERS: Final = {
 class Operating:
     """The handlers and their routes."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, streams: Streams) -> None:
         self._api = api
+        self._streams = streams
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def _operate(self, name: str, status: int = 200, **arguments: Any) -> web.Response:
         return value_answer(await self._api.core.ask(Operate(name, arguments)), status)
@@ -113,7 +116,16 @@ class Operating:
             key = await asyncio.to_thread(self._api.keys.rotate, os.urandom)
         except OSError as error:
             raise StoreError(f"The key file cannot be written ({error.strerror}); the old key stays.") from error
+        self._end_sessions()
         return value_answer({"api_key": key})
+
+    def _end_sessions(self) -> None:
+        """What was opened with the old key ends; not awaited, for a client may be slow to close."""
+        self._api.events.end_sessions()
+        closing = self._streams.close_all(WSCloseCode.POLICY_VIOLATION, b"the key was rotated")
+        task = asyncio.get_running_loop().create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def routes(self) -> list[Route]:
         """The table's rows."""

@@ -355,10 +355,9 @@ class Streams:
             metrics.streams.set(len(self._sockets))
         return socket
 
-    async def close_all(self) -> None:
-        """The API stops."""
-        for socket in list(self._sockets):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the daemon stops")
+    async def close_all(self, code: WSCloseCode = WSCloseCode.GOING_AWAY, message: bytes = b"the daemon stops") -> None:
+        """End all streams: the daemon stops, or their key does not count any longer."""
+        await asyncio.gather(*(socket.close(code=code, message=message) for socket in self._sockets))
 
     async def document(self, request: web.Request) -> web.Response:
         """STREAM.md."""

@@ -28,12 +28,18 @@ class EventHub:
 
     def __init__(self) -> None:
         self.generation = 0
+        self.sessions = 0
         self.closing = False
         self._waiters: set[asyncio.Future[None]] = set()
 
     def arrived(self) -> None:
         """There are new events."""
         self.generation += 1
+        self._wake_all()
+
+    def end_sessions(self) -> None:
+        """Who reads without an end has to come again: whoever notes `sessions` sees it changed."""
+        self.sessions += 1
         self._wake_all()
 
     def close(self) -> None:

@@ -120,24 +120,29 @@ class Webhook:
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     _key: bytes = field(init=False, default=b"")
     _at: str | None = field(init=False, default=None)
+    _failures: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._key = secret_bytes(self.settings.secret)
 
     async def run(self) -> None:
-        """Until cancelled. What goes wrong is logged and tried again: no webhook takes the daemon down."""
-        failures = 0
+        """Until cancelled, or the API stops. What goes wrong is logged and tried again: it stops nothing else."""
         while not self.api.events.closing:
             try:
                 await self._follow()
             except RoamdError as error:
-                failures += 1
                 log.warning("webhook_reading_failed", webhook=self.settings.known_as, code=error.code)
-                await self._back_off(failures, None)
+            except Exception:  # an edge that restarts: a bug here must not take the daemon down
+                log.exception("webhook_failed", webhook=self.settings.known_as)
+            else:
+                return
+            self._failures += 1
+            await self._back_off(self._failures, None)
 
     async def _follow(self) -> None:
         hub = self.api.events
         self._at = await self.api.core.ask(WebhookPosition(self.settings.known_as)) or None
+        self._failures = 0
         while not hub.closing:
             generation = hub.generation
             page: EventPage = await self.api.core.ask(ReadEvents(self._at, PAGE))

@@ -1,14 +1,20 @@
 """Who is let in, and how refusals look."""
 
+import json
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from yarl import URL
 
 from roamd.backend.auth import KeyHolder, host_name, new_key
 from roamd.backend.context import ApiSettings
+from roamd.backend.examples import AUTHORIZATION, OBJECTS, SERVICE_RECORD
 from roamd.backend.server import Listen
 from roamd.errors import ConfigError, RoamdError, StoreFull, TryAgain
 from tests.support.api import KEY, Harness, run_api
@@ -52,6 +58,20 @@ def test_a_rotated_key_works_at_once_and_the_old_one_ends(tmp_path: Path) -> Non
 
     run_api(test, keys=KeyHolder.load(path))
     assert [each.name for each in tmp_path.iterdir()] == ["api.key"]
+
+
+def test_what_was_opened_with_the_old_key_ends_with_it() -> None:
+    async def test(api: Harness) -> None:
+        stream = await api.stream()
+        headers = {"Authorization": f"Bearer {KEY}", "Accept": "text/event-stream"}
+        async with api.session.get(f"{api.url}/v1/events", headers=headers) as events:
+            await events.content.readline()
+            await api.send("POST", "/v1/api-key/rotate")
+            await events.content.read()
+        await stream.socket.receive()
+        assert stream.socket.close_code == 1008
+
+    run_api(test)
 
 
 def test_a_key_that_cannot_be_written_leaves_the_old_one_in_force(tmp_path: Path) -> None:
@@ -256,6 +276,58 @@ def test_bytes_that_are_no_http_get_a_400_and_nothing_is_logged_twice(capsys: py
 
     run_api(test)
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/tariffs/%ff", "/v1/tariffs/%00", "/v1/tariffs?after=%ff", "/v1/events?after=%ff", "/v1/peers/%ff/tariffs",
+     "/v1/records/%ff?party=%ff", "/v1/records?state=%ff", "/v1/tariffs/" + "x" * 3000, "/v1/tariffs/..%2f..%2f"],
+)  # fmt: skip
+def test_odd_paths_are_the_clients_fault(path: str) -> None:
+    async def test(api: Harness) -> None:
+        async with api.session.get(
+            URL(api.url + path, encoded=True), headers={"Authorization": f"Bearer {KEY}"}
+        ) as got:
+            assert 400 <= got.status < 500 or "after" in path
+
+    run_api(test)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[*HealthCheck])
+@given(st.data())
+def test_no_body_makes_a_500(data: st.DataObject) -> None:
+    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40)
+    values = st.recursive(
+        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+    )
+    known = st.sampled_from([*OBJECTS.values(), SERVICE_RECORD, AUTHORIZATION])
+
+    def spoiled(body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, data.draw(st.sampled_from([*body])): data.draw(values)}
+
+    bodies = (
+        st.binary(max_size=60)
+        | values.map(lambda each: json.dumps(each).encode())
+        | known.map(spoiled).map(lambda each: json.dumps(each).encode())
+    )
+    drawn = data.draw(st.lists(bodies, min_size=1, max_size=4))
+    targets = [("POST", "/v1/authorizations"), ("POST", "/v1/records"), ("PUT", "/v1/locations/LOC1"),
+               ("PATCH", "/v1/tariffs/T1"), ("POST", "/v1/sessions/batch"), ("POST", "/v1/events/ack"),
+               ("PUT", "/v1/user-credentials/04E2A1B2C3D480"), ("PATCH", "/v1/locations/LOC1/evses/3256"),
+               ("POST", "/v1/invites"), ("POST", "/v1/peers/xyz/remove")]  # fmt: skip
+
+    async def test(api: Harness) -> None:
+        await api.send("PUT", "/v1/tariffs/T1", OBJECTS["tariffs"])
+        for body in [*drawn, b"[" + b",".join(drawn) + b"]"]:
+            for method, path in targets:
+                answered = await api.send(method, path, body)
+                assert answered.status < 500, (method, path, body, answered.body)
+        stream = await api.stream()
+        for op in ("authorize", "record", "put", "patch", "patch_evse", "answer"):
+            told = await stream.ask({"op": op, "id": 1, "feed": "tariffs", "key": "T1", "body": 0})
+            assert told["status"] < 500
+
+    run_api(test)
 
 
 def test_head_is_answered_like_get_without_a_body() -> None:

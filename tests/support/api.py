@@ -20,7 +20,6 @@ from roamd.backend.server import Serving, serving
 from roamd.backend.webhooks import WebhookSettings
 from roamd.bridge import _Gathering, _resolve
 from roamd.clock import SystemClock
-from roamd.errors import RoamdError
 from tests.support.core import PARTY, FakeCore, operations_of
 
 KEY = "rk_test-key-0123456789"
@@ -36,7 +35,11 @@ class DirectLink:
 
     def tell(self, operation: object, reply: Callable[[Any], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._core.handle(operation, lambda value: loop.call_soon(reply, value) and None)
+
+        def later(value: Any) -> None:
+            loop.call_soon(reply, value)
+
+        self._core.handle(operation, later)
 
     def ask(self, operation: object) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -180,6 +183,3 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
     with asyncio.Runner() as runner:
         runner.run(patient())
-
-
-__all__ = ["KEY", "Answered", "DirectLink", "Harness", "RoamdError", "StreamClient", "run", "run_api"]
