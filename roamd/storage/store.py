@@ -16,41 +16,25 @@ A store in memory (simulation) is the same without thread, file and sync: `submi
 
 import contextlib
 import os
-import queue
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import apsw
 
 from roamd.clock import Clock, SystemClock
-from roamd.errors import StoreBroken, StoreError, StoreFull
+from roamd.errors import StoreBroken, StoreError
 from roamd.storage import backup, connect, migrate
 from roamd.storage.ballast import DEFAULT_BYTES, Ballast
 from roamd.storage.cx import Cx, store_error
 from roamd.storage.group import Delivery, GroupCommit, Job
+from roamd.storage.writer import Deliver, Waiter, WriterThread, closed, deliver_here, tell
 
 __all__ = ["Cx", "Deliver", "Delivery", "Store", "deliver_here"]
 
 T = TypeVar("T")
-
-Deliver = Callable[[list[Delivery]], None]
-"""Takes all outcomes of one commit, on the writer's thread (on the submitter's for what is refused at once)."""
-
-MAX_GROUP = 1024
-"""More rows a commit gain nothing (the sync is paid by then) and make the first of them wait."""
-
-_IDLE_S = 0.5
-"""Without work for this long, the log is brought into the database file, so that no commit has to."""
-
-
-def deliver_here(deliveries: list[Delivery]) -> None:
-    """Call each one who waits, on the thread that delivers."""
-    for done, outcome in deliveries:
-        done(outcome)
 
 
 class Store:
@@ -69,7 +53,7 @@ class Store:
         self._read_cx = Cx(reader)
         self._group = GroupCommit(writer, crash_point)
         self._deliver = deliver or deliver_here
-        self._threaded: _WriterThread | None = None
+        self._threaded: WriterThread | None = None
         self._closed = False
         self._lock: int | None = None
         self.path: Path | None = None
@@ -107,7 +91,7 @@ class Store:
         store.path, store._lock = path, lock
         owed = partial(store._group.owed_bytes, path)
         ballast = Ballast(path.with_name("ballast"), ballast_bytes, clock.monotonic(), owed=owed)
-        store._threaded = _WriterThread(
+        store._threaded = WriterThread(
             store._group, ballast, clock, store._deliver, on_broken or _nobody, checkpoint_pages
         )
         return store
@@ -164,22 +148,22 @@ class Store:
         """
         job = Job(fn, done, essential)
         if self._closed:
-            self._deliver([(done, _closed())])
+            tell(self._deliver, [(done, closed())])
         elif self._threaded:
             self._threaded.submit(job)
         elif self._writer.in_transaction:
             raise RuntimeError("submit was called inside a transaction")
         else:
-            self._deliver(self._group.commit([job]))
+            tell(self._deliver, self._group.commit([job]))
 
     def write(self, fn: Callable[[Cx], T], *, essential: bool = True) -> T:
         """Submit and wait: for start, stop, commands and tests, never for a thread that runs a loop.
 
-        Raises what `fn` raised. Does not work with a `deliver` that needs the waiting thread.
+        Raises what `fn` raised. `deliver` has no part in it, so it works while the loop does not run.
         """
-        outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.submit(fn, outcomes.put, essential=essential)
-        outcome = outcomes.get()
+        waiter = Waiter()
+        self.submit(fn, waiter, essential=essential)
+        outcome = waiter.wait()
         if isinstance(outcome, BaseException):
             raise outcome
         result: T = outcome
@@ -212,141 +196,6 @@ class Store:
         return self._writer.serialize("main")
 
 
-class _WriterThread:
-    """Takes what waits, commits it, delivers; then looks after the log and the free space."""
-
-    def __init__(
-        self,
-        group: GroupCommit,
-        ballast: Ballast,
-        clock: Clock,
-        deliver: Deliver,
-        on_broken: Callable[[StoreBroken], None],
-        checkpoint_pages: int,
-    ) -> None:
-        self.ballast = ballast
-        self._group = group
-        self._clock = clock
-        self._deliver = deliver
-        self._on_broken = on_broken
-        self._checkpoint_pages = checkpoint_pages
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._broken: StoreBroken | None = None
-        # A daemon thread: who forgets to close loses nothing that was acknowledged, and the process can still end.
-        self._thread = threading.Thread(target=self._run, name="roamd-store", daemon=True)
-        self._thread.start()
-
-    @property
-    def waiting(self) -> int:
-        return self._jobs.qsize()
-
-    def submit(self, job: Job) -> None:
-        """Queue a job, or refuse it at once while the store is broken or (for the inessential) full."""
-        if self._broken:
-            self._deliver([(job.done, self._broken)])
-        elif self.ballast.full and not job.essential and not self.ballast.due(self._clock.monotonic()):
-            self._deliver([(job.done, _full())])
-        else:
-            self._jobs.put(job)
-
-    def stop(self) -> None:
-        """Finish what is queued and end the thread."""
-        self._jobs.put(None)
-        self._thread.join()
-        while not self._jobs.empty():
-            late = self._jobs.get()
-            if late:
-                self._deliver([(late.done, _closed())])
-
-    # --- the thread ---------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        """Works until stopped; after a break it only answers."""
-        going = True
-        while going:
-            jobs, going = self._take()
-            was_broken = self._broken
-            try:
-                self._turn(jobs)
-            except BaseException as error:  # noqa: BLE001 - the edge: whatever ends the writer must end the process
-                self._broken = self._broken or _as_broken(error)
-            if self._broken and not was_broken:
-                self._on_broken(self._broken)
-
-    def _take(self) -> tuple[list[Job], bool]:
-        """All that waits, up to a group's size; nothing when idle; and whether to go on."""
-        jobs: list[Job] = []
-        try:
-            job = self._jobs.get(timeout=self._patience())
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == MAX_GROUP:
-                    return jobs, True
-                job = self._jobs.get_nowait()
-        except queue.Empty:
-            return jobs, True
-        return jobs, False
-
-    def _patience(self) -> float | None:
-        """How long to wait for work before looking after the log or the free space; None is for ever."""
-        return _IDLE_S if self._group.log_pages or self.ballast.full else None
-
-    def _turn(self, jobs: list[Job]) -> None:
-        """One group, from the free space to the deliveries; then the log, so that nobody waits for it."""
-        if self._broken:
-            self._deliver([(job.done, self._broken) for job in jobs])
-            return
-        try:
-            self._look_after_space()
-            deliveries = self._committed(jobs)
-        except StoreError as error:
-            self._broken = _as_broken(error)
-            deliveries = [(job.done, self._broken) for job in jobs]
-        if deliveries:
-            self._deliver(deliveries)
-        if not self._broken:
-            self._look_after_log(idle=not jobs)
-
-    def _look_after_space(self) -> None:
-        """Once a second: is there room? Before intake closes, the log gives back what it holds."""
-        now = self._clock.monotonic()
-        if not self.ballast.due(now):
-            return
-        self.ballast.look(now)
-        if self.ballast.full and self.ballast.log_fits():
-            self._group.checkpoint(truncate=True)
-            self.ballast.look(now)
-
-    def _look_after_log(self, *, idle: bool) -> None:
-        """Take in the log when there is time for it, when it is long, and after each group while space is short."""
-        wanted = idle or self.ballast.full or self._group.log_pages >= self._checkpoint_pages
-        if wanted and self._group.log_pages and self.ballast.log_fits():
-            self._group.checkpoint()
-
-    # --- a group on a disk that may be full ---------------------------------------------------------------------
-
-    def _committed(self, jobs: list[Job]) -> list[Delivery]:
-        """Everyone's outcome, whatever the disk says, short of breaking."""
-        essential = [job for job in jobs if job.essential]
-        refused = [(job.done, _full()) for job in jobs if not job.essential]
-        if self.ballast.full:
-            return [*self._commit_on_reserve(essential), *refused]
-        try:
-            return self._group.commit(jobs) if jobs else []
-        except StoreFull:
-            self.ballast.note_full(self._clock.monotonic())
-        return [*self._commit_on_reserve(essential), *refused]
-
-    def _commit_on_reserve(self, jobs: list[Job]) -> list[Delivery]:
-        """What is essential, on the space that is left; the ballast is part of it from the first refusal on."""
-        for _ in range(1 + self.ballast.held):
-            try:
-                return self._group.commit(jobs) if jobs else []
-            except StoreFull:
-                self.ballast.note_full(self._clock.monotonic())
-        return [(job.done, _full()) for job in jobs]
-
-
 def _open_files(path: Path, now_ms: int, synchronous: str, vfs: str | None) -> tuple[apsw.Connection, apsw.Connection]:
     """Both connections over a schema that is up to date."""
     try:
@@ -355,18 +204,6 @@ def _open_files(path: Path, now_ms: int, synchronous: str, vfs: str | None) -> t
         return writer, connect.open_reader(path, vfs=vfs)
     except apsw.Error as error:
         raise StoreError(f"The store {path.name} cannot be opened: {store_error(error)}") from error
-
-
-def _as_broken(error: BaseException) -> StoreBroken:
-    return error if isinstance(error, StoreBroken) else StoreBroken(f"The writer failed: {error!r}")
-
-
-def _full() -> StoreFull:
-    return StoreFull("The disk is nearly full: nothing was stored. Free some space; roamd goes on by itself.")
-
-
-def _closed() -> StoreError:
-    return StoreError("The store is closed.")
 
 
 def _nobody(_: StoreBroken) -> None:

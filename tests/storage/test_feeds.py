@@ -93,8 +93,10 @@ def test_purging_tombstones_tells_which_cursors_missed_one(memory: Store) -> Non
 
 def test_a_withdrawn_body_is_gone_from_the_file(store: Store) -> None:
     secret = b"the driver's secret itinerary"
-    publish(store, L1, secret)
-    store.write(lambda cx: feeds.withdraw_txn(cx, "locations", L1, 6))
+    publish(store, L1, secret * 1000)
+    publish(store, L2, secret)
+    for key in (L1, L2):
+        store.write(lambda cx, key=key: feeds.withdraw_txn(cx, "locations", key, 6))
     path = store.path
     store.close()
     assert path is not None

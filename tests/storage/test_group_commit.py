@@ -9,7 +9,8 @@ import pytest
 
 from roamd.errors import Conflict, OperatorError, StoreBroken, StoreError
 from roamd.storage.cx import Cx
-from roamd.storage.store import MAX_GROUP, Store
+from roamd.storage.store import Store
+from roamd.storage.writer import MAX_GROUP
 from tests.storage.doors import HeldWriter, Outcomes, note, noted
 from tests.support.crashfs import FaultyVFS, RecordingVFS, Sync
 
@@ -109,6 +110,18 @@ def test_write_raises_what_the_function_raised(store: Store) -> None:
     assert store.write(lambda cx: 7) == 7
 
 
+def test_write_works_while_nobody_delivers(tmp_path: Path) -> None:
+    parked: list[Any] = []
+    with Store.open(tmp_path / "store.db", ballast_bytes=0, deliver=parked.extend) as store:
+        store.submit(note("parked"), lambda _: None)
+        assert store.write(note("told")) == "told"
+    with Store.open_memory(deliver=parked.extend) as store:
+        assert store.write(note("told")) == "told"
+    with pytest.raises(StoreError, match="closed"):
+        store.write(note("late"))
+    assert [outcome for _, outcome in parked] == ["parked"]
+
+
 def test_a_reader_cannot_write(store: Store) -> None:
     with pytest.raises(StoreError):
         store.read(note("sneaked in"))
@@ -137,6 +150,14 @@ def test_closing_finishes_what_was_submitted(tmp_path: Path) -> None:
     assert isinstance(outcomes.take(1)[0], StoreError)
     with Store.open(tmp_path / "store.db", ballast_bytes=0) as again:
         assert len(again.read(noted)) == 20
+
+
+def test_a_log_that_became_long_is_taken_in_under_load(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store.db", ballast_bytes=0, checkpoint_pages=50) as store:
+        for number in range(100):
+            store.write(note(f"{number:02}", 10_000))
+        assert (tmp_path / "store.db-wal").stat().st_size < 100 * 4096
+        assert len(store.read(noted)) == 100
 
 
 def test_two_processes_cannot_have_the_same_store(store: Store) -> None:
