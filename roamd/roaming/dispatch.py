@@ -13,6 +13,7 @@ from typing import Protocol
 import trio
 
 from roamd.clock import Clock
+from roamd.log import get_logger
 from roamd.protocol import events
 from roamd.protocol.flow import Pattern
 from roamd.protocol.messages import Answer, Call, FeedAck, Mark, Receipt
@@ -24,11 +25,13 @@ from roamd.roaming.ledger.author import Author, is_known, is_ours
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ledger.marks import own_head_shown
 from roamd.roaming.ledger.receiver import Receiver, Take
-from roamd.roaming.ledger.rollback import Rollback
+from roamd.roaming.ledger.rollback import Rollback, is_recovering
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.publisher import Publisher
 from roamd.roaming.waiting import Wake
 from roamd.storage.store import Store
+
+log = get_logger()
 
 QUEUED_BULK = 256 * 1024
 """Bytes of one bulk lane that may wait in the outbox; more would only be memory."""
@@ -144,14 +147,18 @@ class Exchange:
 
     async def _begin_authoring(self) -> None:
         shown, parts = self._shown, self._parts
-        if (
-            shown is not None
-            and is_ours(parts.signer, self.peer, shown)
-            and not is_known(parts.store, self.peer, shown)
-        ):
+        if shown is not None and not is_ours(parts.signer, self.peer, shown):
+            log.warning("unsigned_claim_ignored", peer=self.peer.label, claimed_sequence=shown.sequence)
+            shown = None
+        if shown is not None and self._was_rolled_back(shown):
             await Rollback(self.peer, parts.store, parts.clock, parts.outgoing, parts.random).mend(shown)
         self.author.begin(shown)
         self._work.set()
+
+    def _was_rolled_back(self, shown: Mark) -> bool:
+        """We do not know what we signed; or we did not, and a crash came before all of it was mended."""
+        store = self._parts.store
+        return not is_known(store, self.peer, shown) or store.read(lambda cx: is_recovering(cx, self.peer.label))
 
     def _step(self) -> bool:
         """One payload in, one out; whether there may be more to do."""

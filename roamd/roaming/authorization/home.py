@@ -55,7 +55,7 @@ class HomeAuthorization:
             respond(AnswerStatus.ANSWERED, answer.pack())
             return
         # A backend that stays silent is given up here: every call is answered, whoever else keeps its time.
-        timer = self.deadlines.add(deadline_at, lambda: respond(AnswerStatus.NO_ANSWER, b"late"))
+        timer = self.deadlines.add(deadline_at, lambda: respond(AnswerStatus.NO_ANSWER, b"its backend: late"))
         self._ask(peer, call, request, _first_of(respond, timer))
 
     def _ask(self, peer: Peer, call: Call, request: AuthorizeRequest, respond: Respond) -> None:
@@ -68,7 +68,7 @@ class HomeAuthorization:
             answer = given if isinstance(given, NoAnswer) else _checked(given, question.authorization_id)
             if isinstance(answer, NoAnswer):
                 self._log_none(peer, question, answer, elapsed_ms)
-                respond(AnswerStatus.NO_ANSWER, answer.reason.encode())
+                respond(AnswerStatus.NO_ANSWER, f"its backend: {answer.reason}".encode())
                 return
             self.unknown.answered(peer, request.type, request.uid, answer.decision)
             self._note(peer, question, answer, elapsed_ms)

@@ -61,7 +61,8 @@ class _Asking:
     open: dict[bytes, Peer] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     answers: list[tuple[Peer, AuthorizeAnswer]] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
+    silent: dict[str, str] = field(default_factory=dict)
+    """Who gave no answer, and why, by label."""
     timer: Timer | None = None
 
 
@@ -107,7 +108,7 @@ class VisitedAuthorization:
         deadline_at = asking.began_at + total_s - margin_s(asking.operation.deadline_ms)
         body = self._request(asking).pack()
         reachable = [peer for peer in candidates if peer.exchange is not None]
-        asking.silent = [peer.label for peer in candidates if peer.exchange is None]
+        asking.silent = {peer.label: "no link" for peer in candidates if peer.exchange is None}
         asking.asked = [peer.label for peer in reachable]
         left_ms = int((deadline_at - self.clock.monotonic()) * 1000)
         # One peer is asked under the authorization's own id, so that the lines of both companies join by it.
@@ -141,7 +142,7 @@ class VisitedAuthorization:
             return
         decided = _decision_of(answer)
         if decided is None:
-            asking.silent.append(peer.label)
+            asking.silent[peer.label] = _why_silent(answer)
         else:
             asking.answers.append((peer, decided))
             if decided.decision == "ALLOWED":
@@ -164,10 +165,12 @@ class VisitedAuthorization:
         """Not everyone that was asked has spoken, and nobody knows the card: the whitelist's rule, else policy."""
         listing = _sure_listing([listing for listing in asking.listed if listing.peer.label in asking.silent])
         if self.whitelist_offline and listing is not None and whitelist_decides_offline(listing.entry):
-            self._decide_by_whitelist(asking, listing, "its home-CSP gave no answer in time; the whitelist decides")
+            self._decide_by_whitelist(
+                asking, listing, f"no answer ({asking.silent[listing.peer.label]}); its home-CSP's whitelist decides"
+            )
             return
-        reason = "no answer in time from " + ", ".join(asking.silent)
-        home = asking.silent[0] if len(asking.silent) == 1 else None
+        reason = "no answer: " + ", ".join(f"{label} ({why})" for label, why in asking.silent.items())
+        home = next(iter(asking.silent)) if len(asking.silent) == 1 else None
         self._decide(asking, "NOT_ALLOWED", reason, "POLICY", home)
 
     def _decide_by_whitelist(self, asking: _Asking, listing: Listed, reason: str) -> None:
@@ -214,6 +217,16 @@ def _decision_of(answer: Answer | None) -> AuthorizeAnswer | None:
     except ProtocolError:
         return None
     return decided if decided.decision in DECISIONS else None
+
+
+def _why_silent(answer: Answer | None) -> str:
+    """In a few words; a peer's own words are bounded and made harmless."""
+    if answer is None:
+        return "late"
+    if answer.status == AnswerStatus.REFUSED:
+        return "refused"
+    words = answer.body[:80].decode(errors="replace") if answer.status == AnswerStatus.NO_ANSWER else ""
+    return "".join(c if c.isprintable() else "?" for c in words) or "unreadable"
 
 
 def _best(answers: list[tuple[Peer, AuthorizeAnswer]]) -> tuple[Peer, AuthorizeAnswer] | None:
