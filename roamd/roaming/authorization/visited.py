@@ -165,9 +165,8 @@ class VisitedAuthorization:
         """Not everyone that was asked has spoken, and nobody knows the card: the whitelist's rule, else policy."""
         listing = _sure_listing([listing for listing in asking.listed if listing.peer.label in asking.silent])
         if self.whitelist_offline and listing is not None and whitelist_decides_offline(listing.entry):
-            self._decide_by_whitelist(
-                asking, listing, f"no answer ({asking.silent[listing.peer.label]}); its home-CSP's whitelist decides"
-            )
+            why = asking.silent[listing.peer.label]
+            self._decide_by_whitelist(asking, listing, f"no answer ({why}); its home-CSP's whitelist decides")
             return
         reason = "no answer: " + ", ".join(f"{label} ({why})" for label, why in asking.silent.items())
         home = next(iter(asking.silent)) if len(asking.silent) == 1 else None
