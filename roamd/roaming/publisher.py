@@ -88,7 +88,9 @@ class Publisher:
         if place is None or place.rights_version != self.peer.row.rights_version:
             return False
         end = meta.run_end(cx, place.run_id)
-        return end is not None and place.version <= end and place.version >= feeds.purged_upto(cx, feed)
+        # A snapshot that is under way misses nothing that was gone before it began.
+        seen_upto = max(place.version, place.snapshot_end)
+        return end is not None and place.version <= end and seen_upto >= feeds.purged_upto(cx, feed)
 
     def wake(self, feed: str) -> None:
         """Something was published in this feed."""
