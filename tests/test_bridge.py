@@ -237,14 +237,17 @@ async def test_a_core_that_raises_answers_its_asker_and_takes_the_tree_down() ->
 async def test_a_reply_to_someone_who_has_gone_is_dropped() -> None:
     client = CoreClient(EchoCore())
     seen: list[int] = []
+    complaints: list[object] = []
 
     async def main(started: Started) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
         client.ask(1).cancel()
         seen.append(await client.ask(2))
 
     with trio.fail_after(20):
         await run_asyncio(main)
     assert seen == [4]
+    assert complaints == []
 
 
 class AnsweringBackend:

@@ -25,6 +25,7 @@ from roamd.backend.webhooks import (
 )
 from roamd.clock import SystemClock
 from roamd.errors import ConfigError
+from roamd.roaming.operations import ReadEvents
 from tests.backend.test_questions import a_backend
 from tests.support.api import Harness, run_api
 from tests.support.core import FakeCore
@@ -124,7 +125,7 @@ def test_the_position_moves_only_after_the_post_was_taken() -> None:
 
 def test_it_goes_on_where_it_was_and_sends_only_what_is_wanted() -> None:
     async def test(api: Harness) -> None:
-        for kind in ("peer.state", "record.received", "peer.state", "record.state"):
+        for kind in ("peer.state", "record.received", "peer.state", "record.state", "peer.state"):
             api.core.happen(kind)
         api.core.positions["mine"] = "2"
         receiver = Receiver()
@@ -132,9 +133,43 @@ def test_it_goes_on_where_it_was_and_sends_only_what_is_wanted() -> None:
             _, task = await with_webhook(api, url, [], name="mine", events=("record.received", "record.state"))
             _, body = await receiver.got.get()
             assert [each["type"] for each in json.loads(body)["data"]["events"]] == ["record.state"]
+            await api.asked(ReadEvents, 2)
             api.api.events.close()
             await task
-        assert api.core.positions == {"mine": "4"}
+        assert api.core.positions == {"mine": "5"}
+
+    run_api(test)
+
+
+def test_a_redirect_is_a_failure_and_not_followed() -> None:
+    async def test(api: Harness) -> None:
+        receiver = Receiver(307, headers={"Location": "/elsewhere"})
+        async with a_backend(receiver.take) as url, webhook_session(allow_private=True) as session:
+            hook = Webhook(api.api, WebhookSettings(url, SECRET), session, SystemClock(), bytes)
+            assert await hook._try(Delivery("msg_1", b"{}", "1")) == ("status 307", None)
+        assert receiver.got.qsize() == 1
+
+    run_api(test)
+
+
+def test_a_bug_while_sending_is_logged_and_tried_again() -> None:
+    async def test(api: Harness) -> None:
+        api.core.happen("peer.state")
+        receiver, pauses = Receiver(), list[float]()
+        async with a_backend(receiver.take) as url:
+            api.core.events.append(None)  # type: ignore[arg-type]  # what cannot be sent stands for the bug
+
+            async def mend(seconds: float) -> None:
+                pauses.append(seconds)
+                api.core.events.pop()
+
+            async with webhook_session(allow_private=True) as session:
+                hook = Webhook(api.api, WebhookSettings(url, SECRET), session, SystemClock(), bytes, mend)
+                task = asyncio.create_task(hook.run())
+                await receiver.got.get()
+                assert len(pauses) == 1
+                api.api.events.close()
+                await task
 
     run_api(test)
 
