@@ -191,6 +191,11 @@ async def run_asyncio(main: AsyncioMain, *, task_status: "trio.TaskStatus[Any]" 
     await AsyncioThread(main).run(task_status=task_status)
 
 
+async def sleep_forever() -> None:
+    """On the asyncio side: until cancelled."""
+    await asyncio.get_running_loop().create_future()
+
+
 # --- operations: asyncio asks, the core on trio answers -----------------------------------------------------------
 
 

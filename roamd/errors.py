@@ -105,7 +105,8 @@ class Malformed(RequestError):
     http_status = 422
 
     def __init__(self, faults: tuple[Fault, ...], message: str | None = None) -> None:
-        super().__init__(message or f"{len(faults)} fault(s), the first at {faults[0].path}: {faults[0].message}", faults=faults)
+        first = f"{len(faults)} fault(s), the first at {faults[0].path}: {faults[0].message}"
+        super().__init__(message or first, faults=faults)
 
 
 class TooLarge(RequestError):

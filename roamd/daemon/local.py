@@ -1,6 +1,5 @@
 """The asyncio side of the daemon: the API with its questions and webhooks, and mDNS. One main in one thread."""
 
-import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,18 +11,13 @@ from roamd.backend.context import Api, ApiSettings
 from roamd.backend.questions import BackendSettings, Questions
 from roamd.backend.server import serving
 from roamd.backend.webhooks import WebhookSettings
-from roamd.bridge import Port, port_to_asyncio, port_to_trio
+from roamd.bridge import Port, port_to_asyncio, port_to_trio, sleep_forever
 from roamd.config.schema import Config
 from roamd.config.values import UnixAddress
 from roamd.daemon.assembly import Assembly
 from roamd.discovery.finder import Sighting
-from roamd.discovery.mdns import NoMulticastError, run_mdns
+from roamd.discovery.mdns import keep_mdns, run_mdns
 from roamd.discovery.multicast import interfaces_for
-from roamd.log import get_logger
-
-log = get_logger()
-
-MDNS_AGAIN_S = 60.0
 
 
 class LocalSide:
@@ -81,16 +75,9 @@ class LocalSide:
 
     async def _look_around(self) -> None:
         """mDNS, begun again with patience whenever it ends; without it the daemon lives on static addresses."""
-        if not self._config.discovery.mdns:
-            await asyncio.get_running_loop().create_future()
-        while True:
-            try:
-                self._mdns_states.send("on")
-                await self._run_mdns()
-            except (NoMulticastError, OSError) as error:
-                log.warning("mdns_unavailable", reason=str(error))
-                self._mdns_states.send(f"unavailable: {error}")
-            await asyncio.sleep(MDNS_AGAIN_S)
+        if self._config.discovery.mdns:
+            await keep_mdns(self._run_mdns, self._mdns_states.send)
+        await sleep_forever()
 
     async def _run_mdns(self) -> None:
         link = self._config.link

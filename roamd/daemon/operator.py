@@ -9,7 +9,7 @@ import trio
 
 from roamd.daemon.pairing import PairingDesk, pairing_of
 from roamd.daemon.reports import Reports
-from roamd.errors import NotFound, RoamdError
+from roamd.errors import NotFound, OperatorError, RoamdError
 from roamd.log import get_logger
 from roamd.peering.service import Peering
 from roamd.roaming.directory import Directory, Peer
@@ -92,7 +92,12 @@ class OperatorDesk:
 
     async def _backup(self, arguments: Arguments) -> dict[str, Any]:
         target = Path(arguments["path"])
-        size = await trio.to_thread.run_sync(backup.backup, self.database, target)
+        try:
+            size = await trio.to_thread.run_sync(backup.backup, self.database, target)
+        except OSError as error:
+            raise OperatorError(
+                f"{target} cannot be written: {error.strerror or error}. Name a path that the daemon's user may write."
+            ) from error
         log.info("backup_made", path=str(target), bytes=size)
         return {"path": str(target), "bytes": size}
 

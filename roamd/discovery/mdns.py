@@ -13,7 +13,7 @@ import base64
 import contextlib
 import ipaddress
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import ifaddr
@@ -23,6 +23,12 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from roamd.discovery.finder import SALT_BYTES, TAG_BYTES, Report, Sighting, Veil
 from roamd.discovery.multicast import multicast_trouble
 from roamd.errors import OperatorError
+from roamd.log import get_logger
+
+_log = get_logger()
+
+AGAIN_S = 60.0
+"""Between two tries where multicast is not to be had; an interface may come up later."""
 
 SERVICE_TYPE = "_roamd._tcp.local."
 NAME_BYTES = 10
@@ -89,6 +95,21 @@ async def run_mdns(
             await asyncio.get_running_loop().create_future()
     finally:
         await zeroconf.async_close()
+
+
+async def keep_mdns(run: Callable[[], Awaitable[None]], note: Callable[[str], None]) -> None:
+    """Run mDNS, and begin again with patience whenever it ends; `note` is told "on", or why not. Until cancelled.
+
+    Without multicast the daemon lives on static addresses, so this is logged and never an error.
+    """
+    while True:
+        note("on")
+        try:
+            await run()
+        except (NoMulticastError, OSError) as error:
+            _log.warning("mdns_unavailable", reason=str(error))
+            note(f"unavailable: {error}")
+        await asyncio.sleep(AGAIN_S)
 
 
 def _service(endpoint_id: str, port: int, addresses: Sequence[str], random: Callable[[int], bytes]) -> AsyncServiceInfo:

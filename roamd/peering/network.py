@@ -97,9 +97,16 @@ class TlsNetwork:
         if self.port is None:
             return
         accepted = trio.Event()
-        async with await trio.open_tcp_stream(self.host, self.port) as stream:
-            self._probes[stream.socket.getsockname()] = accepted
-            await accepted.wait()
+        family = trio.socket.AF_INET6 if ":" in self.host else trio.socket.AF_INET
+        with trio.socket.socket(family, trio.socket.SOCK_STREAM) as probe:
+            # Its address is noted before it connects: the other end may be served before connect returns.
+            await probe.bind((self.host, 0))
+            self._probes[probe.getsockname()] = accepted
+            try:
+                await probe.connect((self.host, self.port))
+                await accepted.wait()
+            finally:
+                self._probes.pop(probe.getsockname(), None)
 
     async def _serve(self, transport: trio.SocketStream) -> None:
         probe = self._probes.pop(transport.socket.getpeername(), None)
@@ -145,4 +152,6 @@ class TlsNetwork:
 def _reachable(listener: trio.SocketListener) -> tuple[str, int]:
     """Where this machine itself reaches a listener."""
     host, port = listener.socket.getsockname()[:2]
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - compared, not bound
+    if host == "0.0.0.0":  # noqa: S104 - compared, not bound
+        return "127.0.0.1", port
+    return ("::1" if host == "::" else str(host)), port
