@@ -124,11 +124,12 @@ class _Daemon:
             raise self._failure
 
     async def _serve(self, store: Store, identity: Identity, keys: KeyHolder) -> None:
-        this_run = await trio.to_thread.run_sync(begin_run, store, self._config, self._clock, system_random)
+        this_run, sequence = await trio.to_thread.run_sync(begin_run, store, self._config, self._clock, system_random)
         async with trio.open_nursery() as nursery:
             ground = Ground(
-                self._config, self._clock, store, this_run, identity, system_random, _starter(nursery), self._fail
-            )
+                self._config, self._clock, store, this_run, sequence, identity, system_random, _starter(nursery),
+                self._fail,
+            )  # fmt: skip
             assembly = Assembly(ground)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 await self._start(nursery, assembly, keys)
@@ -139,7 +140,7 @@ class _Daemon:
     async def _start(self, nursery: trio.Nursery, assembly: Assembly, keys: KeyHolder) -> None:
         config = self._config
         nursery.start_soon(self._raise_failure)
-        nursery.start_soon(assembly.deadlines.run)
+        nursery.start_soon(assembly.core.deadlines.run)
         await nursery.start(_listening(assembly, config))
         await nursery.start(assembly.pairing_server.run)
         StaticFinder(config.candidates).report_nowait(assembly.board.take)
@@ -177,7 +178,7 @@ class _Daemon:
         self._lacking = "stopping"
         self._notifier.stopping()
         await assembly.peering.say_goodbye(self._clock.now_ms() + RESTART_MS)
-        assembly.journal.flush()
+        assembly.core.journal.flush()
 
 
 def _starter(nursery: trio.Nursery) -> Callable[..., None]:

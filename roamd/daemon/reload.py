@@ -41,7 +41,7 @@ class Reloader:
     def _apply(self, config: Config) -> None:
         self.assembly.config = config
         logging.configure(config.log.level)
-        self.assembly.maker.timing = Timing(heartbeat_s=config.link.heartbeat_s)
+        self.assembly.core.maker.timing = Timing(heartbeat_s=config.link.heartbeat_s)
         self.assembly.peering.cap_s = config.link.backoff_s
         self.visited.whitelist_offline = config.authorization.without_answer == "whitelist"
         for listener in self.listeners:

@@ -11,11 +11,14 @@ from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming.calls import OutgoingCalls, Respond
 from roamd.roaming.directory import Peer
 from roamd.roaming.peerbook import PeerBook
-from roamd.trust.descriptor import verify_descriptor
+from roamd.trust.descriptor import Descriptor
 
 log = get_logger()
 
 WAIT_S = 30.0
+
+ReadDescriptor = Callable[[bytes], Descriptor]
+"""Checks the signature and gives the content, or raises NotTrusted (`trust.descriptor.verify_descriptor`)."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class Introductions:
     descriptor: Callable[[], bytes]
     random: Callable[[int], bytes]
     start: Callable[..., None]
+    read: ReadDescriptor
 
     def tell(self, peer: Peer) -> None:
         """Send our descriptor; the peer keeps it if it is newer than the one at hand."""
@@ -38,7 +42,7 @@ class Introductions:
         """Serve a call of service DESCRIPTOR (roaming.calls.Service)."""
         del deadline_at
         try:
-            descriptor = verify_descriptor(call.body)
+            descriptor = self.read(call.body)
         except NotTrusted as error:
             log.warning("descriptor_refused", peer=peer.label, reason=error.reason)
             respond(AnswerStatus.MALFORMED, error.reason.encode())

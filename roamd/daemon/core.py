@@ -1,0 +1,241 @@
+"""The core of a daemon: roaming, peering and the operations on them, made and joined, over whatever carries them.
+
+The daemon runs it over TLS, the backend's bridge and files (`assembly`); the simulator runs the very same core over a
+simulated network, backend and store in memory. So nothing in here knows a socket, a file, asyncio or the machine's
+clock: what it needs of the world comes in through `Ground` and `World`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import trio
+
+from roamd.clock import Clock
+from roamd.peering.link import Link, OwnEnd
+from roamd.peering.maker import LinkMaker
+from roamd.peering.registry import Registry
+from roamd.peering.service import Peering
+from roamd.protocol.calls import Service
+from roamd.protocol.heartbeat import Timing
+from roamd.roaming.authorization.home import HomeAuthorization
+from roamd.roaming.authorization.report import DecisionReport
+from roamd.roaming.authorization.unknown import UnknownCards
+from roamd.roaming.authorization.visited import VisitedAuthorization
+from roamd.roaming.calls import IncomingCalls, OutgoingCalls
+from roamd.roaming.catalogue import Catalogue
+from roamd.roaming.core import Handler, OperationTable, Services
+from roamd.roaming.cursors import CursorSeal
+from roamd.roaming.deadlines import Deadlines
+from roamd.roaming.decisions import DecisionJournal
+from roamd.roaming.directory import Directory, Peer
+from roamd.roaming.dispatch import Parts
+from roamd.roaming.events import EventDesk
+from roamd.roaming.introduce import Introductions, ReadDescriptor
+from roamd.roaming.ledger.desk import LedgerDesk
+from roamd.roaming.ledger.forgotten import LedgerFetches
+from roamd.roaming.ledger.receiver import Take
+from roamd.roaming.ledger.signer import Signer
+from roamd.roaming.ledger.take import TakeEntries
+from roamd.roaming.mirror import Mirror
+from roamd.roaming.peerbook import Change, PeerBook
+from roamd.roaming.ports import Backend
+from roamd.roaming.records import Records
+from roamd.roaming.remembered import RememberedReplies
+from roamd.storage import meta, peers
+from roamd.storage.store import Cx, Store
+
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """This start of the process, committed before anything is served."""
+
+    instance: bytes
+    run_id: bytes
+    secret: bytes
+    restored_ms: int | None
+
+
+def begin_run_txn(cx: Cx, clock: Clock, random: Random) -> Run:
+    """Draw a run id and note it with its first version; the instance and the cursors' secret are drawn once."""
+    run_id = random(16)
+    instance, secret = _kept_txn(cx, "instance", random(16)), _kept_txn(cx, "cursor-secret", random(32))
+    restored_ms = meta.take_restored_txn(cx)
+    meta.begin_run_txn(cx, run_id, clock.now_ms())
+    return Run(instance, run_id, secret, restored_ms)
+
+
+def _kept_txn(cx: Cx, name: str, fresh: bytes) -> bytes:
+    kept = meta.get(cx, name)
+    if kept is not None:
+        return bytes.fromhex(kept)
+    meta.set_txn(cx, name, fresh.hex())
+    return fresh
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What of the configuration the core needs."""
+
+    parties: tuple[str, ...]
+    roles: tuple[str, ...]
+    dialable: bool
+    heartbeat_s: float
+    backoff_s: float
+    handshakes: int
+    whitelist_offline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a core stands on. `start` runs a coroutine in its nursery."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    run: Run
+    random: Random
+    signer: Signer
+    start: Callable[..., None]
+
+
+class Network(Protocol):
+    """Dials peers, and gives `peering.registry` the links of those who dial us."""
+
+    async def connect(self, peer: Peer, address: str) -> Link:
+        """Dial an address and make sure that the peer is there; raises OSError or PeerError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is around a core, as callables and Protocols.
+
+    `network` makes the network of this core; `addresses` says where a peer may be dialled; `peer_changed` is told of
+    each change of the peer book after its commit; `operate` handles the operator's requests. `take` brings arrived
+    entries into effect: other than the usual one only where a test plants a fault.
+    """
+
+    network: Callable[["Core"], Network]
+    backend: Backend
+    addresses: Callable[[Peer], tuple[str, ...]]
+    peer_changed: Callable[[Peer, Change], None]
+    operate: Handler
+    descriptor: Callable[[], bytes]
+    read_descriptor: ReadDescriptor
+    take: Take | None = None
+
+
+class Core:
+    """All parts of roaming and peering, made and joined, not yet running.
+
+    Whoever owns the nursery runs `deadlines` and `peering` in it.
+    """
+
+    def __init__(self, ground: Ground, world: World) -> None:
+        self.ground = ground
+        self.world = world
+        clock, store, random, settings = ground.clock, ground.store, ground.random, ground.settings
+        self.endpoint_id = ground.signer.endpoint_id
+        self.directory = _directory(store)
+        self.deadlines = Deadlines(clock)
+        self.slots = trio.CapacityLimiter(settings.handshakes)
+        self.outgoing = OutgoingCalls(clock, self.deadlines)
+        self.journal = DecisionJournal(store, self.deadlines)
+        self.book = PeerBook(clock, store, self.directory, settings.roles, world.peer_changed)
+        self.introductions = Introductions(
+            clock, self.outgoing, self.book, world.descriptor, random, ground.start, world.read_descriptor
+        )
+        self.parts = self._parts()
+        self.registry = Registry(self.endpoint_id, self.parts, self._link_changed)
+        self.maker = self._maker()
+        self.network = world.network(self)
+        self.peering = Peering(
+            self.directory, self.registry, self.network.connect, world.addresses, clock, random, self.slots,
+            settings.backoff_s, self.endpoint_id, settings.dialable,
+        )  # fmt: skip
+        self.visited = VisitedAuthorization(
+            clock, store, self.directory, self.outgoing, self.deadlines, DecisionReport(clock, self.journal), random,
+            settings.parties[0], settings.whitelist_offline,
+        )  # fmt: skip
+        self.operations = OperationTable(self._services())
+
+    # --- groups of parts ----------------------------------------------------------------------------------------
+
+    def _parts(self) -> Parts:
+        ground = self.ground
+        return Parts(
+            store=ground.store,
+            clock=ground.clock,
+            directory=self.directory,
+            outgoing=self.outgoing,
+            incoming=IncomingCalls(ground.clock, self.deadlines, self._call_services()),
+            seal=CursorSeal(ground.run.secret),
+            signer=ground.signer,
+            run_id=ground.run.run_id,
+            random=ground.random,
+            take=self.world.take or TakeEntries(ground.random),
+            events_written=lambda: self.world.backend.events_arrived(""),
+        )
+
+    def _call_services(self) -> dict[int, Any]:
+        ground = self.ground
+        unknown = UnknownCards(ground.clock, ground.store)
+        home = HomeAuthorization(ground.clock, self.world.backend, self.journal, self.deadlines, unknown)
+        return {
+            Service.AUTHORIZATION: home.answer,
+            Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,
+            Service.DESCRIPTOR: self.introductions.answer,
+        }
+
+    def _maker(self) -> LinkMaker:
+        ground, run = self.ground, self.ground.run
+        own = OwnEnd(ground.clock, ground.signer.sign, ground.signer.verify, self.registry)
+        timing = Timing(heartbeat_s=ground.settings.heartbeat_s)
+        return LinkMaker(
+            self.endpoint_id, run.instance, run.run_id, own, ground.clock, ground.store, ground.random, timing
+        )
+
+    def _services(self) -> Services:
+        ground = self.ground
+        clock, store = ground.clock, ground.store
+        return Services(
+            authorization=self.visited,
+            catalogue=Catalogue(clock, store, frozenset(ground.settings.parties), self._published),
+            mirror=Mirror(store, self.directory),
+            records=Records(clock, store, self.directory, self.journal, ground.random, self._queued),
+            ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
+            events=EventDesk(clock, store),
+            replies=RememberedReplies(self.deadlines),
+            operate=self.world.operate,
+        )
+
+    # --- what follows from what ---------------------------------------------------------------------------------
+
+    def arrived(self, peer: Peer) -> None:
+        """A peer has dialled us: nobody waits to dial it."""
+        self.peering.kick(peer)
+
+    def _link_changed(self, peer: Peer) -> None:
+        if peer.exchange is not None:
+            self.introductions.tell(peer)
+        self.peering.kick(peer)
+
+    def _published(self, feed: str) -> None:
+        for peer in self.directory:
+            if peer.exchange is not None:
+                peer.exchange.published(feed)
+
+    def _queued(self, label: str) -> None:
+        peer = self.directory.find(label)
+        if peer is not None and peer.exchange is not None:
+            peer.exchange.ledger_grew()
+
+
+def _directory(store: Store) -> Directory:
+    directory = Directory()
+    for row in store.read(peers.load_all):
+        directory.put(row)
+    return directory
