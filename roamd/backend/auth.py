@@ -101,12 +101,14 @@ def write_secret(path: Path, text: str) -> None:
 class HostCheck:
     """Refuses requests that a browser was tricked into (see above)."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names | {"localhost"}
+    def __init__(self) -> None:
+        self._names: frozenset[str] = frozenset()
         self._good: set[str] = set()
 
-    def check(self, host: str | None, origin: str | None, local_address: str) -> None:
-        """Raises Forbidden. `local_address` is the address at which the connection came in."""
+    def check(self, names: frozenset[str], host: str | None, origin: str | None, local_address: str) -> None:
+        """Raises Forbidden. `names` are the configured ones, `local_address` is where the connection came in."""
+        if names is not self._names:  # a reload
+            self._names, self._good = names, set()
         if host is None or (host not in self._good and not self._allowed(host, local_address)):
             raise Forbidden("This host name is not served; call the API by a loopback name.", code="host-not-allowed")
         if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
@@ -114,7 +116,9 @@ class HostCheck:
 
     def _allowed(self, host: str, local_address: str) -> bool:
         name = host_name(host)
-        if not (name in self._names or _is_loopback(name) or name == local_address):
+        if name == local_address:  # not remembered: another connection may have come in elsewhere
+            return True
+        if name != "localhost" and name not in self._names and not _is_loopback(name):
             return False
         if len(self._good) < MAX_REMEMBERED_HOSTS:
             self._good.add(host)

@@ -54,7 +54,10 @@ class ApiSettings:
 
 @dataclass(slots=True)
 class Api:
-    """The parts that handlers share. `own_parties` (canonical) may be replaced at a reload."""
+    """The parts that handlers share. `own_parties` (canonical) may be replaced at a reload, and so may `settings`.
+
+    `listen_names` are the names by which the API can be called because it listens there.
+    """
 
     core: CoreLink
     keys: KeyHolder
@@ -64,3 +67,14 @@ class Api:
     events: EventHub = field(default_factory=EventHub)
     takers: QuestionTakers = field(default_factory=QuestionTakers)
     answers: MemoryAnswers = field(default_factory=MemoryAnswers)
+    listen_names: frozenset[str] = frozenset()
+    _names_of: tuple[ApiSettings, frozenset[str], frozenset[str]] | None = field(default=None, init=False)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """All names besides loopback; the same object until settings or listening change."""
+        known = self._names_of
+        if known is None or known[0] is not self.settings or known[1] is not self.listen_names:
+            names = self.settings.names | self.listen_names
+            known = self._names_of = (self.settings, self.listen_names, names)
+        return known[2]

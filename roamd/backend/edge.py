@@ -34,7 +34,7 @@ _UNAUTHENTICATED: Final = {"WWW-Authenticate": 'Bearer realm="roamd"'}
 
 def make_edge(api: Api) -> Middleware:
     """The one middleware."""
-    hosts = HostCheck(api.settings.names)
+    hosts = HostCheck()
     refusals = RefusalLog(api.clock.monotonic)
     tally = Tally()
 
@@ -69,7 +69,7 @@ def _admit(api: Api, hosts: HostCheck, request: web.Request) -> None:
     headers = request.headers
     local = _local_address(request)
     if local is not None:
-        hosts.check(headers.get("Host"), headers.get("Origin"), local)
+        hosts.check(api.host_names, headers.get("Host"), headers.get("Origin"), local)
     if request.path not in OPEN_PATHS and not api.keys.matches(headers.get("Authorization", "")):
         raise Unauthorized("The API key is missing or wrong; send `Authorization: Bearer` with the key of api.key.")
 

@@ -79,6 +79,8 @@ async def serving(
         questions = Questions(api, backend or BackendSettings(), session)
         stack.push_async_callback(questions.aclose)
         hooks = [await _webhook(stack, api, each, random) for each in webhooks]
+        if isinstance(listen, str):
+            api.listen_names = Listen.parse(listen).names
         runner = web.AppRunner(
             build(api), access_log=None, handle_signals=False, logger=_quiet, shutdown_timeout=SHUTDOWN_S
         )

@@ -119,6 +119,28 @@ def test_loopback_and_configured_host_names_are_served(host: str) -> None:
     run_api(test, settings=ApiSettings(names=frozenset({"roamd.local"})))
 
 
+def test_host_names_follow_a_reload() -> None:
+    async def test(api: Harness) -> None:
+        headers = {"Host": "roamd.internal:8119"}
+        assert (await api.send("GET", "/v1/status", headers=headers)).status == 403
+        api.api.settings = ApiSettings(names=frozenset({"roamd.internal"}))
+        assert (await api.send("GET", "/v1/status", headers=headers)).status == 200
+        api.api.settings = ApiSettings()
+        assert (await api.send("GET", "/v1/status", headers=headers)).status == 403
+
+    run_api(test)
+
+
+def test_the_name_under_which_it_listens_is_served() -> None:
+    assert Listen.parse("Roamd.Internal:8119").names == {"roamd.internal"}
+    assert Listen.parse("0.0.0.0:8119").names == Listen.parse("unix:/x").names == frozenset()
+
+    async def test(api: Harness) -> None:
+        assert api.api.host_names == {"127.0.0.1"}
+
+    run_api(test)
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "file://"])
 def test_a_foreign_web_page_is_refused_even_with_the_key(origin: str) -> None:
     async def test(api: Harness) -> None:

@@ -8,9 +8,11 @@ import pytest
 from aiohttp import web
 
 from roamd.backend.questions import MAX_ANSWER, BackendSettings
+from roamd.backend.server import serving
 from roamd.roaming.ports import BackendAnswer, NoAnswer
 from tests.backend.test_stream import Answers, a_question
-from tests.support.api import Harness, run_api
+from tests.support.api import Harness, make_api, run, run_api
+from tests.support.core import FakeCore
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -146,21 +148,18 @@ def test_without_a_backend_there_is_no_answer() -> None:
 
 
 def test_open_questions_are_given_up_when_the_api_stops() -> None:
-    answers: list[BackendAnswer | NoAnswer] = []
-    arrived: list[asyncio.Event] = []
+    arrived = asyncio.Event()
 
-    async def handler(request: web.Request) -> web.Response:
-        arrived[0].set()
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError
+    async def handler(request: web.Request) -> web.StreamResponse:
+        arrived.set()
+        return await never(request)
 
-    async def test(api: Harness) -> None:
-        arrived.append(asyncio.Event())
+    async def test() -> None:
+        answers = Answers()
         async with a_backend(handler) as url:
-            api.serving.questions.configure(BackendSettings(url))
-            api.serving.questions.ask_authorize(a_question(), answers.append)
-            await arrived[0].wait()
-            await api.serving.questions.aclose()
-        assert answers == [NoAnswer("the daemon stops")]
+            async with serving(make_api(FakeCore()), "127.0.0.1:0", backend=BackendSettings(url)) as served:
+                served.questions.ask_authorize(a_question(), answers)
+                await arrived.wait()
+            assert answers == [NoAnswer("the daemon stops")]
 
-    run_api(test)
+    run(test)
