@@ -37,6 +37,7 @@ class Catalogue:
 
         def txn(cx: Cx) -> op.StoredObject:
             _require_match(cx, operation.feed, operation.checked.key, operation.if_match)
+            _require_new(cx, operation)
             return self._publish_txn(cx, operation.feed, operation.checked)
 
         self._commit(operation.feed, txn, reply)
@@ -182,6 +183,12 @@ def _require_evse(location: PublishedRow | op.StoredObject, uid: str) -> bytes:
 
 def _no_evse(uid: str) -> NotFound:
     return NotFound(f"The location has no EVSE {uid!r}.", code="unknown-evse")
+
+
+def _require_new(cx: Cx, operation: op.PutObject) -> None:
+    """`If-None-Match: *`: only where there is nothing yet."""
+    if operation.only_new and feeds.get_published(cx, operation.feed, operation.checked.key) is not None:
+        raise PreconditionFailed("The object is there already, and the request is for a new one only.")
 
 
 def _require_match(cx: Cx, feed: str, key: ObjectKey, if_match: str | None) -> None:

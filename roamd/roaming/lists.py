@@ -5,16 +5,20 @@ from typing import Protocol, TypeVar
 from urllib.parse import quote, unquote
 
 from roamd.errors import Conflict, Fault, Malformed, NotFound, RoamdError
+from roamd.model.jsontext import OBJECT_MAX
 from roamd.model.keys import ObjectKey
 from roamd.roaming.ports import Reply
+from roamd.storage.feeds import PAGE_BYTES
 from roamd.storage.store import Cx, Store
 
 
 class Keyed(Protocol):
-    """A row that is known by its key."""
+    """A row with a body that is known by its key."""
 
     @property
     def key(self) -> ObjectKey: ...
+    @property
+    def body(self) -> bytes | None: ...
 
 
 Row = TypeVar("Row", bound=Keyed)
@@ -41,8 +45,10 @@ def key_after(cursor: str | None) -> ObjectKey | None:
 
 
 def next_key(rows: Sequence[Keyed], limit: int) -> str | None:
-    """The cursor behind the last row of a full page."""
-    return "/".join(quote(part, safe="") for part in rows[-1].key) if rows and len(rows) >= limit else None
+    """The cursor behind the last row of a page that is full, by rows or by bytes; a page behind it may be empty."""
+    if not rows or not (len(rows) >= limit or sum(len(row.body or b"") for row in rows) > PAGE_BYTES - OBJECT_MAX):
+        return None
+    return "/".join(quote(part, safe="") for part in rows[-1].key)
 
 
 def cursor_after(cursor: str | None) -> int:

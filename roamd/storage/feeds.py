@@ -17,6 +17,11 @@ from roamd.model.keys import ObjectKey
 from roamd.storage import meta
 from roamd.storage.cx import Cx, Row, within_bytes
 
+PAGE_BYTES = 4 * 1024 * 1024
+"""A page of a list ends when its bodies fill this, however many rows were asked for: a thousand of the largest objects
+would be 256 MB.
+"""
+
 ALL = "*"
 """The audience of everyone whose rights cover the feed."""
 
@@ -144,14 +149,14 @@ def find_published(
 
 
 def list_published(cx: Cx, feed: str, after: ObjectKey | None, limit: int) -> list[PublishedRow]:
-    """A page of own objects in the order of (id, party, sub), which no change elsewhere can shift."""
+    """A page of own objects in the order of (id, party, sub), which no change elsewhere can shift; see PAGE_BYTES."""
     start = ("", "", "") if after is None else (after.id, after.party, after.sub)
-    rows = cx.run(
+    rows = cx.each(
         f"SELECT {_PUBLISHED} FROM objects WHERE feed = ? AND (id, party, sub) > (?, ?, ?) AND body IS NOT NULL"
         " ORDER BY id, party, sub LIMIT ?",
         (feed, *start, limit),
     )
-    return [_published(row) for row in rows]
+    return [_published(row) for row in within_bytes(rows, 6, PAGE_BYTES)]
 
 
 def tail(cx: Cx, feed: str, after_version: int, *, max_rows: int, max_bytes: int) -> list[PublishedRow]:
@@ -269,14 +274,14 @@ def find_mirrored(
 
 
 def list_mirrored(cx: Cx, peer: str, feed: str, after: ObjectKey | None, limit: int) -> list[MirroredRow]:
-    """A page of a peer's objects in the order of (id, party, sub)."""
+    """A page of a peer's objects in the order of (id, party, sub); see PAGE_BYTES."""
     start = ("", "", "") if after is None else (after.id, after.party, after.sub)
-    rows = cx.run(
+    rows = cx.each(
         f"SELECT {_MIRRORED} FROM mirror WHERE peer = ? AND feed = ? AND (id, party, sub) > (?, ?, ?)"
         " ORDER BY id, party, sub LIMIT ?",
         (peer, feed, *start, limit),
     )
-    return [_mirrored(row) for row in rows]
+    return [_mirrored(row) for row in within_bytes(rows, 7, PAGE_BYTES)]
 
 
 def count_mirrored(cx: Cx) -> dict[tuple[str, str], int]:
