@@ -208,7 +208,7 @@ class Core:
             records=Records(clock, store, self.directory, self.journal, ground.random, self._queued),
             ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
             events=EventDesk(clock, store),
-            replies=RememberedReplies(self.deadlines),
+            replies=RememberedReplies(clock),
             operate=self.world.operate,
         )
 

@@ -81,6 +81,10 @@ class OperationTable:
         key = operation.idempotency
         match self._services.replies.begin(key.key, key.request_hash, reply):
             case "new":
-                self._services.authorization.authorize(operation, self._services.replies.finisher(key.key))
+                finish = self._services.replies.finisher(key.key)
+                try:
+                    self._services.authorization.authorize(operation, finish)
+                except RoamdError as error:
+                    finish(error)
             case "other":
                 reply(Conflict("This Idempotency-Key was used with another request.", code="idempotency-key-reused"))

@@ -62,8 +62,14 @@ class Deadlines:
 
     def _fire_due(self) -> None:
         now = self._clock.monotonic()
+        failed: list[Exception] = []
         while self._heap and self._heap[0][0] <= now:
             timer = heapq.heappop(self._heap)[2]
             fn, timer.fn = timer.fn, None
-            if fn is not None:
-                fn()
+            try:
+                if fn is not None:
+                    fn()
+            except Exception as error:  # noqa: BLE001 - the others are due as well; it is raised once they had their turn
+                failed.append(error)
+        if failed:
+            raise ExceptionGroup("timers failed", failed)
