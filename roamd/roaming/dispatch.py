@@ -113,8 +113,9 @@ class Exchange:
             case events.BulkLedger() | events.BulkFeed():
                 self._bulk.append(event)
             case events.Receipts(receipts):
-                # Receipts are cumulative: the last one of a frame settles what the others do.
-                self.author.on_receipt(receipts[-1])
+                # Receipts are cumulative: the last one of a frame settles what the others of its epoch do.
+                for receipt in {receipt.epoch: receipt for receipt in receipts}.values():
+                    self.author.on_receipt(receipt)
             case events.FeedAcks(acks):
                 for ack in acks:
                     self.publisher.on_ack(ack)

@@ -15,7 +15,7 @@ from roamd import metrics
 from roamd.log import get_logger
 from roamd.model.agreement import may_publish
 from roamd.model.roles import FEED_BY_NUMBER, FEEDS
-from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, pack_feed_chunk
+from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, fitting, pack_feed_chunk
 from roamd.protocol.messages import FeedAck
 from roamd.roaming.audience import is_shown
 from roamd.roaming.cursors import CursorSeal, Place
@@ -40,6 +40,7 @@ class _Following:
 
     feed: str
     number: int
+    rights_version: int
     version: int
     snapshot_end: int
     first: bool
@@ -76,13 +77,14 @@ class Publisher:
     def _begin(self, feed: str, number: int, cursor: bytes) -> _Following:
         place = self.seal.open(self.peer.label, feed, cursor)
         newest, good = self.store.read(lambda cx: (meta.newest_version(cx), self._is_good(cx, feed, place)))
+        rights = self.peer.row.rights_version
         if place is not None and good:
-            return _Following(feed, number, place.version, place.snapshot_end, False, place.version)
+            return _Following(feed, number, rights, place.version, place.snapshot_end, False, place.version)
         if cursor:
             metrics.replacing_snapshots.labels(self.peer.label, feed).inc()
             log.info("feed_replaced", peer=self.peer.label, feed=feed)
         # At least 1, so that an empty store, too, sends the snapshot that empties the follower's.
-        return _Following(feed, number, 0, max(1, newest), True, 0)
+        return _Following(feed, number, rights, 0, max(1, newest), True, 0)
 
     def _is_good(self, cx: Cx, feed: str, place: Place | None) -> bool:
         if place is None or place.rights_version != self.peer.row.rights_version:
@@ -101,6 +103,7 @@ class Publisher:
 
     def next_chunk(self) -> bytes | None:
         """The payload of the next chunk, the feeds taking turns; None when all are complete."""
+        self._heed_rights()
         order = sorted(self._following.values(), key=lambda f: (f.number <= self._turn, f.number))
         for following in order:
             while following.behind:
@@ -109,6 +112,14 @@ class Publisher:
                     self._turn = following.number
                     return payload
         return None
+
+    def _heed_rights(self) -> None:
+        """What was sent under other rights than today's is replaced, also while the link stays up."""
+        for number, following in self._following.items():
+            if following.rights_version != self.peer.row.rights_version:
+                replaced = self._begin(following.feed, number, following.sent or following.acknowledged)
+                replaced.sent = replaced.acknowledged = following.acknowledged
+                self._following[number] = replaced
 
     def _chunk(self, following: _Following) -> bytes | None:
         """One read of the tail; None when there was nothing in it that the peer has to be told."""
@@ -120,13 +131,23 @@ class Publisher:
         rows, newest = self.store.read(read)
         # The end of the tail is known by an empty read only: a page may be cut short by its bytes.
         following.behind = bool(rows)
-        version = rows[-1].version if rows else newest
-        items = [item for row in rows if (item := self._item(row, following)) is not None]
+        items, version = self._fitting_items(rows, following, newest)
         following.version = version
         done_replacing = following.snapshot_end > 0 and (version >= following.snapshot_end or not rows)
         if not items and not done_replacing and version - following.told < SILENT_VERSIONS:
             return None
         return self._pack(following, items, done_replacing)
+
+    def _fitting_items(
+        self, rows: list[PublishedRow], following: _Following, newest: int
+    ) -> tuple[list[FeedItem], int]:
+        """As many of the rows' items as one payload surely holds, and the version up to which that is complete."""
+        shown = [(row.version, item) for row in rows if (item := self._item(row, following)) is not None]
+        items = [item for _, item in shown]
+        count = fitting(items)
+        if count < len(items):
+            return items[:count], shown[count - 1][0]
+        return items, rows[-1].version if rows else newest
 
     def _pack(self, following: _Following, items: list[FeedItem], done_replacing: bool) -> bytes:
         flags = ChunkFlag.REPLACING_FIRST if following.first else ChunkFlag.NONE
@@ -136,12 +157,13 @@ class Publisher:
         if not following.behind:
             flags |= ChunkFlag.CAUGHT_UP
         following.first, following.told = False, following.version
-        place = Place(self.run_id, following.version, self.peer.row.rights_version, following.snapshot_end)
+        place = Place(self.run_id, following.version, following.rights_version, following.snapshot_end)
         following.sent = self.seal.seal(self.peer.label, following.feed, place)
         return pack_feed_chunk(FeedChunk(following.number, flags, following.sent, items))
 
     def _item(self, row: PublishedRow, following: _Following) -> FeedItem | None:
-        if row.body is not None and is_shown(row.audience, self.peer, self.directory):
+        agreed = may_publish(self.peer.agreement, following.feed)
+        if agreed and row.body is not None and is_shown(row.audience, self.peer, self.directory):
             return FeedItem(*row.key, row.ocpi, row.body)
         if row.version <= following.snapshot_end and following.snapshot_end:
             return None  # a replacing snapshot has no room for what was there before it

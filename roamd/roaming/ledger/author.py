@@ -3,8 +3,9 @@
 Theory of operation. Entries are committed before they are sent (a sequence number that was sent and then forgotten in
 a crash would be a fork). Where to begin is what the peer shows in its Hello: the newest head of ours that it holds. A
 peer that was rolled back simply shows an older one and is sent the same entries again. From there on the entries go
-out in order, in batches under one signed head, as far as the credit reaches. A receipt is cumulative: it settles all
-entries up to its sequence, and is kept together with the head it answers.
+out in order, in batches under one signed head, as far as the credit reaches, and epoch after epoch: a peer that lost
+the end of a closed epoch gets that before the epoch that follows it, or it could not take the latter. A receipt is
+cumulative: it settles all entries up to its sequence, and is kept together with the head it answers.
 
 If the peer shows a head with our signature that we do not know, we are the ones who were rolled back: `rollback`
 mends that first, and nothing is sent meanwhile.
@@ -17,7 +18,7 @@ from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import ProtocolError
 from roamd.log import get_logger
-from roamd.protocol.bulk import LedgerBatch, pack_ledger_batch
+from roamd.protocol.bulk import LedgerBatch, fitting, pack_ledger_batch
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.messages import Mark, Receipt
 from roamd.roaming.directory import Peer
@@ -54,27 +55,41 @@ class Author:
     _chain: Chain | None = None
     _sequence: int = 0
     _hash: bytes = GENESIS
-    _heads: dict[int, SignedMark] = field(default_factory=dict)
+    _heads: dict[tuple[int, int], SignedMark] = field(default_factory=dict)
 
     def begin(self, shown: Mark | None) -> None:
         """Start sending behind what the peer showed (and surely has a receipt for)."""
-        chain = self.store.read(lambda cx: ledgers.current_chain(cx, self.peer.label, own=True))
-        self._chain = chain
-        known = shown.sequence if shown is not None and chain is not None and shown.epoch == chain.epoch else 0
+        self._chain = next(iter(self._chains_from(shown)), None)
+        known = shown.sequence if shown is not None and self._chain and shown.epoch == self._chain.epoch else 0
         # What was shown but is not receipted is sent once more: a repeat is answered with the stored receipt.
-        self._go_to(min(known, chain.receipted_sequence) if chain is not None else 0)
+        self._go_to(min(known, self._chain.receipted_sequence) if self._chain else 0)
         self.sending = True
+
+    def _chains_from(self, shown: Mark | None) -> list[Chain]:
+        """The chains to send: from the shown epoch on, or from an earlier one that lacks receipts."""
+        chains = self.store.read(lambda cx: [chain for chain in ledgers.chains(cx, self.peer.label) if chain.own])
+        for number, chain in enumerate(chains):
+            lacking = chain.receipted_sequence < chain.tail_sequence
+            if shown is None or lacking or chain.epoch == shown.epoch:
+                return chains[number:]
+        return chains[-1:]
 
     def next_batch(self) -> bytes | None:
         """The payload of the next batch, or None when the peer has been sent everything."""
         if not (self.sending and self.behind):
             return None
-        if self._chain is None:
-            self._chain = self.store.read(lambda cx: ledgers.current_chain(cx, self.peer.label, own=True))
-            self._hash = GENESIS
         payload = self._batch_of(self._chain) if self._chain is not None else None
+        while payload is None and (following := self._next_chain()) is not None:
+            self._chain, self._sequence, self._hash = following, 0, GENESIS
+            payload = self._batch_of(following)
         self.behind = payload is not None
         return payload
+
+    def _next_chain(self) -> Chain | None:
+        """The epoch behind the one that is sent; the first one of all may have been opened since the link came up."""
+        sent = self._chain.chain_id if self._chain is not None else 0
+        chains = self.store.read(lambda cx: ledgers.chains(cx, self.peer.label))
+        return next((chain for chain in chains if chain.own and chain.chain_id > sent), None)
 
     def _batch_of(self, chain: Chain) -> bytes | None:
         def read(cx: Cx) -> list[EntryRow]:
@@ -83,8 +98,10 @@ class Author:
         rows = self.store.read(read)
         if not rows:
             return None
-        head = self._sign(chain, rows[-1])
         items = [as_item(row) for row in rows]
+        count = fitting(items)
+        rows, items = rows[:count], items[:count]
+        head = self._sign(chain, rows[-1])
         batch = LedgerBatch(chain.epoch, rows[0].sequence, self._hash, head.time_ms, head.signature, items)
         self._sequence, self._hash = rows[-1].sequence, rows[-1].hash
         metrics.ledger_entries.labels(self.peer.label, "out").inc(len(rows))
@@ -92,7 +109,7 @@ class Author:
 
     def _sign(self, chain: Chain, last: EntryRow) -> SignedMark:
         head = self.signer.head(self.peer.endpoint_id, chain.epoch, last.sequence, last.hash, self.clock.now_ms())
-        self._heads[last.sequence] = head
+        self._heads[chain.chain_id, last.sequence] = head
         return head
 
     def _go_to(self, sequence: int) -> None:
@@ -104,18 +121,23 @@ class Author:
 
     def on_receipt(self, receipt: Receipt) -> None:
         """Check and keep a receipt; ProtocolError when it contradicts our chain or its signature does not hold."""
-        chain = self._chain
-        if chain is None or receipt.epoch != chain.epoch:
-            log.info("receipt_ignored", peer=self.peer.label, reason="of another epoch")
+        chain = self._chain_of(receipt.epoch)
+        if chain is None:
+            log.info("receipt_ignored", peer=self.peer.label, reason="of an unknown epoch")
             return
         mark = SignedMark(receipt.sequence, self._hash_at(chain, receipt.sequence), receipt.time_ms, receipt.signature)
         if not self.signer.peer_receipt_holds(self.peer.endpoint_id, self.peer.row.identity_der, chain.epoch, mark):
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the signature of a receipt does not hold over our chain")
         self._keep(chain, mark)
 
+    def _chain_of(self, epoch: bytes) -> Chain | None:
+        if self._chain is not None and self._chain.epoch == epoch:
+            return self._chain
+        return self.store.read(lambda cx: ledgers.chain_of_epoch(cx, self.peer.label, own=True, epoch=epoch))
+
     def _hash_at(self, chain: Chain, sequence: int) -> bytes:
         """What a receipt for this sequence must be signed over: our own hash, never one that the peer names."""
-        head = self._heads.get(sequence)
+        head = self._heads.get((chain.chain_id, sequence))
         if head is not None:
             return head.hash
         row = self.store.read(lambda cx: ledgers.get_entry(cx, chain.chain_id, sequence))
@@ -124,7 +146,8 @@ class Author:
         return row.hash
 
     def _keep(self, chain: Chain, mark: SignedMark) -> None:
-        heads = [self._heads.pop(sequence) for sequence in sorted(self._heads) if sequence <= mark.sequence]
+        covered = [at for at in sorted(self._heads) if at[0] == chain.chain_id and at[1] <= mark.sequence]
+        heads = [self._heads.pop(at) for at in covered]
         now_ms = self.clock.now_ms()
 
         def txn(cx: Cx) -> int:
