@@ -216,12 +216,12 @@ class Core:
 
     def arrived(self, peer: Peer) -> None:
         """A peer has dialled us: nobody waits to dial it."""
-        self.peering.kick(peer)
+        self.peering.contacted(peer)
 
     def _link_changed(self, peer: Peer) -> None:
         if peer.exchange is not None:
             self.introductions.tell(peer)
-        self.peering.kick(peer)
+        self.peering.link_changed(peer)
 
     def _published(self, feed: str) -> None:
         for peer in self.directory:

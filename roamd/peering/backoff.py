@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: doubling with full jitter, capped at five minutes (DESIGN section 5)."""
+"""How long to wait before the next attempt: doubling with jitter, capped at five minutes (DESIGN section 5)."""
 
 from collections.abc import Callable
 
@@ -21,6 +21,6 @@ class Backoff:
         share = int.from_bytes(self._random(4), "big") / 2**32
         return step * (0.5 + share / 2)
 
-    def reset(self) -> None:
-        """The peer was reached, or contacted us: begin anew."""
-        self._failures = 0
+    def reset(self, failures: int = 0) -> None:
+        """Begin anew, as if so many attempts had failed so far."""
+        self._failures = failures

@@ -1,10 +1,15 @@
 """Dialling: one task a peer, which keeps a link up as long as the peer is paired and can be reached.
 
-An attempt that fails waits, each time longer, up to five minutes; a peer that contacts us, a new address, an operator's
-`retry` or a confirmation ends the wait at once. While a link is up, by whoever's dialling, the task sleeps. At a start
-with many peers the first attempts are spread, and at most so many handshakes run at a time.
+The task knows one time, `due_at`, and sleeps until then or until something happens; whatever happens only moves that
+time. An attempt that fails puts it off, each time further, up to five minutes. Good news (a new address, a
+confirmation, an operator's `retry`) brings it to now. A peer that contacts us is forgiven its failures and given a
+moment, for its own link is about to come up. While a link is up, by whoever's dialling, nothing is due.
+
+Links that break soon after they came up count like failures, and only a link that lasts forgives them: otherwise two
+sides that disagree would dial each other without a pause.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -16,15 +21,18 @@ from roamd.errors import NotTrusted, PeerError
 from roamd.log import get_logger
 from roamd.peering.backoff import CAP_S, Backoff
 from roamd.peering.link import Link
-from roamd.protocol.codes import Reconnect, reconnect_after
+from roamd.protocol.codes import GoodbyeCode, Reconnect, reconnect_after
+from roamd.protocol.messages import Goodbye
 from roamd.roaming.directory import Peer
-from roamd.roaming.peerbook import REMOVED
 from roamd.roaming.waiting import Wake
 
 log = get_logger()
 
 SETTLED_S = 10.0
-"""A link that lived this long counts as a success: the next attempt begins without back-off."""
+"""A link that lived this long was a success."""
+
+CONTACT_S = 2.0
+"""How long a peer that has dialled us has for bringing its link up before we dial it."""
 
 FRESH_CAP_S = 5.0
 """A peer with which no link was ever up is tried this often: its operator may confirm us at any moment."""
@@ -32,16 +40,16 @@ FRESH_CAP_S = 5.0
 FRESH_MS = 3600 * 1000
 """For how long after the pairing that holds."""
 
-COURTESY_S = 0.5
-"""How long the side with the larger endpoint id, which can itself be dialled, lets the other one go first."""
-
 Connect = Callable[[Peer, str], Awaitable[Link]]
 """Dial an address, shake hands, judge who is there; a link that is ready to run. Raises OSError or PeerError."""
 
 
 @dataclass(slots=True)
 class Dialler:
-    """Keeps one peer's link up. `addresses` gives where to try, best first, asked anew at each attempt."""
+    """Keeps one peer's link up. `addresses` gives where to try, best first, asked anew at each attempt.
+
+    `courtesy_s` is how long the other side is given to dial first after a link fell; `cap_s` the longest wait.
+    """
 
     peer: Peer
     connect: Connect
@@ -49,88 +57,127 @@ class Dialler:
     clock: Clock
     random: Callable[[int], bytes]
     slots: trio.CapacityLimiter
-    first_wait_s: float = 0.0
-    cap_s: float = CAP_S
-    courtesy_s: float = 0.0
-    _kick: Wake = field(default_factory=Wake)
-    next_attempt_at: float | None = None
+    due_at: float
+    cap_s: Callable[[], float]
+    courtesy_s: Callable[[], float]
+    _backoff: Backoff = field(init=False)
+    _happened: Wake = field(default_factory=Wake)
+    _retired: bool = False
+    _up_at: float = -math.inf
+    _broke_young: int = 0
+
+    def __post_init__(self) -> None:
+        self._backoff = Backoff(self.random)
+
+    # --- what happens -------------------------------------------------------------------------------------------
 
     def kick(self) -> None:
-        """Something changed for the better, or the link went down: look again at once."""
-        self._kick.set()
+        """Something changed for the better: try at once."""
+        self._forgive()
+        self._set_due(0.0)
+
+    def contacted(self) -> None:
+        """The peer has shaken hands with us: its link is about to come up."""
+        self._forgive()
+        self._set_due(CONTACT_S)
+
+    def link_up(self) -> None:
+        """A link is up, whoever dialled it."""
+        self._up_at = self.clock.monotonic()
+        self._happened.set()
+
+    def link_down(self, goodbye: Goodbye | None) -> None:
+        """The last link has ended, with what the peer said, if it said anything."""
+        settled = self.clock.monotonic() - self._up_at >= SETTLED_S
+        self._broke_young = 0 if settled else self._broke_young + 1
+        self._forgive()
+        self._set_due(max(self.courtesy_s() + self._next_s(), self._asked_to_wait_s(goodbye)))
+
+    def retire(self) -> None:
+        """End the task: the peer was removed, or the daemon stops. A link that it runs is closed by others."""
+        self._retired = True
+        self._happened.set()
+
+    @property
+    def next_attempt_at(self) -> float | None:
+        """When the next attempt is due, None when none is."""
+        return self.due_at if self._wanted() and self.due_at < math.inf else None
+
+    # --- the task -----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Dial until the peer is removed. Whatever goes wrong with one attempt is logged and tried again."""
-        backoff = Backoff(self.random)
-        await self._wait(self.first_wait_s)
-        while self.peer.row.state != REMOVED:
+        """Dial until retired. Whatever goes wrong with one attempt is logged and tried again."""
+        while not self._retired:
+            wait_s = self.due_at - self.clock.monotonic()
             if not self._wanted():
-                self.next_attempt_at = None
-                await self._kick.wait()
-                backoff.reset()
-                await self._pause(self.courtesy_s)
-                continue
-            backoff.cap_s = self._cap_s()
-            wait_s = await self._attempt(backoff)
-            if self.peer.exchange is None:
-                await self._wait(wait_s, backoff)
+                await self._happened.wait()
+            elif wait_s > 0:
+                with trio.move_on_after(wait_s):
+                    await self._happened.wait()
+            else:
+                await self._attempt()
 
     def _wanted(self) -> bool:
         return self.peer.exchange is None and self.peer.active and bool(self.addresses(self.peer))
 
-    async def _pause(self, seconds: float) -> None:
-        """Give the other side, whose dialling would win, the first go; skipped once there is nothing to dial for."""
-        if seconds > 0 and self._wanted():
-            await trio.sleep(seconds)
-
-    async def _attempt(self, backoff: Backoff) -> float:
-        """Try every address in turn; how long to wait before the next round."""
+    async def _attempt(self) -> None:
+        """Try every address in turn; good news that comes meanwhile is not lost."""
+        self.due_at = math.inf
         for address in self.addresses(self.peer):
-            began = self.clock.monotonic()
-            try:
-                async with self.slots:
-                    link = await self.connect(self.peer, address)
-            except (OSError, PeerError) as error:
-                self._failed(address, error)
+            link = await self._reach(address)
+            if link is None:
                 continue
             await link.run()
-            self._ended(address, link)
-            if self.clock.monotonic() - began >= SETTLED_S:
-                backoff.reset()
-            return self._after(link, backoff)
-        return backoff.next_s()
+            if link.exchange is not None:
+                return  # it was up, so `link_down` has said when to try again, or another link stays
+            self._never_up(address, link)
+            break
+        self.due_at = min(self.due_at, self.clock.monotonic() + self._next_s())
 
-    def _failed(self, address: str, error: Exception) -> None:
-        reason = error.reason if isinstance(error, NotTrusted) else getattr(error, "code", type(error).__name__)
+    async def _reach(self, address: str) -> Link | None:
+        try:
+            async with self.slots:
+                return await self.connect(self.peer, address)
+        except (OSError, PeerError) as error:
+            self._failed(address, error)
+        except Exception as error:  # the edge of a dialler: it restarts with back-off, the daemon goes on
+            log.exception("dial_crashed", peer=self.peer.label, address=address)
+            self._failed(address, error, logged=True)
+        return None
+
+    def _never_up(self, address: str, link: Link) -> None:
+        """A link that never went up was an attempt that failed."""
+        text = link.detail or f"the link ended before it was up: {link.reason}"
+        self._failed(address, PeerError(text), logged=link.logged)
+
+    def _failed(self, address: str, error: Exception, *, logged: bool = False) -> None:
         metrics.handshakes.labels("failed").inc()
         text = f"{address}: {error}"
-        if self.peer.last_error != text:
+        if self.peer.last_error != text and not logged:
+            reason = error.reason if isinstance(error, NotTrusted) else getattr(error, "code", type(error).__name__)
             log.warning("dial_failed", peer=self.peer.label, address=address, reason=reason, detail=str(error))
         self.peer.last_error = text
 
-    def _ended(self, address: str, link: Link) -> None:
-        """A link that never went up was an attempt that failed."""
-        if link.exchange is None:
-            self._failed(address, PeerError(link.detail or f"the link ended before it was up: {link.reason}"))
+    # --- times --------------------------------------------------------------------------------------------------
 
-    def _after(self, link: Link, backoff: Backoff) -> float:
-        """What the peer's Goodbye asks for, else the next step of the back-off."""
-        goodbye = link.goodbye
-        wait_s = backoff.next_s()
-        if goodbye is None or reconnect_after(goodbye.code) is not Reconnect.AFTER_UNTIL:
-            return wait_s
-        until_s = (goodbye.until_ms - self.clock.now_ms()) / 1000
-        return max(wait_s, min(until_s, CAP_S))
+    def _set_due(self, in_s: float) -> None:
+        self.due_at = self.clock.monotonic() + in_s
+        self._happened.set()
 
-    def _cap_s(self) -> float:
+    def _forgive(self) -> None:
+        self._backoff.reset(self._broke_young)
+
+    def _next_s(self) -> float:
         fresh = self.peer.last_up_ms is None and self.clock.now_ms() - self.peer.row.paired_at_ms < FRESH_MS
-        return min(FRESH_CAP_S, self.cap_s) if fresh else self.cap_s
+        self._backoff.cap_s = min(FRESH_CAP_S, self.cap_s()) if fresh else self.cap_s()
+        return self._backoff.next_s()
 
-    async def _wait(self, seconds: float, backoff: Backoff | None = None) -> None:
-        if seconds <= 0:
-            return
-        self.next_attempt_at = self.clock.monotonic() + seconds
-        with trio.move_on_after(seconds):
-            await self._kick.wait()
-            if backoff is not None:
-                backoff.reset()
+    def _asked_to_wait_s(self, goodbye: Goodbye | None) -> float:
+        """What the peer's Goodbye asks for: a time, or, of a peer that removed us, until something happens."""
+        if goodbye is None:
+            return 0.0
+        if goodbye.code == GoodbyeCode.REMOVED:
+            return math.inf
+        if reconnect_after(goodbye.code) is not Reconnect.AFTER_UNTIL:
+            return 0.0
+        return min((goodbye.until_ms - self.clock.now_ms()) / 1000, CAP_S)

@@ -7,6 +7,7 @@ where most of the speed comes from. A link ends in one of three ways: the peer s
 or a rule is broken; in each the last words are flushed within a bounded time and the stream is closed.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
@@ -24,7 +25,7 @@ from roamd.protocol.duplicates import LinkFacts
 from roamd.protocol.flow import Pattern
 from roamd.protocol.messages import Answer, Call, FeedAck, Goodbye, Hello, Receipt
 from roamd.protocol.outbox import OutboxFullError
-from roamd.protocol.states import State
+from roamd.protocol.states import OPEN, State
 from roamd.roaming.directory import Peer
 from roamd.roaming.dispatch import Exchange
 from roamd.roaming.ledger.signer import Verify
@@ -34,6 +35,12 @@ log = get_logger()
 
 LAST_WORDS_S = 2.0
 """How long a Goodbye may take to leave."""
+
+LINGER_S = 0.5
+"""How long we then read on: closing over unread data resets the connection, which would take the Goodbye with it."""
+
+STALLED_S = 60.0
+"""How long one write may take. A peer that reads slower than a kilobyte a second is not there for a driver."""
 
 
 class SecureStream(Protocol):
@@ -76,6 +83,7 @@ class Link:
         self.goodbye: Goodbye | None = None
         self.reason = "cut"
         self.detail = ""
+        self.logged = False
         self._stream = stream
         self._connection = connection
         self._own = own
@@ -101,17 +109,24 @@ class Link:
             self._broke(first_of(group))
         except* PeerError as refused:
             self._refused(first_of(refused))
+        except* trio.TooSlowError:
+            self.reason = "stalled"
+            self._connection.connection_lost()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             self._connection.connection_lost()
         except* Exception:  # the edge: a fault of ours ends one link, never the daemon
-            self.reason = "failed"
+            self.reason, self.logged = "failed", True
             log.exception("link_failed", peer=self.peer.label)
             self._connection.send_goodbye(GoodbyeCode.INTERNAL, "internal error")
         finally:
-            if self.exchange is not None:
-                self.exchange.down()
-                self._own.links.down(self)
-            await self._say_last_words()
+            if self._connection.state in OPEN:  # nobody has ended it, so we are cancelled: the daemon stops
+                self.close(GoodbyeCode.SHUTTING_DOWN, "shutting down")
+            try:
+                if self.exchange is not None:
+                    self.exchange.down()
+                    self._own.links.down(self)
+            finally:
+                await self._say_last_words()
 
     async def _run_tasks(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -123,7 +138,7 @@ class Link:
 
     def _broke(self, error: ProtocolError) -> None:
         """A rule was broken: logged once, by its code, and the peer is told."""
-        self.reason = code_name(error.goodbye)
+        self.reason, self.logged = code_name(error.goodbye), True
         log.warning("link_broke_rule", peer=self.peer.label, code=self.reason, detail=str(error))
         self._connection.send_goodbye(error.goodbye, str(error))
 
@@ -134,14 +149,24 @@ class Link:
         self._connection.connection_lost()
 
     async def _say_last_words(self) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS_S):
+        """Send what is left; after a Goodbye give the peer the time to read it and to close."""
+        leaving = self._connection.state is State.LEAVING
+        gone = contextlib.suppress(
+            trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError, PeerError
+        )
+        with trio.CancelScope(shield=True), gone:
             try:
-                data = self._connection.data_to_send()
-                if data:
-                    await self._stream.send_all(data)
+                with trio.move_on_after(LAST_WORDS_S):
+                    await self._flush()
+                with trio.move_on_after(LINGER_S if leaving else 0):
+                    while await self._stream.receive_some():
+                        pass
+            finally:
                 await self._stream.aclose()
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError, PeerError):
-                pass  # whoever is not there any more needs no farewell
+
+    async def _flush(self) -> None:
+        if data := self._connection.data_to_send():
+            await self._stream.send_all(data)
 
     # --- the tasks ----------------------------------------------------------------------------------------------
 
@@ -162,7 +187,8 @@ class Link:
             await self._work.wait()
             while data := self._connection.data_to_send():
                 metrics.link_bytes.labels(self.peer.label, "out").inc(len(data))
-                await self._stream.send_all(data)
+                with trio.fail_after(STALLED_S):
+                    await self._stream.send_all(data)
                 if self.exchange is not None:
                     self.exchange.wake()
             if self._connection.state is State.LEAVING:
@@ -192,6 +218,7 @@ class Link:
                     self._farewell(goodbye)
                 case events.PeerSilent():
                     self.reason = "silent"
+                    self._leave_soon()
                 case _ if self.exchange is not None and self.exchange.is_up:
                     self.exchange.on_event(event)
 
@@ -213,6 +240,9 @@ class Link:
             return False
 
     def _went_up(self) -> None:
+        if not self.peer.active:  # suspended or removed while it came up
+            self.close(GoodbyeCode.SUSPENDED, "not a peer any more")
+            return
         self.exchange = self._own.links.up(self)
         assert self._bulk_owner is not None  # noqa: S101 - events are taken by tasks of that nursery only
         self._bulk_owner.start_soon(self.exchange.run)
@@ -270,6 +300,11 @@ class Link:
         self._connection.send_goodbye(code, reason, until_ms)
         if self.exchange is not None:
             self.exchange.down()
+        self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        """A Goodbye is queued. A peer that does not read it is not waited for."""
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + LAST_WORDS_S)
         self._work.set()
 
 

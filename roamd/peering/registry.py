@@ -12,9 +12,11 @@ from roamd.clock import Clock
 from roamd.log import get_logger
 from roamd.peering.link import Link
 from roamd.protocol.duplicates import LinkFacts, resolve
+from roamd.protocol.messages import Goodbye
 from roamd.roaming.directory import Peer
 from roamd.roaming.dispatch import Exchange, Parts
 from roamd.roaming.events import peer_event_txn
+from roamd.roaming.peerbook import REMOVED
 from roamd.roaming.waiting import Wake
 
 log = get_logger()
@@ -30,6 +32,7 @@ class Registry:
         self._changed = changed
         self._order = itertools.count(1)
         self._links: dict[str, list[Link]] = {}
+        self._farewells: dict[str, Goodbye | None] = {}
         self._ended = Wake()
 
     def of(self, peer: Peer) -> list[Link]:
@@ -44,10 +47,19 @@ class Registry:
         while len(self):
             await self._ended.wait()
 
+    def farewell_of(self, peer: Peer) -> Goodbye | None:
+        """What the peer said at the end of the link that ended last; None when that was simply cut, or ended by us."""
+        return self._farewells.get(peer.label)
+
     def close_all(self, peer: Peer, code: int, reason: str) -> None:
         """End every link to a peer: it was suspended or removed."""
         for link in self.of(peer):
             link.close(code, reason)
+
+    def close_every(self, code: int, reason: str, until_ms: int) -> None:
+        """End every link: we stop."""
+        for link in itertools.chain.from_iterable(list(self._links.values())):
+            link.close(code, reason, until_ms)
 
     def up(self, link: Link) -> Exchange:
         """A link has gone up: make its exchange, settle which links stay."""
@@ -68,16 +80,24 @@ class Registry:
     def down(self, link: Link) -> None:
         """A link has ended."""
         peer = link.peer
-        remaining = self._links.get(peer.label, [])
-        if link in remaining:
-            remaining.remove(link)
-        self._ended.set()
+        self._links[peer.label].remove(link)
+        self._farewells[peer.label] = link.goodbye
         metrics.links_closed.labels(peer.label, link.reason).inc()
         log.info("link_down", peer=peer.label, reason=link.reason)
-        self._choose(peer, remaining)
+        self._settle(peer)
         if peer.exchange is None:
             peer.last_error = f"link ended: {link.reason}"
             self._note(peer, "DOWN")
+        if not self._links[peer.label]:
+            self._forget(peer)
+        self._ended.set()
+
+    def _forget(self, peer: Peer) -> None:
+        """The last link of this label is gone."""
+        del self._links[peer.label]
+        if peer.row.state == REMOVED:
+            del self._farewells[peer.label]
+            metrics.forget_peer(peer.label)
 
     def _settle(self, peer: Peer) -> None:
         """Between every two links of the same instance one goes; what is ours to close we close."""

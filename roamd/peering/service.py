@@ -5,18 +5,18 @@ from dataclasses import dataclass, field
 
 import trio
 
+from roamd import metrics
 from roamd.clock import Clock
-from roamd.log import get_logger
-from roamd.peering.dialler import COURTESY_S, Connect, Dialler
+from roamd.peering.dialler import Connect, Dialler
 from roamd.peering.registry import Registry
 from roamd.protocol.codes import GoodbyeCode
 from roamd.roaming.directory import Directory, Peer
 
-log = get_logger()
-
 SPREAD_PER_S = 25.0
 """First attempts after a start are spread so that no more than so many peers are dialled in a second."""
 
+COURTESY_S = 0.5
+"""How long the side with the larger endpoint id, which can itself be dialled, lets the other one go first."""
 
 FAREWELL_S = 1.0
 """How long a shutdown waits for its Goodbyes to leave."""
@@ -24,7 +24,10 @@ FAREWELL_S = 1.0
 
 @dataclass(slots=True)
 class Peering:
-    """Owns the dialling tasks; `run` is the task that they live in."""
+    """Owns the dialling tasks; `run` is the task that they live in.
+
+    `slots` bounds how many are dialled at a time. `cap_s` may be changed at any time.
+    """
 
     directory: Directory
     registry: Registry
@@ -57,24 +60,50 @@ class Peering:
         if self._nursery is None:
             return
         dialler = Dialler(
-            peer, self.connect, self.addresses, self.clock, self.random, self.slots, first_wait_s, self.cap_s
+            peer=peer,
+            connect=self.connect,
+            addresses=self.addresses,
+            clock=self.clock,
+            random=self.random,
+            slots=self.slots,
+            due_at=self.clock.monotonic() + first_wait_s,
+            cap_s=lambda: self.cap_s,
+            courtesy_s=lambda: self._courtesy_s(peer),
         )
-        if self.dialable and peer.row.address and self.own_endpoint > peer.endpoint_id:
-            dialler.courtesy_s = COURTESY_S
         self._diallers[peer.label] = dialler
         self._nursery.start_soon(dialler.run)
 
+    def _courtesy_s(self, peer: Peer) -> float:
+        """Of two that can dial each other, the one whose link would win goes first."""
+        return COURTESY_S if self.dialable and peer.row.address and self.own_endpoint > peer.endpoint_id else 0.0
+
+    # --- what happens to a peer ---------------------------------------------------------------------------------
+
     def add(self, peer: Peer) -> None:
-        """A peer was paired."""
+        """A peer was paired, confirmed, resumed, or has a new address: try it now."""
         if peer.label not in self._diallers:
             self._start(peer, 0.0)
         self.kick(peer)
 
     def kick(self, peer: Peer) -> None:
-        """Try this peer now: it contacted us, its link went down, its address or state changed, the operator asks."""
-        dialler = self._diallers.get(peer.label)
-        if dialler is not None:
+        """Try this peer now: its address was seen, or the operator asks."""
+        if (dialler := self._diallers.get(peer.label)) is not None:
             dialler.kick()
+
+    def contacted(self, peer: Peer) -> None:
+        """The peer has dialled us and proven its leaf."""
+        if (dialler := self._diallers.get(peer.label)) is not None:
+            dialler.contacted()
+
+    def link_changed(self, peer: Peer) -> None:
+        """The peer's first link came up, or its last one ended."""
+        dialler = self._diallers.get(peer.label)
+        if dialler is None:
+            return
+        if peer.exchange is not None:
+            dialler.link_up()
+        else:
+            dialler.link_down(self.registry.farewell_of(peer))
 
     def suspend(self, peer: Peer) -> None:
         """Close its links; its dialler sleeps until it is kicked."""
@@ -83,20 +112,22 @@ class Peering:
     def remove(self, peer: Peer) -> None:
         """Close its links and end its dialler."""
         self.registry.close_all(peer, GoodbyeCode.REMOVED, "removed by the operator")
-        self.kick(peer)  # the dialler sees that the peer is gone, and ends
-        self._diallers.pop(peer.label, None)
+        dialler = self._diallers.pop(peer.label, None)
+        if dialler is not None:
+            dialler.retire()
+        if not self.registry.of(peer):
+            metrics.forget_peer(peer.label)
 
     def next_attempt_s(self, peer: Peer) -> float | None:
         """Seconds until the next attempt, None when none is planned."""
         dialler = self._diallers.get(peer.label)
-        if dialler is None or dialler.next_attempt_at is None or peer.exchange is not None:
-            return None
-        return max(0.0, dialler.next_attempt_at - self.clock.monotonic())
+        at = dialler.next_attempt_at if dialler is not None else None
+        return None if at is None else max(0.0, at - self.clock.monotonic())
 
     async def say_goodbye(self, until_ms: int) -> None:
-        """At shutdown: tell every peer, so that it need not find out."""
-        for peer in self.directory:
-            for link in self.registry.of(peer):
-                link.close(GoodbyeCode.SHUTTING_DOWN, "shutting down", until_ms)
+        """At shutdown: dial nobody any more, and tell every peer, so that it need not find out."""
+        for dialler in self._diallers.values():
+            dialler.retire()
+        self.registry.close_every(GoodbyeCode.SHUTTING_DOWN, "shutting down", until_ms)
         with trio.move_on_after(FAREWELL_S):
             await self.registry.wait_empty()
