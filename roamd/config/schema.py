@@ -113,8 +113,7 @@ class LinkSection:
     handshakes: int = _key(
         values.number(1, 1024),
         16,
-        "How many TLS handshakes may run at a time; each costs the processor 2 ms, so this bounds what strangers can "
-        "make us do.",
+        "How many partners may be dialled at a time; each handshake costs the processor 2 ms.",
     )
     backoff_s: float = _key(
         values.number(1, 3600, whole=False),

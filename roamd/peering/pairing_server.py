@@ -1,15 +1,14 @@
 """The inviting end: the pairing port, open only while an invitation is.
 
-Whoever reaches the port may speak before anything is known of him, so everything is bounded: connections at a time,
-the time for each, document sizes, and tries per address. Only a try that names an open invitation counts, so a
-scanner behind the same address cannot lock a partner out. The pairing is committed by `Invitations.complete` before
-the joiner hears of it; a crash in between costs nothing, because the same joiner may complete again.
+Whoever reaches the port may speak before anything is known of him, so everything is bounded: connections at a time (see
+`doorway`), the time for each, document sizes, and tries per address. Only a try that names an open invitation counts,
+so a scanner behind the same address cannot lock a partner out. The pairing is committed by `Invitations.complete`
+before the joiner hears of it; a crash in between costs nothing, because the same joiner may complete again.
 """
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, Protocol
 
 import trio
@@ -17,6 +16,7 @@ import trio
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, OperatorError, PeerError, RequestError, StoreError
 from roamd.log import get_logger
+from roamd.peering.doorway import Doorway, Visitor, source_of
 from roamd.peering.pairing_stream import DocumentStream
 from roamd.peering.tls import TlsStream
 from roamd.trust.contexts import Contexts
@@ -25,8 +25,8 @@ from roamd.trust.words import six_words
 
 _log = get_logger()
 
-MAX_HANDSHAKES: Final = 4
-"""A handshake costs 3 ms of CPU and an invitation has one guest; the link port must not feel this one."""
+PLACES: Final = 16
+"""An invitation has one guest, and so many do not make him wait; the link port must not feel this one."""
 
 HANDSHAKE_S: Final = 8.0
 """Shorter than the joiner's patience, so that the joiner hears why."""
@@ -99,7 +99,7 @@ class PairingServer:
         self._random = random
         self._listen = listen
         self._tries = _Tries()
-        self._under_way = 0
+        self._doorway = Doorway(PLACES)
         self._nursery: trio.Nursery | None = None
         self._port_open: _OpenPort | None = None
         self._changing = trio.Lock()
@@ -149,15 +149,15 @@ class PairingServer:
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """One connection; whatever a stranger does ends here, in one line of the log."""
-        address = _peer_address(stream)
-        if self._under_way >= MAX_HANDSHAKES:
+        address = source_of(stream)
+        visitor = self._doorway.enter(stream)
+        if visitor is None:
             _log.warning("pairing_port_busy", address=address)
-            await stream.aclose()
+            await trio.aclose_forcefully(stream)
             return
-        self._under_way += 1
         try:
-            with trio.fail_after(HANDSHAKE_S):
-                await self._handshake(stream, address)
+            with visitor, trio.fail_after(HANDSHAKE_S):
+                await self._handshake(visitor, address)
         except NotTrusted as error:
             _log.warning("pairing_refused", address=address, reason=error.reason, detail=str(error))
         except PeerError as error:
@@ -166,10 +166,11 @@ class PairingServer:
             _log.info("pairing_broken_off", address=address)
         except Exception:  # the edge to strangers: a fault of ours must not end the daemon  # noqa: BLE001
             _log.exception("pairing_failed", address=address)
-        finally:
-            self._under_way -= 1
+        if visitor.made_room:
+            _log.info("pairing_broken_off", address=address)
+        await trio.aclose_forcefully(stream)
 
-    async def _handshake(self, stream: trio.SocketStream, address: str) -> None:
+    async def _handshake(self, stream: Visitor, address: str) -> None:
         async with aclosing(TlsStream.accept_pairing(stream, self._contexts)) as tls:
             await tls.handshake()
             identity = self._contexts.identity
@@ -236,12 +237,3 @@ class _Tries:
         if len(self._at) > MAX_REMEMBERED:
             del self._at[next(iter(self._at))]
         return admitted
-
-
-def _peer_address(stream: trio.SocketStream) -> str:
-    """The address, for IPv6 its /64: that is what one customer gets."""
-    try:
-        address = ip_address(stream.socket.getpeername()[0].partition("%")[0])
-    except (OSError, ValueError):
-        return "unknown"
-    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
