@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PAIRED, PENDING, SUSPENDED = "PAIRED", "PENDING", "SUSPENDED"
 
+ALARMS_KEPT = 20
+"""Of one peer, the newest; all of them stand in the log."""
+
 
 @dataclass(slots=True)
 class Peer:
@@ -38,6 +41,10 @@ class Peer:
     @property
     def endpoint_id(self) -> str:
         return self.row.endpoint_id
+
+    def alarm(self, text: str) -> None:
+        """Note what the operator should look at; what was said before moves to the end."""
+        self.alarms[:] = [*(known for known in self.alarms if known != text), text][-ALARMS_KEPT:]
 
     @property
     def active(self) -> bool:
@@ -111,7 +118,8 @@ class Directory:
     def _index(self) -> None:
         owners: dict[str, list[Peer]] = {}
         for peer in self._by_label.values():
-            for prefix in peer.agreement.contract_prefixes:
+            # Whom the operator has not confirmed yet owns nothing. A suspended one does: what is queued for it waits.
+            for prefix in peer.agreement.contract_prefixes if peer.row.state != PENDING else ():
                 owners.setdefault(prefix, []).append(peer)
         self._contract_owners = {prefix: tuple(peers) for prefix, peers in owners.items()}
 

@@ -22,7 +22,7 @@ from roamd.roaming.decisions import DecisionJournal
 from roamd.roaming.directory import Directory
 from roamd.roaming.events import record_body
 from roamd.roaming.idempotent import once_txn
-from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn
+from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.rollback import is_recovering
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
@@ -111,7 +111,7 @@ class Records:
             party=record.party,
             record_id=record.id,
             peer=destination.peer,
-            kind=entry_kind(record).name,
+            kind=record_entry_kind(record).name,
             state=QUEUED if destination.peer else PARKED,
             reason=destination.reason,
             ocpi=record.ocpi,
@@ -185,10 +185,12 @@ class Records:
                 raise Conflict("The record has no peer; name one (`roamd records reroute ID PEER`).", code="no-peer")
             if not may_send_record(self.directory.get(peer).agreement, agreed_kind(row.kind)):
                 raise Forbidden(f"The agreement with {peer} has no {row.kind} in this direction.", code="not-agreed")
+            body = record_body(cx, row)
+            if body is None:
+                raise Conflict("The record's content was erased; there is nothing left to send.", code="erased")
             again = row._replace(
-                peer=peer, state=QUEUED, reason=None, updated_ms=now_ms, body=record_body(cx, row), chain_id=None,
-                sequence=None,
-            )  # fmt: skip
+                peer=peer, state=QUEUED, reason=None, updated_ms=now_ms, body=body, chain_id=None, sequence=None
+            )
             return as_reply(self._put_txn(cx, again, now_ms))
 
         def done(outcome: op.RecordReply | BaseException) -> None:
@@ -208,11 +210,6 @@ class Records:
             return as_reply(row)
 
         self.store.submit(txn, reply, essential=True)
-
-
-def entry_kind(record: CheckedRecord) -> EntryKind:
-    """The ledger's kind of a record; a credit CDR is a CREDIT."""
-    return EntryKind.CREDIT if record.credit else EntryKind[record.kind]
 
 
 def agreed_kind(entry: str) -> str:

@@ -28,6 +28,9 @@ log = get_logger()
 MARGIN_MS = 15
 """Kept back from the caller's time, so that the answer can still travel."""
 
+MAX_REASON, MAX_REFERENCE, MAX_TEXT = 500, 64, 16 * 1024
+"""What an answer may carry (`protocol.calls.AuthorizeAnswer`)."""
+
 
 @dataclass(slots=True)
 class HomeAuthorization:
@@ -52,6 +55,7 @@ class HomeAuthorization:
             return
         if not self.unknown.may_ask(peer, request.type, request.uid):
             answer = AuthorizeAnswer("UNKNOWN", "more unknown cards than agreed", "POLICY")
+            metrics.authorizations_answered.labels(peer.label, answer.decision, answer.source).inc()
             respond(AnswerStatus.ANSWERED, answer.pack())
             return
         # A backend that stays silent is given up here: every call is answered, whoever else keeps its time.
@@ -71,6 +75,7 @@ class HomeAuthorization:
                 respond(AnswerStatus.NO_ANSWER, f"its backend: {answer.reason}".encode())
                 return
             self.unknown.answered(peer, request.type, request.uid, answer.decision)
+            metrics.authorizations_answered.labels(peer.label, answer.decision, answer.source).inc()
             self._note(peer, question, answer, elapsed_ms)
             respond(AnswerStatus.ANSWERED, answer.pack())
 
@@ -133,13 +138,15 @@ def _checked(given: BackendAnswer, authorization_id: str) -> AuthorizeAnswer | N
     """The backend's answer as it goes out, or why it does not count."""
     if given.decision not in DECISIONS:
         return NoAnswer("the backend's decision is not one of " + ", ".join(sorted(DECISIONS)))
+    if (fault := _too_long(given)) is not None:
+        return NoAnswer(fault)
     reference = given.authorization_reference
     if given.decision == "ALLOWED" and reference is None:
         # The reference is always made by the CSP (identifiers.md, section 7); records are found by it.
         reference = authorization_id
     return AuthorizeAnswer(
         decision=given.decision,
-        reason=given.reason or "",
+        reason=(given.reason or "")[:MAX_REASON],
         source="BACKEND",
         authorization_reference=reference,
         valid_until_ms=_stamp(given.valid_until),
@@ -151,6 +158,15 @@ def _checked(given: BackendAnswer, authorization_id: str) -> AuthorizeAnswer | N
 def _stamp(valid_until: str | None) -> int | None:
     """The backend's date as it travels; one that is no date is left out rather than the decision lost."""
     try:
-        return None if valid_until is None else time_ms(valid_until)
+        return None if valid_until is None else max(0, time_ms(valid_until))
     except ValueError:
         return None
+
+
+def _too_long(given: BackendAnswer) -> str | None:
+    """What the asker could not read, so that it is said here and not lost there."""
+    if len(given.authorization_reference or "") > MAX_REFERENCE:
+        return f"the backend's authorization_reference has more than {MAX_REFERENCE} characters"
+    if any(text is not None and len(bytes(text)) > MAX_TEXT for text in (given.location, given.info)):
+        return f"the backend's location or info has more than {MAX_TEXT} bytes"
+    return None

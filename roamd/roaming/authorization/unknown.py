@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 from roamd.clock import Clock
 from roamd.log import get_logger
+from roamd.model.credentials import canonical_uid
 from roamd.model.keys import fold
 from roamd.roaming.directory import Peer
+from roamd.roaming.whitelist import spellings
 from roamd.storage import feeds
-from roamd.storage.store import Store
+from roamd.storage.store import Cx, Store
 
 log = get_logger()
 
@@ -45,7 +47,7 @@ class UnknownCards:
         if not bucket.told:
             bucket.told = True
             text = "it asks about more unknown cards than agreed"
-            peer.alarms.append(text)
+            peer.alarm(text)
             log.warning("unknown_cards_limited", peer=peer.label, per_minute=peer.agreement.unknown_cards_per_minute)
         return False
 
@@ -54,21 +56,23 @@ class UnknownCards:
         if decision == "UNKNOWN":
             self._bucket(peer).left -= 1
             return
-        self._known[fold(type_), uid] = None
+        self._known[fold(type_), canonical_uid(type_, uid)] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
     def _is_known(self, type_: str, uid: str) -> bool:
-        key = fold(type_), uid
-        return key in self._known or bool(
-            self.store.read(lambda cx: feeds.find_published(cx, "user-credentials", uid, sub=key[0]))
-        )
+        key = fold(type_), canonical_uid(type_, uid)
+        return key in self._known or self.store.read(lambda cx: _is_published(cx, *key))
 
     def _bucket(self, peer: Peer) -> _Bucket:
         rate, now = peer.agreement.unknown_cards_per_minute, self.clock.monotonic()
         bucket = self._buckets.setdefault(peer.label, _Bucket(rate, now))
         bucket.left = min(float(rate), bucket.left + (now - bucket.at) * rate / MINUTE_S)
         bucket.at = now
-        if bucket.left >= rate / 2:
+        if bucket.left >= max(1.0, rate / 2):
             bucket.told = False
         return bucket
+
+
+def _is_published(cx: Cx, type_: str, uid: str) -> bool:
+    return any(feeds.find_published(cx, "user-credentials", one, sub=type_) for one in spellings(type_, uid))

@@ -84,6 +84,9 @@ class VisitedAuthorization:
         """Decide; `done` comes once, before `operation.deadline_ms` is over."""
         uid = canonical_uid(operation.credential.type, operation.credential.uid)
         listed = self.store.read(lambda cx: look_up(cx, self.directory, operation.credential.type, uid))
+        owners = self._owners(operation)
+        if owners:  # another CSP's listing of the uid is no word of the one whose contract this is
+            listed = [listing for listing in listed if listing.peer in owners]
         asking = _Asking(operation, self.random(16), self.clock.monotonic(), done, listed, uid)
         self._begin(asking)
 
@@ -93,13 +96,21 @@ class VisitedAuthorization:
             self._decide_by_whitelist(asking, sure, "as its home-CSP lists it")
             return
         candidates = self._candidates(asking)
-        if not candidates:
+        if candidates:
+            self._ask_all(asking, candidates)
+        elif sure is not None and self._decides_offline(sure):
+            self._decide_by_whitelist(asking, sure, "its home-CSP may not be asked; its whitelist decides")
+        else:
             self._decide(asking, "UNKNOWN", "no home-CSP is known for this credential", "POLICY", None)
-            return
-        self._ask_all(asking, candidates)
+
+    def _owners(self, operation: Authorize) -> tuple[Peer, ...]:
+        return self.directory.contract_owners(provider_of(operation.credential.contract_id))
+
+    def _decides_offline(self, listing: Listed) -> bool:
+        return self.whitelist_offline and whitelist_decides_offline(listing.entry)
 
     def _candidates(self, asking: _Asking) -> list[Peer]:
-        owners = self.directory.contract_owners(provider_of(asking.operation.credential.contract_id))
+        owners = self._owners(asking.operation)
         peers = list(owners) or [listing.peer for listing in asking.listed] or list(self.directory)
         return [peer for peer in peers if peer.active and may_ask(peer.agreement, "authorization")]
 
@@ -115,6 +126,8 @@ class VisitedAuthorization:
         ids = [asking.id, *(self.random(16) for _ in reachable[1:])]
         asking.open = dict(zip(ids, reachable, strict=False))
         for call_id, peer in list(asking.open.items()):
+            if call_id not in asking.open:
+                continue  # it was decided by an answer that came at once
             call = Call(call_id, Service.AUTHORIZATION, left_ms, body, asking.operation.traceparent)
             self._start(asking, peer, call, deadline_at)
         if not reachable:
@@ -164,7 +177,7 @@ class VisitedAuthorization:
     def _decide_without(self, asking: _Asking) -> None:
         """Not everyone that was asked has spoken, and nobody knows the card: the whitelist's rule, else policy."""
         listing = _sure_listing([listing for listing in asking.listed if listing.peer.label in asking.silent])
-        if self.whitelist_offline and listing is not None and whitelist_decides_offline(listing.entry):
+        if listing is not None and self._decides_offline(listing):
             why = asking.silent[listing.peer.label]
             self._decide_by_whitelist(asking, listing, f"no answer ({why}); its home-CSP's whitelist decides")
             return
@@ -193,7 +206,7 @@ class VisitedAuthorization:
             info=msgspec.Raw(answer.info) if answer.info else None,
             location=msgspec.Raw(answer.location) if answer.location else None,
         )
-        self.report.decided(reply, timed_out=bool(asking.silent))
+        self.report.decided(reply, timed_out=bool(asking.silent) and answer.source != "BACKEND")
         asking.done(reply)
 
 

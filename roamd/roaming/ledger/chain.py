@@ -6,7 +6,8 @@ entries: records then wait without a place, and get one when the new epoch opens
 
 from collections.abc import Callable, Sequence
 
-from roamd.protocol.ledger import LedgerItem, chain_items, item_commitment
+from roamd.model.objects import CheckedRecord
+from roamd.protocol.ledger import EntryKind, LedgerItem, chain_items, item_commitment
 from roamd.storage import ledgers
 from roamd.storage.ledgers import Chain, EntryRow
 from roamd.storage.store import Cx
@@ -36,6 +37,11 @@ def entry_rows(previous_hash: bytes, first: int, items: Sequence[LedgerItem], no
         )
         for sequence, (item, (_, hash_)) in enumerate(zip(items, chained, strict=True), first)
     ]
+
+
+def record_entry_kind(record: CheckedRecord) -> EntryKind:
+    """The ledger's kind of a record; a credit CDR is a CREDIT."""
+    return EntryKind.CREDIT if record.credit else EntryKind[record.kind]
 
 
 def as_item(row: EntryRow) -> LedgerItem:

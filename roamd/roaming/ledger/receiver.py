@@ -88,11 +88,15 @@ class Receiver:
         known = chain.tail_sequence - batch.first_sequence + 1
         if known < 0:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a batch leaves a gap in the chain")
-        self._require_same(cx, chain, batch, rows[:known], head)
+        self._require_same(cx, chain, rows[:known], head)
+        if known == 0 and batch.previous_hash != chain.tail_hash:
+            raise ForkError(chain.chain_id, head)
         fresh = rows[known:]
         if not fresh:
             stored = ledgers.covering_receipt(cx, chain.chain_id, head.sequence)
             return stored or receipt, 0, False
+        if chain.closed:
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a batch goes on with an epoch that another one has followed")
         previous = rows[known - 1].hash if known else batch.previous_hash
         ledgers.append_many_txn(cx, chain.chain_id, previous, fresh)
         ledgers.put_head_txn(cx, chain.chain_id, head)
@@ -126,9 +130,7 @@ class Receiver:
         metrics.ledger_alarms.labels(self.peer.label, "peer-rolled-back").inc()
         log.warning("peer_opened_new_epoch", peer=self.peer.label, old_sequence=opening.old_sequence)
 
-    def _require_same(
-        self, cx: Cx, chain: Chain, batch: LedgerBatch, repeated: list[EntryRow], head: SignedMark
-    ) -> None:
+    def _require_same(self, cx: Cx, chain: Chain, repeated: list[EntryRow], head: SignedMark) -> None:
         """What comes again must be what came before."""
         for row in repeated:
             stored = ledgers.get_entry(cx, chain.chain_id, row.sequence)
@@ -154,7 +156,7 @@ class Receiver:
     def _raise_alarm(self, fork: "ForkError") -> None:
         """Keep the second head as evidence, tell the operator, end the link."""
         metrics.ledger_alarms.labels(self.peer.label, "fork").inc()
-        self.peer.alarms.append(f"fork of its ledger at sequence {fork.head.sequence}")
+        self.peer.alarm(f"fork of its ledger at sequence {fork.head.sequence}")
         log.error("ledger_fork_found", peer=self.peer.label, sequence=fork.head.sequence)
         self.store.submit(
             lambda cx: ledgers.put_fork_txn(cx, fork.chain_id, fork.head), lambda outcome: None, essential=True

@@ -58,7 +58,7 @@ class Rollback:
     async def mend(self, shown: Mark) -> None:
         """All three steps; ProtocolError when the peer's entries do not lead to the head that we signed."""
         metrics.ledger_alarms.labels(self.peer.label, "rolled-back").inc()
-        self.peer.alarms.append(f"our ledger was rolled back behind sequence {shown.sequence}; it was mended")
+        self.peer.alarm(f"our ledger was rolled back behind sequence {shown.sequence}; it was mended")
         log.warning("ledger_rolled_back", peer=self.peer.label, shown_sequence=shown.sequence)
         chain = await write(self.store, lambda cx: self._prepare_txn(cx, shown), essential=True)
         while chain.tail_sequence < shown.sequence:

@@ -15,7 +15,7 @@ from roamd.model.objects import CheckedRecord, check_peer_record
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem, Refusal
 from roamd.roaming.directory import Peer
 from roamd.roaming.events import record_event_txn
-from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn
+from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.receiver import Arrival
 from roamd.roaming.ledger.rollback import is_recovering
 from roamd.storage import records
@@ -121,6 +121,8 @@ def _checked(peer: Peer, item: LedgerItem) -> CheckedRecord:
         raise RefusedError("foreign-party", f"party {record.party} is not one of the sender's", record.party)
     if record.id != item.record_id:
         raise RefusedError("id-mismatch", "the record's id is not the entry's", record.party)
+    if record_entry_kind(record) != item.kind:
+        raise RefusedError("kind-mismatch", "the record is not of the entry's kind", record.party)
     if not may_receive_record(peer.agreement, record.kind):
         raise RefusedError("not-agreed", f"{record.kind} records are not agreed in this direction", record.party)
     return record
