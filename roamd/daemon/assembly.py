@@ -125,7 +125,9 @@ class Assembly:
         ground = self.ground
         identities = _identities(core)
         self.contexts = Contexts(ground.identity, issue_leaf(ground.identity, ground.clock.now_ms()), identities)
-        self.network = TlsNetwork(self.contexts, core.maker, core.directory, ground.clock, core.slots, core.arrived)
+        self.network = TlsNetwork(
+            self.contexts, core.maker, core.directory, ground.clock, self.config.link.handshakes, core.arrived
+        )
         return self.network
 
     def _pairing_server(self) -> PairingServer:

@@ -1,10 +1,14 @@
 """TCP and TLS under the links: dialling an address, and the port where others dial us.
 
-Strangers reach the port, so what one can cost is bounded: so many handshakes at a time, each with a time limit, and
-no more than so many connections waiting for one. Who is refused is told by a TLS alert, and logged in one line.
+Strangers reach the port, so what they can cost is bounded: so many connections in their handshake, each with a time
+limit, and nobody keeps a place from others by silence (see `doorway`). Dialling has places of its own, so that neither
+strangers nor peers that do not answer keep the others out. Who is refused is told by a TLS alert, and logged in one
+line.
 """
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -13,6 +17,7 @@ from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, OperatorError, PeerError
 from roamd.log import get_logger
+from roamd.peering.doorway import Doorway, Visitor
 from roamd.peering.link import Link
 from roamd.peering.maker import LinkMaker
 from roamd.peering.tls import TlsStream, tune_socket
@@ -23,35 +28,42 @@ from roamd.trust.judge import judge_leaf
 log = get_logger()
 
 HANDSHAKE_S = 10.0
-WAITING = 64
-"""Connections that may wait for a handshake slot; above that the newest is turned away at once."""
+PLACES = 64
+"""Connections in their handshake at a time. They share one processor; more would only make each of them slower."""
 
 
 @dataclass(slots=True)
 class TlsNetwork:
-    """Makes links over TCP. `arrived(peer)` is called when a peer has dialled us, so that nobody waits to dial it."""
+    """Makes links over TCP; dials at most `handshakes` at a time.
+
+    `arrived(peer)` is called when a peer has dialled us, so that nobody waits to dial it.
+    """
 
     contexts: Contexts
     maker: LinkMaker
     directory: Directory
     clock: Clock
-    slots: trio.CapacityLimiter
+    handshakes: int
     arrived: Callable[[Peer], None]
-    waiting: int = 0
     port: int | None = None
     host: str = "127.0.0.1"
+    _dialling: trio.CapacityLimiter = field(init=False)
+    _doorway: Doorway = field(default_factory=lambda: Doorway(PLACES))
+    _port_open: trio.CancelScope = field(default_factory=trio.CancelScope)
     _probes: dict[object, trio.Event] = field(default_factory=dict)
     _last_refusal: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._dialling = trio.CapacityLimiter(self.handshakes)
+
     async def connect(self, peer: Peer, address: str) -> Link:
         """Dial an address and make sure that the peer is there; raises OSError or PeerError."""
-        host, _, port = address.rpartition(":")
         try:
             with trio.fail_after(HANDSHAKE_S):
-                transport = await trio.open_tcp_stream(host.strip("[]"), int(port))
-                tune_socket(transport)
-                stream = TlsStream.dial(transport, self.contexts)
-                return await self._secured(stream, peer)
+                transport = await _reach(address)
+            async with self._dialling:
+                with trio.fail_after(HANDSHAKE_S):
+                    return await self._secured(TlsStream.dial(transport, self.contexts), peer)
         except trio.TooSlowError as error:
             raise TimeoutError(f"no handshake within {HANDSHAKE_S:.0f} s") from error
         except trio.BrokenResourceError as error:
@@ -90,7 +102,12 @@ class TlsNetwork:
         self.host, self.port = _reachable(listeners[0])
         async with trio.open_nursery() as nursery:
             task_status.started()
-            await trio.serve_listeners(self._serve, listeners, handler_nursery=nursery)
+            with self._port_open:
+                await trio.serve_listeners(self._serve, listeners, handler_nursery=nursery)
+
+    def stop_accepting(self) -> None:
+        """Close the port; links that came through it stay."""
+        self._port_open.cancel()
 
     async def probe(self) -> None:
         """Make sure that connections are accepted, by one of our own; for the watchdog, which gives it its patience."""
@@ -109,44 +126,75 @@ class TlsNetwork:
                 self._probes.pop(probe.getsockname(), None)
 
     async def _serve(self, transport: trio.SocketStream) -> None:
-        probe = self._probes.pop(transport.socket.getpeername(), None)
+        """One connection. Whatever a stranger does ends here; a link that broke has been logged by itself."""
+        try:
+            address = transport.socket.getpeername()
+        except OSError:  # reset before we looked
+            await trio.aclose_forcefully(transport)
+            return
+        probe = self._probes.pop(address, None)
         if probe is not None:
             probe.set()
-            await transport.aclose()
+            await trio.aclose_forcefully(transport)
             return
-        if self.waiting >= WAITING:
-            metrics.handshakes.labels("turned-away").inc()
-            await transport.aclose()
-            return
-        link = await self._admit(transport)
-        if link is not None:
-            self.arrived(link.peer)
-            await link.run()
-
-    async def _admit(self, transport: trio.SocketStream) -> Link | None:
-        """The link of whoever dialled us, or None after a refusal in one line."""
-        self.waiting += 1
         try:
-            with trio.fail_after(HANDSHAKE_S):
-                async with self.slots:
-                    tune_socket(transport)
-                    return await self._secured(TlsStream.accept(transport, self.contexts), None)
+            await self._receive(transport)
+        except Exception:  # the edge towards strangers: a fault of ours ends one connection, never the daemon
+            log.exception("link_failed", peer=None)
+
+    async def _receive(self, transport: trio.SocketStream) -> None:
+        visitor = self._doorway.enter(transport)
+        if visitor is None:
+            metrics.handshakes.labels("turned-away").inc()
+            await trio.aclose_forcefully(transport)
+            return
+        link = await self._admit(visitor)
+        if link is None:
+            return
+        self.arrived(link.peer)
+        await link.run()
+        if link.exchange is None and not link.logged:
+            self._refused(link.reason, f"{link.peer.label} dialled, and its link ended before it was up.")
+
+    async def _admit(self, visitor: Visitor) -> Link | None:
+        """The link of whoever dialled us, or None after a refusal in one line."""
+        try:
+            with visitor, trio.fail_after(HANDSHAKE_S):
+                tune_socket(visitor.stream)
+                stream = TlsStream.accept(visitor, self.contexts)
+                link = await self._secured(stream, None)
+                stream.transport = visitor.stream
+                return link
         except NotTrusted as error:
             self._refused(error.reason, str(error))
-        except (PeerError, OSError, trio.TooSlowError, trio.BrokenResourceError) as error:
+        except trio.TooSlowError:
+            self._refused("late", f"no handshake within {HANDSHAKE_S:.0f} s")
+        except (PeerError, OSError, trio.BrokenResourceError) as error:
             self._refused(type(error).__name__, str(error))
-        finally:
-            self.waiting -= 1
-        await trio.aclose_forcefully(transport)
+        if visitor.made_room:
+            self._refused("made-room", "it kept us waiting while others knocked")
+        await trio.aclose_forcefully(visitor.stream)
         return None
 
     def _refused(self, reason: str, detail: str) -> None:
         """One line per reason and second at most: a flood must not become a flood of lines."""
         metrics.handshakes.labels("refused").inc()
         now = self.clock.monotonic()
-        if now - self._last_refusal.get(reason, -1.0) >= 1.0:
+        if now - self._last_refusal.get(reason, -math.inf) >= 1.0:
             self._last_refusal[reason] = now
             log.warning("handshake_refused", reason=reason, detail=detail)
+
+
+async def _reach(address: str) -> trio.SocketStream:
+    """A connection to `host:port`; OSError also for what is no address, since a peer may have made it up."""
+    host, _, port = address.rpartition(":")
+    try:
+        transport = await trio.open_tcp_stream(host.strip("[]"), int(port))
+    except (ValueError, OverflowError) as error:
+        raise OSError(f"{address!r} is no address") from error
+    with suppress(OSError):  # reset already: the handshake will say so
+        tune_socket(transport)
+    return transport
 
 
 def _reachable(listener: trio.SocketListener) -> tuple[str, int]:
