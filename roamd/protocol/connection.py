@@ -245,10 +245,13 @@ class Connection:
         self._outbox.put_calls(calls)
 
     def send_answers(self, answers: Sequence[Answer]) -> None:
-        """Answers to Calls, one for each, also when it was cancelled: each frees the peer's credit for one more."""
+        """Answers to Calls, one for each, also when it was cancelled: each frees the peer's credit for one more.
+
+        The peer learns of that credit with the answers and not before, so one that reads none cannot ask for ever.
+        """
         self._machine.move(Input.SEND_OTHER)
         self._outbox.put_answers(answers)
-        self.grant(Pattern.CALLS, len(answers))
+        self._inbox.credits[Pattern.CALLS].grant(len(answers))
 
     def send_cancels(self, ids: Sequence[bytes]) -> None:
         """We no longer wait for these calls; those that were not sent yet never will be."""
@@ -290,10 +293,12 @@ class Connection:
 
     def grant(self, pattern: Pattern, amount: int) -> None:
         """What the peer sent is consumed: calls are by being answered (done by `send_answers`), bulk by its `cost`."""
-        credit = self._inbox.credits[pattern]
-        credit.grant(amount)
-        limit = credit.due()
-        if limit is not None and self.is_up:
+        self._inbox.credits[pattern].grant(amount)
+        self._announce_credit(pattern)
+
+    def _announce_credit(self, pattern: Pattern) -> None:
+        limit = self._inbox.credits[pattern].due() if self.is_up else None
+        if limit is not None:
             self._outbox.put_small(FrameType.CREDIT, [Credit(pattern, limit)])
 
     def credit_left(self, pattern: Pattern) -> int:
@@ -314,6 +319,7 @@ class Connection:
 
         Ask again after it was written: more bulk may wait, and what came meanwhile on the upper lanes goes before it.
         """
+        self._announce_credit(Pattern.CALLS)
         return self._outbox.take(bulk_limit)
 
     def _forget(self) -> None:
