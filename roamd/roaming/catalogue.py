@@ -14,6 +14,7 @@ from roamd.model.body import find_evse, is_status_only, merge_evse, merge_evse_s
 from roamd.model.jsontext import compact
 from roamd.model.keys import ObjectKey, fold
 from roamd.model.objects import Checked, check_evse_status, check_object
+from roamd.model.views import LocationView
 from roamd.roaming import operations as op
 from roamd.roaming.audience import EVERYONE, audience_of
 from roamd.roaming.lists import answer, choose, key_after, next_key
@@ -134,6 +135,10 @@ class Catalogue:
         )
         row = feeds.get_published(cx, feed, checked.key)
         assert row is not None  # noqa: S101 - it was published in this very transaction
+        if isinstance(checked.view, LocationView):
+            for status in _statuses(cx, row):
+                if status.key.sub not in checked.view.evse_uids:  # the EVSE is gone, and its status with it
+                    feeds.withdraw_txn(cx, "evse-status", status.key, self.clock.now_ms())
         read = _as_read(cx, row)
         return op.StoredObject(read.body, read.etag, read.ocpi, created=result.created, changed=result.changed)
 

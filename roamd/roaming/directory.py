@@ -4,7 +4,8 @@ Rows come from the store at the start and change only by `put` and `remove`, aft
 on the way of every authorization and record, so they are dictionaries.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ class Peer:
     last_up_ms: int | None = None
     skew_ms: int | None = None
     alarms: list[str] = field(default_factory=list)
+    follower: object | None = None
+    """The follower that began last, over whichever link: only its chunks are taken (see `follower`)."""
+    follower: object | None = None
+    """The follower that began last, over whichever link: only its chunks are taken (see `follower`)."""
 
     @property
     def label(self) -> str:
@@ -108,12 +113,11 @@ class Directory:
         """The home-CSP of a credential: owner of the contract id's prefix, else of the party (DESIGN section 8)."""
         return self.contract_owners(provider_of(contract_id)) or self.contract_owners(party)
 
-    def label_for(self, name: str) -> str:
-        """A free label made of a company's name."""
+    def label_for(self, name: str, is_spent: Callable[[str], bool] = lambda label: False) -> str:
+        """A free label made of a company's name; `is_spent` says which free ones must not be used."""
         base = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")[:32] or "peer"
-        if base not in self._by_label:
-            return base
-        return next(f"{base}-{n}" for n in range(2, len(self._by_label) + 3) if f"{base}-{n}" not in self._by_label)
+        labels = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+        return next(label for label in labels if label not in self._by_label and not is_spent(label))
 
     def _index(self) -> None:
         owners: dict[str, list[Peer]] = {}

@@ -15,6 +15,7 @@ import trio
 from roamd.clock import Clock
 from roamd.log import get_logger
 from roamd.protocol import events
+from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.flow import Pattern
 from roamd.protocol.messages import Answer, Call, FeedAck, Mark, Receipt
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
@@ -138,13 +139,23 @@ class Exchange:
 
     async def run(self) -> None:
         """Mend a rollback if there is one, then move bulk both ways until cancelled. ProtocolError ends the link."""
-        self._follower.begin()
+        self._follow()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._begin_authoring)
             while True:
                 await self._work.wait()
+                self._follow()
                 while self._step():
                     await trio.lowlevel.checkpoint()  # one payload a pass: calls go in between
+
+    def _follow(self) -> None:
+        """Follow the peer's feeds over the link that stays. One that was passed over meanwhile has gaps, and ends."""
+        if self.peer.exchange is not self or self.peer.follower is self._follower:
+            return
+        if self._follower.began:
+            self._close(GoodbyeCode.REPLACED, "the feeds were followed over another link meanwhile")
+        else:
+            self._follower.begin()
 
     async def _begin_authoring(self) -> None:
         shown, parts = self._shown, self._parts

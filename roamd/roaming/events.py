@@ -16,6 +16,8 @@ from roamd.storage.records import RecordRow
 from roamd.storage.store import Cx, Store
 
 MAX_PAGE = 1000
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""Of data in one page: a thousand records may be a quarter of a gigabyte."""
 
 
 def record_event_txn(cx: Cx, row: RecordRow, type_: str, now_ms: int) -> None:
@@ -62,7 +64,7 @@ class EventDesk:
             reply(error)
             return
         limit = max(1, min(operation.limit, MAX_PAGE))
-        page = self._store.read(lambda cx: [_event(cx, row) for row in events.page(cx, after, limit)])
+        page = self._store.read(lambda cx: _page(cx, after, limit))
         newest = int(page[-1].cursor) if page else after
         self._note_read(newest)
         reply(op.EventPage(page, str(newest)))
@@ -108,6 +110,19 @@ def cursor_number(cursor: str | None) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
         raise Malformed((Fault("cursor", "is not a cursor that was given here", "bad-cursor"),))
     return int(cursor)
+
+
+def _page(cx: Cx, after: int, limit: int) -> list[op.Event]:
+    """As many events as fit; at least one if there is one."""
+    page: list[op.Event] = []
+    size = 0
+    for row in events.page(cx, after, limit):
+        event = _event(cx, row)
+        size += len(bytes(event.data))
+        if page and size > MAX_PAGE_BYTES:
+            break
+        page.append(event)
+    return page
 
 
 def _event(cx: Cx, row: EventRow) -> op.Event:

@@ -4,6 +4,9 @@ The follower keeps what the publisher shows it, byte for byte, and nothing else.
 parties only; an object that names another owner, or another key than it is sent under, is refused and logged, and
 everything around it goes on. During a replacing snapshot objects carry a new generation; at its end whatever still has
 an older one is gone at the publisher, and goes here.
+
+While one link takes another's place both may carry chunks. Only those of the follower that began last are taken: what
+is still under way on the other link may be older than what this one has brought.
 """
 
 from collections.abc import Callable
@@ -39,9 +42,11 @@ class Follower:
     send: Callable[[FeedAck], None]
     took: Callable[[], None]
     close: Callable[[int, str], None]
+    began: bool = False
 
     def begin(self) -> None:
         """Follow every feed that the agreement lets the peer publish to us, from where we stand."""
+        self.began, self.peer.follower = True, self
         for row in FEEDS.values():
             if may_follow(self.peer.agreement, row.name):
                 self.send(FeedAck(row.number, self._cursor(row.name)))
@@ -51,6 +56,9 @@ class Follower:
 
     def on_chunk(self, payload: bytes, consumed: Callable[[], None]) -> None:
         """Commit a chunk and acknowledge it; `consumed` is called when it is done with. ProtocolError ends the link."""
+        if self.peer.follower is not self:
+            consumed()
+            return
         chunk = unpack_feed_chunk(payload)
         row = FEED_BY_NUMBER.get(chunk.feed)
         if row is None or not may_follow(self.peer.agreement, row.name):

@@ -2,21 +2,27 @@
 
 Everything is committed before it is in effect in memory, and takes effect at once: the TLS contexts learn or forget the
 identity, links of whoever may not have them any more are closed, a dialler starts or stops. What follows from a change
-is told to `changed`, so that this room need not know peering.
+is told to `changed`, so that this room need not know peering. Changes are made one after the other: two that overlap
+(a renewed descriptor, a suspension) would each write what it knew of the other's before.
+
+A label stays its endpoint's for ever, also when the peer is removed: the chains that are kept as evidence go by it, and
+another company under the same label would be sent what stands in them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+import trio
+
 from roamd.clock import Clock
-from roamd.errors import Conflict, Forbidden
+from roamd.errors import Conflict, Forbidden, NotFound
 from roamd.log import get_logger
 from roamd.model.agreement import preset
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
-from roamd.roaming.events import peer_event_txn
+from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
-from roamd.storage import feeds, peers, records
+from roamd.storage import feeds, meta, peers, records
 from roamd.storage.peers import PeerRow
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx, Store
@@ -37,6 +43,7 @@ class PeerBook:
     directory: Directory
     our_roles: tuple[str, ...]
     changed: Callable[[Peer, Change], None]
+    _turn: trio.Lock = field(default_factory=trio.Lock)
 
     async def pair(
         self,
@@ -51,23 +58,41 @@ class PeerBook:
     ) -> Peer:
         """Keep a partner, with the preset agreement; one that is known already keeps its label and its agreement.
 
-        `also` runs in the same transaction. Conflict when another peer has that label.
+        `also` runs in the same transaction. Conflict when another peer has, or had, that label.
         """
-        known = self.directory.by_endpoint(descriptor.endpoint_id)
-        if known is None and label is not None and self.directory.find(label) is not None:
-            raise Conflict(f"There is a peer {label!r} already; choose another label.", code="label-taken")
-        row = self._row(known, descriptor, data, words, confirmed, joined_by_us, label)
+        async with self._turn:
+            known = self.directory.by_endpoint(descriptor.endpoint_id)
+            name = known.label if known else self._free_label(descriptor, label)
+            row = self._row(known, descriptor, data, words, confirmed, joined_by_us, name)
 
-        def txn(cx: Cx) -> None:
-            peers.put_txn(cx, row)
-            if also is not None:
-                also(cx)
+            def txn(cx: Cx) -> None:
+                peers.put_txn(cx, row)
+                meta.set_txn(cx, _owner_of(name), row.endpoint_id)
+                meta.set_txn(cx, _label_of(row.endpoint_id), name)
+                if also is not None:
+                    also(cx)
 
-        await write(self.store, txn)
-        peer = self.directory.put(row)
-        log.info("peer_paired", peer=peer.label, endpoint_id=peer.endpoint_id, state=row.state)
-        self.changed(peer, "added")
-        return peer
+            await write(self.store, txn)
+            peer = self.directory.put(row)
+            log.info("peer_paired", peer=peer.label, endpoint_id=peer.endpoint_id, state=row.state)
+            self.changed(peer, "added")
+            return peer
+
+    def _free_label(self, descriptor: Descriptor, wanted: str | None) -> str:
+        """The label that the endpoint had before it was removed, else the wanted one, else one made of its name."""
+        before = self.store.read(lambda cx: meta.get(cx, _label_of(descriptor.endpoint_id)))
+        if before is not None and wanted not in (None, before):
+            raise Conflict(f"It was {before!r} here before, and its ledgers go by that label.", code="label-kept")
+        if before is not None:
+            return before
+        if wanted is None:
+            return self.directory.label_for(descriptor.name, self._is_spent)
+        if self.directory.find(wanted) is not None or self._is_spent(wanted):
+            raise Conflict(f"{wanted!r} is, or was, another peer; choose another label.", code="label-taken")
+        return wanted
+
+    def _is_spent(self, label: str) -> bool:
+        return self.store.read(lambda cx: meta.get(cx, _owner_of(label))) is not None
 
     def _row(
         self,
@@ -77,13 +102,13 @@ class PeerBook:
         words: tuple[str, ...],
         confirmed: bool,
         joined_by_us: bool,
-        label: str | None,
+        label: str,
     ) -> PeerRow:
         agreement = preset(self.our_roles, descriptor.roles, descriptor.parties)
         # A partner that is confirmed stays so when it pairs again.
         paired = confirmed or (known is not None and known.row.state == PAIRED)
         return PeerRow(
-            peer=known.label if known else label or self.directory.label_for(descriptor.name),
+            peer=label,
             endpoint_id=descriptor.endpoint_id,
             identity_der=descriptor.identity_der,
             name=descriptor.name,
@@ -101,23 +126,26 @@ class PeerBook:
 
     async def confirm(self, peer: Peer) -> None:
         """The operator compared the words."""
-        if peer.row.state != PENDING:
-            raise Conflict(f"{peer.label} is {peer.row.state}; there is nothing to confirm.", code="not-pending")
-        await self._move(peer, PAIRED, "confirmed")
+        async with self._turn:
+            if peer.row.state != PENDING:
+                raise Conflict(f"{peer.label} is {peer.row.state}; there is nothing to confirm.", code="not-pending")
+            await self._move(peer, PAIRED, "confirmed")
 
     async def suspend(self, peer: Peer) -> None:
         """Close the link at once and exchange nothing until resumed; what is queued waits."""
-        if peer.row.state == SUSPENDED:
-            return
-        if peer.row.state == PENDING:
-            raise Conflict(f"{peer.label} is not confirmed yet: confirm or remove it.", code="not-paired")
-        await self._move(peer, SUSPENDED, "suspended")
+        async with self._turn:
+            if peer.row.state == SUSPENDED:
+                return
+            if peer.row.state != PAIRED:
+                raise Conflict(f"{peer.label} is {peer.row.state}; confirm or remove it.", code="not-paired")
+            await self._move(peer, SUSPENDED, "suspended")
 
     async def resume(self, peer: Peer) -> None:
         """End a suspension."""
-        if peer.row.state != SUSPENDED:
-            raise Conflict(f"{peer.label} is {peer.row.state}, not suspended.", code="not-suspended")
-        await self._move(peer, PAIRED, "resumed")
+        async with self._turn:
+            if peer.row.state != SUSPENDED:
+                raise Conflict(f"{peer.label} is {peer.row.state}, not suspended.", code="not-suspended")
+            await self._move(peer, PAIRED, "resumed")
 
     async def _move(self, peer: Peer, state: str, what: Change) -> None:
         row = peer.row._replace(state=state)
@@ -141,23 +169,28 @@ class PeerBook:
             feeds.drop_peer_txn(cx, peer.label)
             peers.remove_txn(cx, peer.label)
 
-        await write(self.store, txn, essential=True)
-        self.directory.remove(peer.label)
-        peer.row = peer.row._replace(state=REMOVED)
-        log.warning("peer_removed", peer=peer.label)
-        self.changed(peer, "removed")
+        async with self._turn:
+            if self.directory.find(peer.label) is not peer:
+                raise NotFound(f"{peer.label} was removed already.", code="unknown-peer")
+            await write(self.store, txn, essential=True)
+            self.directory.remove(peer.label)
+            peer.row = peer.row._replace(state=REMOVED)
+            log.warning("peer_removed", peer=peer.label)
+            self.changed(peer, "removed")
 
     async def renew(self, peer: Peer, descriptor: Descriptor, data: bytes) -> None:
         """A newer descriptor of a peer: its address, its name."""
-        if descriptor.sequence <= peer.row.descriptor_sequence or descriptor.endpoint_id != peer.endpoint_id:
-            return
-        address = descriptor.addresses[0] if descriptor.addresses else None
-        row = peer.row._replace(
-            name=descriptor.name, address=address, descriptor=data, descriptor_sequence=descriptor.sequence
-        )
-        await write(self.store, lambda cx: peers.put_txn(cx, row), essential=True)
-        self.directory.put(row)
-        self.changed(peer, "renewed")
+        async with self._turn:
+            is_news = descriptor.sequence > peer.row.descriptor_sequence
+            if not is_news or descriptor.endpoint_id != peer.endpoint_id or peer.row.state == REMOVED:
+                return
+            address = descriptor.addresses[0] if descriptor.addresses else None
+            row = peer.row._replace(
+                name=descriptor.name, address=address, descriptor=data, descriptor_sequence=descriptor.sequence
+            )
+            await write(self.store, lambda cx: peers.put_txn(cx, row), essential=True)
+            self.directory.put(row)
+            self.changed(peer, "renewed")
 
 
 def _park_queued_txn(cx: Cx, peer: Peer, park: bool, now_ms: int) -> None:
@@ -166,5 +199,17 @@ def _park_queued_txn(cx: Cx, peer: Peer, park: bool, now_ms: int) -> None:
         raise Forbidden(
             f"{len(queued)} records wait for {peer.label}; let them arrive, or park them with --park.", code="queued"
         )
+    reason = f"{peer.label} was removed"
     for row in queued:
-        records.set_state_txn(cx, row.id, PARKED, f"{peer.label} was removed", now_ms=now_ms)
+        records.set_state_txn(cx, row.id, PARKED, reason, now_ms=now_ms)
+        record_event_txn(cx, row._replace(state=PARKED, reason=reason), "record.state", now_ms)
+
+
+def _owner_of(label: str) -> str:
+    """The name in `meta` of whose label it is."""
+    return f"peer-label:{label}"
+
+
+def _label_of(endpoint_id: str) -> str:
+    """The name in `meta` of an endpoint's label."""
+    return f"peer-endpoint:{endpoint_id}"

@@ -17,16 +17,18 @@ from dataclasses import dataclass, field
 import msgspec
 
 from roamd.clock import Clock, rfc3339
-from roamd.errors import ProtocolError
+from roamd.errors import ProtocolError, RoamdError
 from roamd.model.agreement import may_ask
 from roamd.model.credentials import (
     DECISIONS,
+    SOURCES,
     UserCredential,
     canonical_uid,
     whitelist_decides_alone,
     whitelist_decides_offline,
     whitelist_may_decide_first,
 )
+from roamd.model.jsontext import compact
 from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest, Service
 from roamd.protocol.messages import Answer, AnswerStatus, Call
 from roamd.roaming.authorization.report import DecisionReport
@@ -41,6 +43,9 @@ Done = Callable[[AuthorizationReply], None]
 
 TELLING = ("BLOCKED", "EXPIRED", "NO_CREDIT", "NOT_ALLOWED", "UNKNOWN")
 """Refusals, the most telling first: of several CSPs asked, the one that knows the card speaks."""
+
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, behind which no date can be printed."""
 
 
 def margin_s(deadline_ms: int) -> float:
@@ -228,7 +233,25 @@ def _decision_of(answer: Answer | None) -> AuthorizeAnswer | None:
         decided = AuthorizeAnswer.unpack(answer.body)
     except ProtocolError:
         return None
-    return decided if decided.decision in DECISIONS else None
+    return _believable(decided) if decided.decision in DECISIONS else None
+
+
+def _believable(decided: AuthorizeAnswer) -> AuthorizeAnswer:
+    """The same without what our backend could not read: a peer's texts are put into our own answer as they are."""
+    return msgspec.structs.replace(
+        decided,
+        source=decided.source if decided.source in SOURCES else "BACKEND",
+        valid_until_ms=min(decided.valid_until_ms, LAST_MS) if decided.valid_until_ms is not None else None,
+        location=_json_or_none(decided.location),
+        info=_json_or_none(decided.info),
+    )
+
+
+def _json_or_none(text: bytes | None) -> bytes | None:
+    try:
+        return None if text is None else compact(text)
+    except RoamdError:
+        return None
 
 
 def _why_silent(answer: Answer | None) -> str:
