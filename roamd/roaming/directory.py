@@ -36,8 +36,6 @@ class Peer:
     alarms: list[str] = field(default_factory=list)
     follower: object | None = None
     """The follower that began last, over whichever link: only its chunks are taken (see `follower`)."""
-    follower: object | None = None
-    """The follower that began last, over whichever link: only its chunks are taken (see `follower`)."""
 
     @property
     def label(self) -> str:

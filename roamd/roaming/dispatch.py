@@ -24,6 +24,7 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.follower import Follower
 from roamd.roaming.ledger.author import Author, is_known, is_ours
 from roamd.roaming.ledger.chain import Random
+from roamd.roaming.ledger.forgetting import look_back
 from roamd.roaming.ledger.marks import own_head_shown
 from roamd.roaming.ledger.receiver import Receiver, Take
 from roamd.roaming.ledger.rollback import Rollback, is_recovering
@@ -78,6 +79,7 @@ class Exchange:
         self.is_up = True
         self._link = link
         self._parts = parts
+        self._marks = marks
         self._shown = own_head_shown(marks)
         self._work = Wake()
         self._bulk: deque[events.BulkLedger | events.BulkFeed] = deque()
@@ -89,6 +91,10 @@ class Exchange:
         self._receiver = Receiver(
             peer, parts.store, parts.signer, parts.clock, parts.take, self._send_receipt, self._took, link.close
         )
+
+    def begin_run(self) -> None:
+        """This is the first link to a run of the peer: has either side forgotten what stands receipted?"""
+        look_back(self.peer, self._parts.store, self._parts.signer, self._marks)
 
     # --- what comes in ------------------------------------------------------------------------------------------
 
@@ -153,7 +159,7 @@ class Exchange:
         if self.peer.exchange is not self or self.peer.follower is self._follower:
             return
         if self._follower.began:
-            self._close(GoodbyeCode.REPLACED, "the feeds were followed over another link meanwhile")
+            self._close(GoodbyeCode.INTERNAL, "the feeds were followed over another link meanwhile")
         else:
             self._follower.begin()
 

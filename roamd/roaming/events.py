@@ -7,13 +7,17 @@ when the event is read. So a body is stored once, and what is erased there is er
 import msgspec
 
 from roamd.clock import Clock, rfc3339
-from roamd.errors import Fault, Malformed
+from roamd.errors import Fault, Malformed, StoreDamaged
+from roamd.log import get_logger
 from roamd.roaming import operations as op
+from roamd.roaming.ledger.sound import sound_body
 from roamd.roaming.ports import Reply
 from roamd.storage import events, ledgers, records
 from roamd.storage.events import EventRow
 from roamd.storage.records import RecordRow
 from roamd.storage.store import Cx, Store
+
+log = get_logger()
 
 MAX_PAGE = 1000
 MAX_PAGE_BYTES = 4 * 1024 * 1024
@@ -41,11 +45,11 @@ def peer_event_txn(cx: Cx, peer: str, state: str, link: str, now_ms: int) -> Non
 
 
 def record_body(cx: Cx, row: RecordRow) -> bytes | None:
-    """The record's own text, wherever it stands; None once it is erased."""
+    """The record's own text, wherever it stands; None once it is erased. StoreDamaged when it is not what came in."""
     if row.body is not None or row.chain_id is None or row.sequence is None:
-        return row.body
+        return sound_body(row, row.body)
     entry = ledgers.get_entry(cx, row.chain_id, row.sequence)
-    return entry.body if entry is not None else None
+    return sound_body(row, entry.body if entry is not None else None)
 
 
 class EventDesk:
@@ -133,7 +137,14 @@ def _event(cx: Cx, row: EventRow) -> op.Event:
 
 
 def _with_record(cx: Cx, row: EventRow) -> bytes:
-    """The stored {record_id, state, ...} with the record's text put in as its last member."""
+    """The stored {record_id, state, ...} with the record's text put in as its last member.
+
+    A text that the disk has changed is left out and marked, or nobody would get the events behind it.
+    """
     record = records.get_by_id(cx, int(row.subject))
-    body = record_body(cx, record) if record is not None else None
+    try:
+        body = record_body(cx, record) if record is not None else None
+    except StoreDamaged:
+        log.warning("record_damaged", peer=row.peer, event_id=row.id)
+        return row.data[:-1] + b',"damaged":true,"record":null}'
     return row.data[:-1] + b',"record":' + (body or b"null") + b"}"

@@ -22,7 +22,7 @@ from roamd.model.agreement import preset
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
-from roamd.storage import feeds, meta, peers, records
+from roamd.storage import feeds, ledgers, meta, peers, records
 from roamd.storage.peers import PeerRow
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx, Store
@@ -199,10 +199,23 @@ def _park_queued_txn(cx: Cx, peer: Peer, park: bool, now_ms: int) -> None:
         raise Forbidden(
             f"{len(queued)} records wait for {peer.label}; let them arrive, or park them with --park.", code="queued"
         )
+    if queued:
+        _take_back_txn(cx, peer, now_ms)
     reason = f"{peer.label} was removed"
     for row in queued:
         records.set_state_txn(cx, row.id, PARKED, reason, now_ms=now_ms)
         record_event_txn(cx, row._replace(state=PARKED, reason=reason), "record.state", now_ms)
+
+
+def _take_back_txn(cx: Cx, peer: Peer, now_ms: int) -> None:
+    """What is not receipted leaves our chain: PARKED means that it does not go by itself when the two pair again.
+
+    If the peer has some of it all the same, it shows our head over it then, and that is mended like a rollback.
+    """
+    chain = ledgers.current_chain(cx, peer.label, own=True)
+    if chain is not None:
+        records.displace_txn(cx, chain.chain_id, chain.receipted_sequence, now_ms=now_ms)
+        ledgers.truncate_txn(cx, chain.chain_id, chain.receipted_sequence)
 
 
 def _owner_of(label: str) -> str:
