@@ -33,6 +33,7 @@ class Registry:
         self._order = itertools.count(1)
         self._links: dict[str, list[Link]] = {}
         self._farewells: dict[str, Goodbye | None] = {}
+        self._runs: dict[str, bytes] = {}
         self._ended = Wake()
 
     def of(self, peer: Peer) -> list[Link]:
@@ -67,6 +68,9 @@ class Registry:
         link.facts = LinkFacts(link.dialler, hello.instance, hello.run_id, next(self._order))
         exchange = Exchange(peer, link, self._parts, hello.marks)
         link.exchange = exchange
+        if self._runs.get(peer.label) != hello.run_id:
+            self._runs[peer.label] = hello.run_id
+            exchange.begin_run()
         others = self._links.setdefault(peer.label, [])
         others.append(link)
         was_up = peer.exchange is not None
@@ -97,6 +101,7 @@ class Registry:
         del self._links[peer.label]
         if peer.row.state == REMOVED:
             del self._farewells[peer.label]
+            self._runs.pop(peer.label, None)
             metrics.forget_peer(peer.label)
 
     def _settle(self, peer: Peer) -> None:

@@ -29,6 +29,11 @@ def _newest(cx: Cx, peer: str, *, own: bool) -> tuple[Chain | None, SignedMark |
     return None, None
 
 
+def newest_own_receipt(cx: Cx, peer: str) -> tuple[Chain | None, SignedMark | None]:
+    """The newest receipt that the peer gave for our chain, with its chain."""
+    return _newest(cx, peer, own=True)
+
+
 def own_head_shown(marks: list[Mark]) -> Mark | None:
     """The newest head of our chain that the peer holds."""
     return next((mark for mark in marks if mark.author_is_you), None)
