@@ -32,14 +32,15 @@ class LinkMaker:
         """A link that is ready to run; it owns the stream."""
         connection = Connection(
             dialler,
-            self._hello(peer),
+            self.hello(peer),
             self.clock.monotonic(),
             expected_endpoint=peer.endpoint_id,
             timing=self.timing,
         )
         return Link(peer, stream, connection, self.own, self.endpoint_id if dialler else peer.endpoint_id)
 
-    def _hello(self, peer: Peer) -> Hello:
+    def hello(self, peer: Peer) -> Hello:
+        """What we say first to a peer; a fresh nonce each time."""
         return Hello(
             versions=[VERSION],
             nonce=self.random(32),

@@ -9,22 +9,28 @@ Everything runs in one trio loop, on trio's own clock, so `autojump_clock` makes
 wants to see or spoil what is on the wire puts its own streams between two ends (`hood.wires`).
 """
 
+import io
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-import structlog
+import msgspec
 import trio
 from trio.testing import memory_stream_pair
 
+from roamd import log
 from roamd.daemon.core import Core, Ground, Run, Settings, World, begin_run_txn
 from roamd.errors import NotTrusted
 from roamd.model.ids import parse_party
 from roamd.peering.link import Link, SecureStream
 from roamd.peering.tls import TlsStream
+from roamd.protocol.connection import Connection
+from roamd.protocol.events import Event, HelloReceived, PeerSaidGoodbye, ProofReceived
+from roamd.protocol.messages import Goodbye
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.peerbook import Change
@@ -37,6 +43,8 @@ from roamd.trust.judge import judge_leaf
 from roamd.trust.leaf import issue_leaf
 from roamd.trust.signing import verify
 from tests.support.trust import identity, real_now_ms
+
+E = TypeVar("E")
 
 WORDS = ("one", "two", "three", "four", "five", "six")
 
@@ -163,8 +171,13 @@ class Endpoint:
         await self.core.peering.say_goodbye(self.clock.now_ms() + 5_000)
         self._scope.cancel()
 
+    def crash(self) -> None:
+        """Everything of it is cancelled."""
+        self.hood.ports.pop(self.address or "", None)
+        self._scope.cancel()
+
     async def restart(self) -> None:
-        """A new process over the same store, after `stop`; its run id is new."""
+        """A new process over the same store, after `stop` or `crash`; its run id is new."""
         self._begin()
         self.links.clear()
         await self.hood.nursery.start(self.run)
@@ -327,13 +340,111 @@ async def until(true: Callable[[], bool], patience_s: float = 100.0) -> None:
             await trio.sleep(0.01)
 
 
+class _Lines(io.TextIOBase):
+    """Takes a log's JSON lines apart as they are written."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, text: str) -> int:
+        self.lines.append(json.loads(text))
+        return len(text)
+
+
 @contextmanager
 def logged() -> Iterator[list[dict[str, Any]]]:
     """What is logged inside the block, as dicts."""
-    with structlog.testing.capture_logs() as lines:
-        yield lines  # type: ignore[misc]  # structlog's mappings are dicts
+    taken = _Lines()
+    log.configure("info", taken, console=False)  # type: ignore[arg-type]  # of a text stream the log only writes
+    try:
+        yield taken.lines
+    finally:
+        log.configure("info", None)
 
 
 def events_of(lines: list[dict[str, Any]], *names: str) -> list[str]:
     """The names of the lines, those that are asked for only."""
     return [line["event"] for line in lines if line["event"] in names]
+
+
+class FarEnd:
+    """The other end of a link, driven by hand: real TLS, a real Connection, and a test that may break every rule."""
+
+    def __init__(self, whose: Endpoint, stream: TlsStream, connection: Connection) -> None:
+        self.whose = whose
+        self.stream = stream
+        self.connection = connection
+        self.events: list[Event] = []
+        self.ended = False
+
+    async def say(self, data: bytes | None = None) -> None:
+        """Send what waits, or these bytes."""
+        await self.stream.send_all(self.connection.data_to_send() if data is None else data)
+
+    async def hear(self) -> list[Event]:
+        """The events of the next bytes; none at the end of the stream."""
+        try:
+            data = await self.stream.receive_some()
+        except trio.BrokenResourceError:
+            data = b""
+        self.ended = not data
+        clock = self.whose.clock
+        new = self.connection.receive_data(data, clock.monotonic(), clock.now_ms()) if data else []
+        if any(isinstance(event, ProofReceived) for event in new):  # the other end is always an honest one
+            new += self.connection.proof_verified(clock.monotonic(), clock.now_ms())
+        self.events += new
+        return new
+
+    async def wait_for(self, kind: type[E]) -> E:
+        """The first event of a kind, heard already or not."""
+        with trio.fail_after(1000):
+            while not (found := [event for event in self.events if isinstance(event, kind)]):
+                assert not self.ended, f"the stream ended before a {kind.__name__}: {self.events}"
+                await self.hear()
+        return found[0]
+
+    def proof(self) -> bytes:
+        """The signature that an honest endpoint would send."""
+        own, peer = self.stream.own_leaf_sha256, self.stream.peer_leaf_sha256
+        return self.whose.identity.sign(self.connection.own_proof_document(own, peer))
+
+    async def greet(self) -> None:
+        """Hellos both ways."""
+        await self.say()
+        await self.wait_for(HelloReceived)
+
+    async def come_up(self) -> "FarEnd":
+        """All the way, as an honest endpoint."""
+        await self.greet()
+        self.connection.send_proof(self.proof(), self.whose.clock.monotonic())
+        await self.say()
+        await self.wait_for(ProofReceived)
+        return self
+
+    async def hear_goodbye(self) -> Goodbye:
+        """The Goodbye that it was told."""
+        return (await self.wait_for(PeerSaidGoodbye)).goodbye
+
+
+async def far_end(
+    here: Endpoint,
+    whose: Endpoint,
+    *,
+    here_dials: bool = True,
+    run_id: bytes | None = None,
+    instance: bytes | None = None,
+) -> FarEnd:
+    """A link of `here` (the newest of its `links`) to an end of `whose` that the test drives; no Hello is said yet."""
+    near, far = here.hood.wires()
+    ends = (TlsStream.dial(near, here.contexts), TlsStream.accept(far, whose.contexts))
+    if not here_dials:
+        ends = (TlsStream.accept(near, here.contexts), TlsStream.dial(far, whose.contexts))
+    async with trio.open_nursery() as nursery:
+        for end in ends:
+            nursery.start_soon(end.handshake)
+    link = here.link(here.peer(whose), ends[0], dialler=here_dials)
+    hello = whose.core.maker.hello(whose.peer(here))
+    hello = msgspec.structs.replace(hello, run_id=run_id or hello.run_id, instance=instance or hello.instance)
+    connection = Connection(not here_dials, hello, whose.clock.monotonic(), expected_endpoint=here.endpoint_id)
+    here.start(link.run)
+    return FarEnd(whose, ends[1], connection)
