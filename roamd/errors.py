@@ -18,6 +18,7 @@
     │   └── NotTrusted             its certificate, proof or claim does not hold
     └── StoreError                 the machine must be mended
         ├── StoreFull              507: free space; nothing was stored
+        ├── StoreDamaged           what the disk gave back is not what was written; it is not served
         └── StoreBroken            the process ends: a failed write or sync is never retried
 
 `code` is stable and is what programs compare; the message is for people.
@@ -182,6 +183,12 @@ class StoreFull(StoreError):
 
     code = "store-full"
     http_status = 507
+
+
+class StoreDamaged(StoreError):
+    """What the disk gave back is not what was written there."""
+
+    code = "store-damaged"
 
 
 class StoreBroken(StoreError):

@@ -24,6 +24,7 @@ from roamd.roaming.events import record_body
 from roamd.roaming.idempotent import once_txn
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.rollback import is_recovering
+from roamd.roaming.ledger.sound import sound_entry
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
 from roamd.storage import ledgers, records
@@ -263,7 +264,7 @@ def _evidence(cx: Cx, row: RecordRow) -> dict[str, object] | None:
     if row.chain_id is None or row.sequence is None:
         return None
     chain = ledgers.get_chain(cx, row.chain_id)
-    entry = ledgers.get_entry(cx, row.chain_id, row.sequence)
+    entry = sound_entry(cx, row.chain_id, row.sequence)
     receipt = ledgers.covering_receipt(cx, row.chain_id, row.sequence)
     head = ledgers.covering_head(cx, row.chain_id, row.sequence)
     if chain is None or entry is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from roamd.errors import StoreBroken, StoreError, StoreFull
+from roamd.errors import StoreBroken, StoreDamaged, StoreError, StoreFull
 
 Row = tuple[Any, ...]
 
@@ -50,6 +50,8 @@ class Cx:
             return self._cursor.execute(sql, params).fetchall()
         except apsw.Error as error:
             raise store_error(error) from error
+        except UnicodeDecodeError as error:
+            raise _damaged_text() from error
 
     def one(self, sql: str, params: Sequence[Any] = ()) -> Row | None:
         """The first row, or None."""
@@ -79,6 +81,12 @@ class Cx:
             yield from self._connection.execute(sql, params)
         except apsw.Error as error:
             raise store_error(error) from error
+        except UnicodeDecodeError as error:
+            raise _damaged_text() from error
+
+
+def _damaged_text() -> StoreDamaged:
+    return StoreDamaged("A text in the store is no text any more: it is damaged on the disk. Bring back a backup.")
 
 
 def within_bytes(rows: Iterable[Row], column: int, max_bytes: int) -> Iterator[Row]:

@@ -117,6 +117,15 @@ def _where(named: dict[str, str | None]) -> tuple[str, list[Any]]:
     return " AND ".join(f"{name} = ?" for name in given), list(given.values())
 
 
+def queued_at(cx: Cx, chain_id: int, sequence: int) -> RecordRow | None:
+    """The own record at a place of a chain, while it is QUEUED."""
+    row = cx.one(
+        f"SELECT {_RECORD} FROM records WHERE chain_id = ? AND sequence = ? AND state = 'QUEUED' AND direction = 'out'",
+        (chain_id, sequence),
+    )
+    return RecordRow._make(row) if row else None
+
+
 def set_state_txn(cx: Cx, record: int, state: str, reason: str | None, *, now_ms: int) -> None:
     """Move a record (by its id here) to a state."""
     cx.run("UPDATE records SET state = ?, reason = ?, updated_ms = ? WHERE id = ?", (state, reason, now_ms, record))

@@ -26,7 +26,7 @@ import apsw
 
 from roamd.clock import Clock, SystemClock
 from roamd.errors import StoreBroken, StoreError
-from roamd.storage import backup, connect, migrate
+from roamd.storage import backup, connect, migrate, verify
 from roamd.storage.ballast import DEFAULT_BYTES, Ballast
 from roamd.storage.cx import Cx, store_error
 from roamd.storage.group import Delivery, GroupCommit, Job
@@ -190,6 +190,13 @@ class Store:
             return fn(self._read_cx)
         finally:
             self._read_cx.run("COMMIT")
+
+    def ledger_faults(self) -> list[str]:
+        """What SQLite finds wrong in the ledger's tables and indexes. A file's takes long, so: a thread."""
+        if self.path is None:
+            return verify.structure_faults(self._reader)
+        with contextlib.closing(connect.open_reader(self.path)) as connection:
+            return verify.structure_faults(connection)
 
     def snapshot_bytes(self) -> bytes:
         """The whole content of a store in memory, for `open_memory`."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from roamd import metrics
 from roamd.clock import Clock
-from roamd.errors import ProtocolError
+from roamd.errors import ProtocolError, StoreDamaged
 from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, fitting, pack_ledger_batch
 from roamd.protocol.codes import GoodbyeCode
@@ -26,6 +26,7 @@ from roamd.roaming.events import record_event_txn
 from roamd.roaming.ledger.chain import as_item
 from roamd.roaming.ledger.marks import signed
 from roamd.roaming.ledger.signer import Signer
+from roamd.roaming.ledger.sound import body_holds, require_chained
 from roamd.storage import ledgers, records
 from roamd.storage.ledgers import GENESIS, Chain, EntryRow, SignedMark
 from roamd.storage.store import Cx, Store
@@ -78,6 +79,13 @@ class Author:
         """The payload of the next batch, or None when the peer has been sent everything."""
         if not (self.sending and self.behind):
             return None
+        try:
+            return self._next_batch()
+        except StoreDamaged as damage:
+            self._stop(damage)
+            return None
+
+    def _next_batch(self) -> bytes | None:
         payload = self._batch_of(self._chain) if self._chain is not None else None
         while payload is None and (following := self._next_chain()) is not None:
             self._chain, self._sequence, self._hash = following, 0, GENESIS
@@ -101,11 +109,41 @@ class Author:
         items = [as_item(row) for row in rows]
         count = fitting(items)
         rows, items = rows[:count], items[:count]
+        self._require_sound(chain, rows)
         head = self._sign(chain, rows[-1])
         batch = LedgerBatch(chain.epoch, rows[0].sequence, self._hash, head.time_ms, head.signature, items)
         self._sequence, self._hash = rows[-1].sequence, rows[-1].hash
         metrics.ledger_entries.labels(self.peer.label, "out").inc(len(rows))
         return pack_ledger_batch(batch)
+
+    def _require_sound(self, chain: Chain, rows: list[EntryRow]) -> None:
+        """Sign nothing that the disk has changed. A body that is lost parks its record; the chain goes on."""
+        previous = self._hash
+        for row in rows:
+            require_chained(previous, row)
+            previous = row.hash
+            if not body_holds(row):
+                self._lose(chain, row)
+
+    def _lose(self, chain: Chain, entry: EntryRow) -> None:
+        log.warning("record_damaged", peer=self.peer.label, sequence=entry.sequence)
+        self.peer.alarm(f"the content of our record at sequence {entry.sequence} is damaged on the disk")
+        now_ms = self.clock.now_ms()
+
+        def park(cx: Cx) -> None:
+            row = records.queued_at(cx, chain.chain_id, entry.sequence)
+            if row is not None:
+                reason = "its content was damaged on the disk before it could be sent"
+                records.set_state_txn(cx, row.id, records.PARKED, reason, now_ms=now_ms)
+                record_event_txn(cx, row._replace(state=records.PARKED, reason=reason), "record.state", now_ms)
+
+        self.store.submit(park, lambda outcome: self.settled(), essential=True)
+
+    def _stop(self, damage: StoreDamaged) -> None:
+        """Nothing is sent any more: behind a damaged entry no hash is right. What the peer sends is taken as ever."""
+        self.sending = False
+        log.error("ledger_damaged", peer=self.peer.label, detail=str(damage))
+        self.peer.alarm("our ledger towards it is damaged on the disk; see `roamd ledger verify`")
 
     def _sign(self, chain: Chain, last: EntryRow) -> SignedMark:
         head = self.signer.head(self.peer.endpoint_id, chain.epoch, last.sequence, last.hash, self.clock.now_ms())

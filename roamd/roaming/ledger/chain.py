@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from roamd.model.objects import CheckedRecord
 from roamd.protocol.ledger import EntryKind, LedgerItem, chain_items, item_commitment
+from roamd.roaming.ledger.sound import body_holds
 from roamd.storage import ledgers
 from roamd.storage.ledgers import Chain, EntryRow
 from roamd.storage.store import Cx
@@ -45,7 +46,7 @@ def record_entry_kind(record: CheckedRecord) -> EntryKind:
 
 
 def as_item(row: EntryRow) -> LedgerItem:
-    """An entry as it travels; an erased one goes as its commitment alone."""
-    if row.body is None:
+    """An entry as it travels; one that was erased, or whose body the disk lost, goes as its commitment alone."""
+    if row.body is None or not body_holds(row):
         return LedgerItem(row.kind, row.record_id, commitment=row.commitment, ocpi=row.ocpi)
     return LedgerItem(row.kind, row.record_id, row.salt, row.body, ocpi=row.ocpi)

@@ -7,12 +7,13 @@ from typing import Any
 
 import trio
 
-from roamd.errors import Conflict, RoamdError
-from roamd.protocol.ledger import commitment, entry_bytes, entry_hash, head_document, receipt_document
+from roamd.errors import Conflict, RoamdError, StoreDamaged, StoreError
+from roamd.protocol.ledger import entry_bytes, head_document, receipt_document
 from roamd.roaming import operations as op
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.ledger.evidence import VERIFY_SCRIPT, pem
 from roamd.roaming.ledger.signer import Signer
+from roamd.roaming.ledger.sound import body_holds, chained_hash, require_chained, sound_entry
 from roamd.roaming.ports import Reply
 from roamd.roaming.records import find_one
 from roamd.storage import ledgers, verify
@@ -45,22 +46,30 @@ class LedgerDesk:
         try:
             chains = self.store.read(lambda cx: ledgers.chains(cx, peer))
             reports = [await self._verify_chain(chain) for chain in chains]
-            orphans = self.store.read(verify.orphans)
+            faults = await self._structure_faults()
+            faults += self.store.read(lambda cx: [*_orphans(cx), *verify.misfits(cx)])
         except RoamdError as error:
             reply(error)
             return
-        faults = [f"chain {number} has entries but no row of its own" for number in orphans]
         ok = not faults and all(not report["faults"] for report in reports)
         entries = sum(report["entries"] for report in reports)
         reply({"ok": ok, "entries": entries, "chains": reports, "faults": faults})
 
+    async def _structure_faults(self) -> list[str]:
+        if self.store.path is None:
+            return self.store.ledger_faults()
+        return await trio.to_thread.run_sync(self.store.ledger_faults)
+
     async def _verify_chain(self, chain: Chain) -> dict[str, Any]:
         walk = _Walk(chain)
-        for page in verify.pages(self.store.read, chain.chain_id):
-            walk.page(page)
-            await trio.lowlevel.checkpoint()
-        faults = [*walk.faults, *walk.end_faults()]
-        faults += [fault async for fault in self._mark_faults(chain, walk.hashes_at)]
+        try:
+            for page in verify.pages(self.store.read, chain.chain_id):
+                walk.page(page)
+                await trio.lowlevel.checkpoint()
+            faults = [*walk.faults, *walk.end_faults()]
+            faults += [fault async for fault in self._mark_faults(chain, walk.hashes_at)]
+        except StoreError as error:
+            faults = [*walk.faults, f"behind entry {walk.sequence} it cannot be read: {error}"]
         return {
             "peer": chain.peer,
             "author": "us" if chain.own else chain.peer,
@@ -101,11 +110,14 @@ class LedgerDesk:
         receipt = ledgers.covering_receipt(cx, row.chain_id, row.sequence)
         if chain is None or head is None or receipt is None:
             raise Conflict("No receipt covers the record yet; try again once it is DELIVERED.", code="no-receipt")
+        sound_entry(cx, row.chain_id, row.sequence)
         return self._evidence(cx, chain, self.directory.get(row.peer), row.sequence, head, receipt)
 
     def _evidence(
         self, cx: Cx, chain: Chain, peer: Peer, sequence: int, head: SignedMark, receipt: SignedMark
     ) -> dict[str, bytes]:
+        if not (self._holds(chain, peer, "head", head) and self._holds(chain, peer, "receipt", receipt)):
+            raise StoreDamaged("A signature over the record is damaged on the disk; see `roamd ledger verify`.")
         head_text, head_by_us = _signed_document(self.signer, chain, peer, "head", head)
         receipt_text, _ = _signed_document(self.signer, chain, peer, "receipt", receipt)
         ours, theirs = pem(self.signer.identity_der), pem(peer.row.identity_der)
@@ -131,18 +143,23 @@ def _signed_document(signer: Signer, chain: Chain, peer: Peer, kind: str, mark: 
 
 
 def _entry_files(cx: Cx, chain: Chain, sequence: int, last: int) -> Iterator[tuple[str, bytes]]:
-    """The record's body and salt, and every entry from it to the last one that is signed."""
+    """The record's body and salt, and every entry from it to the last one that is signed; StoreDamaged."""
     before = ledgers.get_entry(cx, chain.chain_id, sequence - 1) if sequence > 1 else None
     previous = before.hash if before is not None else GENESIS
     for number in range(sequence, last + 1):
         row = ledgers.get_entry(cx, chain.chain_id, number)
         if row is None:
             return
+        require_chained(previous, row)
         if number == sequence and row.body is not None and row.salt is not None:
             yield "body.json", row.body
             yield "salt.bin", row.salt
         yield f"entry-{number:012}.bin", entry_bytes(number, previous, row.kind, row.record_id, row.commitment)
         previous = row.hash
+
+
+def _orphans(cx: Cx) -> list[str]:
+    return [f"chain {number} has entries but no row of its own" for number in verify.orphans(cx)]
 
 
 class _Walk:
@@ -163,12 +180,10 @@ class _Walk:
     def _row(self, row: EntryRow) -> None:
         if row.sequence != self.sequence + 1:
             self.faults.append(f"entries between {self.sequence} and {row.sequence} are missing")
-        if row.body is None or row.salt is None:
-            self.erased += 1
-        elif commitment(row.salt, row.body) != row.commitment:
+        self.erased += row.body is None
+        if not body_holds(row):
             self.faults.append(f"the body of entry {row.sequence} is not the one that was committed to")
-        hash_ = entry_hash(entry_bytes(row.sequence, self._hash, row.kind, row.record_id, row.commitment))
-        if hash_ != row.hash:
+        if chained_hash(self._hash, row) != row.hash:
             self.faults.append(f"entry {row.sequence} does not have the hash that it is stored with")
         # What is stored goes on: one flip is then one fault, not as many as there are entries behind it.
         self._hash, self.sequence = row.hash, row.sequence

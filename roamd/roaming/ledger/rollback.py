@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from roamd import metrics
 from roamd.clock import Clock
-from roamd.errors import ProtocolError
+from roamd.errors import ProtocolError, StoreDamaged
 from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, unpack_ledger_batch
 from roamd.protocol.calls import LedgerFetch, Service
@@ -27,6 +27,7 @@ from roamd.roaming.calls import OutgoingCalls
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows
 from roamd.roaming.ledger.forgotten import regain_txn
+from roamd.roaming.ledger.sound import sound_body
 from roamd.roaming.waiting import Outcome, write
 from roamd.storage import ledgers, meta, records
 from roamd.storage.ledgers import Chain
@@ -126,7 +127,11 @@ class Rollback:
 def place_waiting_txn(cx: Cx, chain: Chain, random: Random, now_ms: int) -> None:
     """Give every queued record of the peer that has no place one at the end of the chain."""
     for row in records.without_place(cx, chain.peer):
-        body = row.body or b""
+        try:
+            body = sound_body(row, row.body) or b""
+        except StoreDamaged as damage:
+            records.set_state_txn(cx, row.id, records.PARKED, str(damage), now_ms=now_ms)
+            continue
         item = LedgerItem(EntryKind[row.kind], row.record_id, random(SALT_SIZE), body, ocpi=row.ocpi)
         chain = append_items_txn(cx, chain, [item], now_ms)
         placed = row._replace(chain_id=chain.chain_id, sequence=chain.tail_sequence, body=None, updated_ms=now_ms)
