@@ -178,7 +178,7 @@ class Connection:
             raise ProtocolError(GoodbyeCode.MALFORMED, "The peer sent our own nonce back.")
         self.peer_hello, self._peer_hello_payload = hello, payload
         for pattern, credit in self._outbox.credits.items():
-            credit.raise_to(hello.windows[pattern])
+            credit.open(hello.windows[pattern])
 
     def _receive_ping(self, frame: Frame, now: float, clock_ms: int) -> None:
         """Only the newest Ping is answered: a Pong for an older one would measure nothing."""

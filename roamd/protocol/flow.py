@@ -1,8 +1,9 @@
 """What a side may send, and what it may be sent: credit per pattern, solicited answers, an allowance for the rest.
 
 Everything that arrives is paid for by one of three: calls and bulk by credit that we granted; answers, cancellations,
-receipts and acknowledgements by what we sent or were sent before; the few small control frames by an allowance that
-refills with time. So whatever a peer sends, what it can make us hold and do is bounded by numbers of ours.
+receipts and acknowledgements by what we sent or were sent before, and so is credit that comes in fair steps; the few
+other small control frames by an allowance that refills with time. So whatever a peer sends, what it can make us hold
+and do is bounded by numbers of ours.
 
 Credit is cumulative: a Credit message names how much may be sent since the link began, so a repeat changes nothing.
 Calls cost 1 each; a bulk frame costs its payload's length and `FRAME_COST`, so that tiny frames are not free.
@@ -27,7 +28,8 @@ FRAME_COST: Final = 512  # about what an almost empty bulk frame costs us in mem
 MIN_WINDOWS: Final = (1, 512 * 1024, 512 * 1024)  # a joined payload of 384 KiB always fits, so nothing can get stuck
 DEFAULT_WINDOWS: Final = [1024, 1024 * 1024, 1024 * 1024]
 SLACK: Final = 64  # receipts and acknowledgements beyond those that were asked for: the first of each feed is
-ALLOWANCE: Final = 1000  # pings, pongs, credits and unknown frames at once ...
+PAID_STEPS: Final = 32  # credit in steps of this part of a window is paid for by what we sent; we give sixteenths
+ALLOWANCE: Final = 1000  # pings, pongs, other credits and unknown frames at once ...
 REFILL_PER_S: Final = 100  # ... and per second
 
 
@@ -40,8 +42,19 @@ class SendCredit:
     """How much of one pattern we may still send."""
 
     def __init__(self) -> None:
+        self._window = 0
         self._limit = 0
         self._used = 0
+
+    def open(self, window: int) -> None:
+        """The peer's Hello: how much it always lets be under way."""
+        self._window = window
+        self.raise_to(window)
+
+    def pays_for(self, limit: int) -> bool:
+        """Whether a new limit follows from what we sent, in a step of some size: then it is not unasked for."""
+        fair = max(1, self._window // PAID_STEPS)
+        return self._limit + fair <= limit <= self._used + self._window
 
     @property
     def left(self) -> int:

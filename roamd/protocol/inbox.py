@@ -71,12 +71,17 @@ class Inbox:
 
     def credit(self, frame: Frame, now: float) -> Event | None:
         """Credit of the peer; patterns that we do not know are left alone."""
-        self.spend_allowance(now)
         raised: set[Pattern] = set()
+        paid = False
         for credit in decode(FrameType.CREDIT, frame.payload):
             of_pattern = self._outbox.credits.get(credit.pattern)
-            if of_pattern is not None and of_pattern.raise_to(credit.limit):
+            if of_pattern is None:
+                continue
+            paid = paid or of_pattern.pays_for(credit.limit)
+            if of_pattern.raise_to(credit.limit):
                 raised.add(Pattern(credit.pattern))
+        if not paid:
+            self.spend_allowance(now)
         return CreditArrived(frozenset(raised)) if raised else None
 
     def on_calls(self, frame: Frame) -> Event:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from roamd.errors import ProtocolError
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.events import BulkFeed, BulkLedger, Calls, CreditArrived, PeerSaidGoodbye, PeerSilent, SkewMeasured
-from roamd.protocol.flow import DEFAULT_WINDOWS, Pattern, ReceiveCredit, bulk_cost
+from roamd.protocol.flow import ALLOWANCE, DEFAULT_WINDOWS, Pattern, ReceiveCredit, bulk_cost
 from roamd.protocol.frames import FRAGMENT, HEADER_SIZE, MAX_JOINED, FrameReader, FrameType
 from roamd.protocol.heartbeat import Timing
 from roamd.protocol.messages import Answer, Call, Credit, encode
@@ -50,6 +50,33 @@ def test_who_overdraws_its_credit_is_sent_away() -> None:
     with pytest.raises(ProtocolError) as caught:
         wire.pump()
     assert caught.value.goodbye == GoodbyeCode.CREDIT_OVERDRAWN
+
+
+def test_a_busy_link_is_no_flood_however_much_credit_it_takes() -> None:
+    wire = Wire.up(windows=[64, *DEFAULT_WINDOWS[1:]])
+    for number in range(2 * ALLOWANCE):
+        wire.dialler.connection.send_calls([call(number * 4 + place) for place in range(4)])
+        wire.pump()
+        wire.listener.connection.send_answers([Answer(call(number * 4 + place).id, 0) for place in range(4)])
+        wire.pump()
+    assert len(wire.dialler.got(CreditArrived)) == 2 * ALLOWANCE
+
+
+@pytest.mark.parametrize("step", [1, 1024], ids=["in tiny steps", "beyond what was sent"])
+def test_credit_that_nothing_sent_pays_for_is_a_flood(step: int) -> None:
+    wire = Wire.up()
+    window = DEFAULT_WINDOWS[Pattern.CALLS]
+    limits = [window + number * step for number in range(1, 2 * ALLOWANCE)]
+    with pytest.raises(ProtocolError) as caught:
+        give_credit(wire, limits)
+    assert caught.value.goodbye == GoodbyeCode.FLOOD
+
+
+def give_credit(wire: Wire, limits: list[int]) -> None:
+    """The listener raises what the dialler may send, a frame each."""
+    for limit in limits:
+        wire.listener.connection._outbox.put_small(FrameType.CREDIT, [Credit(Pattern.CALLS, limit)])
+        wire.pump()
 
 
 @pytest.mark.parametrize("pattern", [Pattern.LEDGER, Pattern.FEEDS])
