@@ -37,15 +37,17 @@ DUPLICATES_MAX: Final = 100
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _KEY: Final = re.compile(rb'"(?:[^"\\]|\\.)*":', re.DOTALL)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OBJECT_TEXT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY_TEXT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class OutOfRange(str):
-    """A number that is not worth calculating with. Checks refuse it where they know the field."""
+@dataclass(frozen=True, slots=True)
+class OutOfRange:
+    """A number that is not worth calculating with. It is of no type that any field has, so every check refuses it."""
 
-    __slots__ = ()
+    text: str
 
 
 class Doubled(dict[str, object]):
@@ -194,6 +196,7 @@ _COLLECTING: Final = json.JSONDecoder(object_pairs_hook=_collected, parse_float=
 
 
 def _load(decoder: json.JSONDecoder, body: bytes, at: str) -> object:
+    _refuse_half_characters(body, at)
     try:
         return decoder.decode(body.decode())
     except UnicodeDecodeError as error:
@@ -202,6 +205,18 @@ def _load(decoder: json.JSONDecoder, body: bytes, at: str) -> object:
         raise _malformed(at, f"not JSON: {error.msg} at character {error.pos}", "json") from None
     except ValueError:
         raise _malformed(at, "a number is not JSON or has too many digits", "json") from None
+    except RecursionError:
+        raise _too_deep(at) from None
+
+
+def _refuse_half_characters(body: bytes, at: str) -> None:
+    """Python's parser takes half a surrogate pair, which no store and no link can then take as text."""
+    if _SURROGATE.search(body) is None:
+        return
+    try:
+        msgspec.json.format(body)
+    except msgspec.DecodeError as error:
+        raise _malformed(at, f"not JSON: {error}", "json") from None
     except RecursionError:
         raise _too_deep(at) from None
 
