@@ -23,7 +23,7 @@ MAX_CURSOR: Final = 64
 ECDSA_P256: Final = "ecdsa-p256-sha256"  # every signature names its algorithm, so that others can follow
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Millis = Annotated[int, Meta(ge=0, le=2**53)]
+Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # to the end of year 9999, so that each is a date
 Id16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Hash32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=8, max_length=256)]
