@@ -100,6 +100,8 @@ def _parse(reader: _Reader, file: Path, text: str) -> dict[str, Any] | None:
         reader.faults.append(_syntax_fault(file, text, str(error)))
     except RecursionError:
         reader.faults.append(f"{file}:1: it is nested too deeply; write plain tables and keys")
+    except ValueError:  # Python reads no number of thousands of digits, and says so in this way
+        reader.faults.append(f"{file}:1: it has a number of far too many digits; no key takes one")
     return None
 
 
@@ -210,7 +212,7 @@ def _from_text(key: Key, value: object) -> object:
         return value
     try:
         return tomllib.loads(f"value = {value}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError, RecursionError):
+    except (ValueError, KeyError, RecursionError):  # a TOMLDecodeError is a ValueError
         pass
     return [part.strip() for part in value.split(",")] if isinstance(key.default, list) or _is_list(key) else value
 
