@@ -1,0 +1,53 @@
+"""Everything that a stranger can send, one plain function each: bytes in, nothing out, and only errors of ours.
+
+A target does with the bytes what the daemon would do with them, as far down as they get before a store or a socket is
+needed. It may raise `RoamdError` and nothing else. The same functions are run by Hypothesis in the tests, by atheris in
+`scripts/fuzz`, and by the tests that measure what a megabyte costs.
+
+`seeds` are inputs that a well-behaved sender makes: a target must take each of them without any error, which proves
+that it reaches what it is meant to reach.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.fuzz import backend_side, operator_side, trust_side, wire_side
+
+
+@dataclass(frozen=True)
+class Target:
+    """`run` raises nothing but RoamdError. `whole` is the largest input that its caller ever hands over at once."""
+
+    name: str
+    run: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target("connection", wire_side.connection, wire_side.connection_seeds),
+        Target("established", wire_side.established, wire_side.established_seeds),
+        Target("message", wire_side.message, wire_side.message_seeds),
+        Target("call-body", wire_side.call_body, wire_side.call_body_seeds),
+        Target("bulk-payload", wire_side.bulk_payload, wire_side.bulk_payload_seeds),
+        Target("feed-items", wire_side.feed_items, wire_side.feed_items_seeds),
+        Target("ledger-items", wire_side.ledger_items, wire_side.ledger_items_seeds),
+        Target("descriptor", trust_side.descriptor, trust_side.descriptor_seeds),
+        Target("signed-descriptor", trust_side.signed_descriptor, trust_side.signed_descriptor_seeds),
+        Target("invitation", trust_side.invitation, trust_side.invitation_seeds),
+        Target("pairing", trust_side.pairing, trust_side.pairing_seeds),
+        Target("certificate", trust_side.certificate, trust_side.certificate_seeds),
+        Target("object", backend_side.an_object, backend_side.object_seeds),
+        Target("patch", backend_side.patch, backend_side.patch_seeds),
+        Target("record", backend_side.record, backend_side.record_seeds),
+        Target("authorization", backend_side.authorization, backend_side.authorization_seeds),
+        Target("small-request", backend_side.small_request, backend_side.small_request_seeds),
+        Target("batch", backend_side.batch, backend_side.batch_seeds),
+        Target("stream-frame", backend_side.stream_frame, backend_side.stream_frame_seeds),
+        Target("backend-answer", backend_side.backend_answer, backend_side.backend_answer_seeds),
+        Target("cursor", backend_side.cursor, backend_side.cursor_seeds),
+        Target("configuration", operator_side.configuration, operator_side.configuration_seeds),
+        Target("mdns", operator_side.mdns, operator_side.mdns_seeds),
+    )
+}
