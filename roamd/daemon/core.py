@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import trio
-
 from roamd.clock import Clock
 from roamd.peering.link import Link, OwnEnd
 from roamd.peering.maker import LinkMaker
@@ -141,7 +139,6 @@ class Core:
         self.endpoint_id = ground.signer.endpoint_id
         self.directory = _directory(store)
         self.deadlines = Deadlines(clock)
-        self.slots = trio.CapacityLimiter(settings.handshakes)
         self.outgoing = OutgoingCalls(clock, self.deadlines)
         self.journal = DecisionJournal(store, self.deadlines)
         self.book = PeerBook(clock, store, self.directory, settings.roles, world.peer_changed)
@@ -153,7 +150,7 @@ class Core:
         self.maker = self._maker()
         self.network = world.network(self)
         self.peering = Peering(
-            self.directory, self.registry, self.network.connect, world.addresses, clock, random, self.slots,
+            self.directory, self.registry, self.network.connect, world.addresses, clock, random,
             settings.backoff_s, self.endpoint_id, settings.dialable,
         )  # fmt: skip
         self.visited = VisitedAuthorization(

@@ -56,7 +56,6 @@ class Dialler:
     addresses: Callable[[Peer], tuple[str, ...]]
     clock: Clock
     random: Callable[[int], bytes]
-    slots: trio.CapacityLimiter
     due_at: float
     cap_s: Callable[[], float]
     courtesy_s: Callable[[], float]
@@ -136,8 +135,7 @@ class Dialler:
 
     async def _reach(self, address: str) -> Link | None:
         try:
-            async with self.slots:
-                return await self.connect(self.peer, address)
+            return await self.connect(self.peer, address)
         except (OSError, PeerError) as error:
             self._failed(address, error)
         except Exception as error:  # the edge of a dialler: it restarts with back-off, the daemon goes on

@@ -61,13 +61,24 @@ class TlsNetwork:
         try:
             with trio.fail_after(HANDSHAKE_S):
                 transport = await _reach(address)
-            async with self._dialling:
-                with trio.fail_after(HANDSHAKE_S):
-                    return await self._secured(TlsStream.dial(transport, self.contexts), peer)
+            return await self._dialled(transport, peer)
         except trio.TooSlowError as error:
             raise TimeoutError(f"no handshake within {HANDSHAKE_S:.0f} s") from error
         except trio.BrokenResourceError as error:
             raise ConnectionError("the connection ended during the handshake") from error
+
+    async def _dialled(self, transport: trio.SocketStream, peer: Peer) -> Link:
+        """The handshake, when there is a place for one."""
+        try:
+            await self._dialling.acquire()
+        except BaseException:
+            await trio.aclose_forcefully(transport)
+            raise
+        try:
+            with trio.fail_after(HANDSHAKE_S):
+                return await self._secured(TlsStream.dial(transport, self.contexts), peer)
+        finally:
+            self._dialling.release()
 
     async def _secured(self, stream: TlsStream, expected: Peer | None) -> Link:
         """Shake hands, judge the leaf, make the link; the stream is closed on any failure."""

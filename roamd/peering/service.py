@@ -26,7 +26,7 @@ FAREWELL_S = 1.0
 class Peering:
     """Owns the dialling tasks; `run` is the task that they live in.
 
-    `slots` bounds how many are dialled at a time. `cap_s` may be changed at any time.
+    `connect` itself bounds how many handshakes run at a time. `cap_s` may be changed at any time.
     """
 
     directory: Directory
@@ -35,7 +35,6 @@ class Peering:
     addresses: Callable[[Peer], tuple[str, ...]]
     clock: Clock
     random: Callable[[int], bytes]
-    slots: trio.CapacityLimiter
     cap_s: float
     own_endpoint: str
     dialable: bool
@@ -65,7 +64,6 @@ class Peering:
             addresses=self.addresses,
             clock=self.clock,
             random=self.random,
-            slots=self.slots,
             due_at=self.clock.monotonic() + first_wait_s,
             cap_s=lambda: self.cap_s,
             courtesy_s=lambda: self._courtesy_s(peer),
