@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from roamd.clock import rfc3339
 from roamd.demo import objects
 from roamd.demo.client import NotAnsweredError
 from tests.storm.world import Company, StormError
@@ -156,7 +157,7 @@ class Publishing:
         self.model[key] = body
 
     def _patch(self, key: tuple[str, str], known: Any, number: int) -> None:
-        news = {"storm": number, "last_updated": objects.rfc3339(BEGAN_MS + number * 1000)}
+        news = {"storm": number, "last_updated": rfc3339(BEGAN_MS + number * 1000)}
         self._need((200,), "PATCH", _path(key), news)
         self.model[key] = known | news
 

@@ -40,6 +40,11 @@ class Company:
     def api(self) -> Api:
         return self.daemon.api
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header with its API key, for what `api` cannot do."""
+        return {"Authorization": f"Bearer {(self.daemon.directory / 'api.key').read_text().strip()}"}
+
     def peer(self, partner: "Company") -> dict[str, Any]:
         """The partner as `GET /v1/peers/{peer}` shows it."""
         shown: dict[str, Any] = self.api.get(f"/v1/peers/{self.partners[partner.name]}")
