@@ -28,12 +28,16 @@ class Reloader:
     assembly: "Assembly"
     visited: VisitedAuthorization
     listeners: list[Callable[[Config], None]] = field(default_factory=list)
+    started: Config = field(init=False)
+    """What the process was started with: what needs a restart is still as it says, whatever was read since."""
+
+    def __post_init__(self) -> None:
+        self.started = self.assembly.config
 
     async def reload(self) -> dict[str, Any]:
         """{restart_needed: [keys]}; raises ConfigError with every fault, and then nothing has changed."""
-        old = self.assembly.config
-        new = load(old.path, os.environ)
-        waiting = restart_needed(old, new)
+        new = load(self.started.path, os.environ)
+        waiting = restart_needed(self.started, new)
         self._apply(new)
         log.info("configuration_reloaded", restart_needed=list(waiting))
         return {"restart_needed": list(waiting)}
