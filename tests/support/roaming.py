@@ -129,9 +129,7 @@ class Company:
         self.directory = Directory()
         self.timers = Timers(self.clock)
         self.store = Store.open_memory(image)
-        self.signer = Signer(
-            self.identity.endpoint_id, self.identity.certificate_der, self.identity.sign, verify
-        )
+        self.signer = Signer(self.identity.endpoint_id, self.identity.certificate_der, self.identity.sign, verify)
         self.journal = DecisionJournal(self.store, self.timers)
         self.random = random.Random(f"{number} {len(image or b'')}").randbytes
         self.seal = CursorSeal(bytes([number]) * 32)
@@ -282,7 +280,12 @@ class FeedLine:
         self.closed: list[tuple[int, str]] = []
         self.took = 0
         self.follower = Follower(
-            self.of, follower.store, follower.clock, self._ack, self._took, lambda code, why: self.closed.append((code, why))
+            self.of,
+            follower.store,
+            follower.clock,
+            self._ack,
+            self._took,
+            lambda code, why: self.closed.append((code, why)),
         )
         self.follower.begin()
 

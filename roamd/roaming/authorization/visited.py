@@ -44,9 +44,6 @@ Done = Callable[[AuthorizationReply], None]
 TELLING = ("BLOCKED", "EXPIRED", "NO_CREDIT", "NOT_ALLOWED", "UNKNOWN")
 """Refusals, the most telling first: of several CSPs asked, the one that knows the card speaks."""
 
-LAST_MS = 253_402_300_799_999
-"""The end of the year 9999, behind which no date can be printed."""
-
 
 def margin_s(deadline_ms: int) -> float:
     """What is kept back of the caller's time for the way back: a tenth, at most 25 ms."""
@@ -241,7 +238,6 @@ def _believable(decided: AuthorizeAnswer) -> AuthorizeAnswer:
     return msgspec.structs.replace(
         decided,
         source=decided.source if decided.source in SOURCES else "BACKEND",
-        valid_until_ms=min(decided.valid_until_ms, LAST_MS) if decided.valid_until_ms is not None else None,
         location=_json_or_none(decided.location),
         info=_json_or_none(decided.info),
     )
