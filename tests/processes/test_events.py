@@ -30,7 +30,7 @@ def hand_in(pair: Pair, record_id: str) -> None:
 
 
 def received(event: dict[str, Any], record_id: str) -> bool:
-    return event["type"] == "record.received" and event["data"]["record"]["id"] == record_id
+    return bool(event["type"] == "record.received" and event["data"]["record"]["id"] == record_id)
 
 
 def test_a_long_poll_ends_as_soon_as_a_record_comes(pair: Pair) -> None:

@@ -11,13 +11,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from roamd.demo.processes import ROAMD
 from tests.storm.backends import Actor, Drivers, Inbox, Publishing, Quota, Settlement
 from tests.storm.verdict import Verdict, judge_ledgers, judge_objects, judge_records, settle
-from tests.storm.world import SETTINGS, World, founded
+from tests.storm.world import World, founded
 
 WRITERS = 3
 KEYS = 40
@@ -142,9 +143,9 @@ class Storm:
         }
 
 
-def rage(size: Size, say: Callable[[str], None], room: Path, settings: str = SETTINGS) -> Verdict:
-    """A whole storm in `room`."""
-    with founded(room, settings) as world:
+def rage(size: Size, say: Callable[[str], None], room: Path, command: Sequence[str] = ROAMD) -> Verdict:
+    """A whole storm in `room`; `command` is what runs the daemons."""
+    with founded(room, command) as world:
         return Storm(world, size, say).rage()
 
 

@@ -1,6 +1,7 @@
 """What is left after a storm, held against what the two companies' own systems know."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,10 +65,7 @@ def judge_records(world: World, verdict: Verdict, settlement: Settlement, at_cso
     verdict.must(law["parked"] == len(settlement.parked), f"{law['parked']} are PARKED, not {len(settlement.parked)}")
     received = [row["record_id"] for row in world.csp.items("/v1/records?direction=in")]
     lost = verdict.none(sent - set(received), "records are lost")
-    doubled = verdict.none(
-        [one for one in set(received) if received.count(one) > 1] if len(received) != len(set(received)) else [],
-        "records stand there twice",
-    )
+    doubled = verdict.none([one for one, times in Counter(received).items() if times > 1], "records stand there twice")
     verdict.none(set(received) - sent, "records came that nobody handed in")
     events = {one for kind, one in at_csp.seen if kind == "record.received"}
     verdict.none(sent - events, "records were not told to the CSP's backend")
@@ -82,7 +80,7 @@ def judge_records(world: World, verdict: Verdict, settlement: Settlement, at_cso
         "records lost": lost,
         "records doubled": doubled,
     }
-    _judge_bodies(world, verdict, settlement, sorted(sent)[::97])
+    _judge_bodies(world, verdict, settlement, sorted(sent & set(received))[::97])
 
 
 def _judge_bodies(world: World, verdict: Verdict, settlement: Settlement, sample: list[str]) -> None:
@@ -133,7 +131,8 @@ def judge_ledgers(world: World, verdict: Verdict) -> None:
     for company in world.companies:
         done = company.daemon.run("ledger", "verify", "--json", expect=())
         verdict.must(done.code == 0, f"the ledger of {company.name} does not verify: {done.out or done.err}")
-        verdict.figures[f"ledger entries at {company.name}"] = done.json["entries"] if done.code == 0 else None  # type: ignore[index]
+        report: Any = done.json if done.code == 0 else {}
+        verdict.figures[f"ledger entries at {company.name}"] = report.get("entries")
         alarms = company.read("/v1/status")["alarms"]
         verdict.must(not alarms, f"{company.name} raised alarms: {alarms}")
         _judge_log(company, verdict)

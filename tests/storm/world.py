@@ -2,17 +2,16 @@
 
 import contextlib
 import random
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from roamd.demo import objects
 from roamd.demo.client import Api, NotAnsweredError, Reply, wait_until
-from roamd.demo.processes import Backend, Children, Daemon, free_ports, run_roamd
+from roamd.demo.processes import ROAMD, Children, Daemon, free_ports, run_roamd
 from tests.support.faultproxy import Fault, FaultProxy
 
 PATIENCE_S = 60.0
@@ -43,7 +42,6 @@ class Company:
     proxy: FaultProxy
     partner: str = ""
     retries: int = 0
-    alive: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def api(self) -> Api:
@@ -88,11 +86,10 @@ class Company:
 
 @dataclass
 class World:
-    """The two, their backend, and the tally of what was done to them."""
+    """The two, and the tally of what was done to them."""
 
     cso: Company
     csp: Company
-    backend: Backend
     kills: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -138,14 +135,14 @@ class World:
 
 
 @contextlib.contextmanager
-def founded(room: Path, settings: str = SETTINGS, command: tuple[str, ...] | None = None) -> Iterator[World]:
+def founded(room: Path, command: Sequence[str] = ROAMD) -> Iterator[World]:
     """Two companies, running, paired and linked; ended with the block."""
     with contextlib.ExitStack() as stack:
         children = stack.enter_context(Children())
         backend = children.backend()
-        csp = _found(stack, children, room / "csp", "csp", objects.CSP_PARTY, settings, command, backend.url)
-        cso = _found(stack, children, room / "cso", "cso", objects.CSO_PARTY, settings, command, backend.url)
-        world = World(cso, csp, backend)
+        csp = _found(stack, children, room / "csp", objects.CSP_PARTY, backend.url, command)
+        cso = _found(stack, children, room / "cso", objects.CSO_PARTY, backend.url, command)
+        world = World(cso, csp)
         for company in world.companies:
             company.daemon.start()
         for company in world.companies:
@@ -156,26 +153,19 @@ def founded(room: Path, settings: str = SETTINGS, command: tuple[str, ...] | Non
 
 
 def _found(
-    stack: contextlib.ExitStack,
-    children: Children,
-    directory: Path,
-    role: str,
-    party: str,
-    settings: str,
-    command: tuple[str, ...] | None,
-    backend_url: str,
+    stack: contextlib.ExitStack, children: Children, directory: Path, party: str, backend: str, command: Sequence[str]
 ) -> Company:
+    """Like `init_daemon`, but what the partner dials is the proxy."""
+    role = directory.name
     link, pairing, api = (f"127.0.0.1:{port}" for port in free_ports(3))
     proxy = stack.enter_context(FaultProxy(link))
     where = ["--listen", link, "--advertise", proxy.address, "--pairing", pairing, "--api", api]
-    who = ["--party", party, "--role", role, "--name", f"Storm {role.upper()}", "--backend", backend_url]
+    who = ["--party", party, "--role", role, "--name", f"Storm {role.upper()}", "--backend", backend]
     run_roamd("init", str(directory), *who, *where)
     extra = directory / "conf.d" / "storm.toml"
     extra.parent.mkdir(exist_ok=True)
-    extra.write_text(settings)
-    daemon = Daemon(directory, Api(api, directory / "api.key"), link)
-    if command is not None:
-        daemon.command = command
+    extra.write_text(SETTINGS)
+    daemon = Daemon(directory, Api(api, directory / "api.key"), link, command)
     return Company(role, children.own(daemon), proxy)
 
 
