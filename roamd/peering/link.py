@@ -90,6 +90,7 @@ class Link:
         self._work = Wake()
         self._work.set()
         self._scope = trio.CancelScope()
+        self._sending = trio.CancelScope()
         self._bulk_owner: trio.Nursery | None = None
 
     @property
@@ -110,7 +111,7 @@ class Link:
         except* PeerError as refused:
             self._refused(first_of(refused))
         except* trio.TooSlowError:
-            self.reason = "stalled"
+            self.reason = "stalled" if self.reason == "cut" else self.reason
             self._connection.connection_lost()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             self._connection.connection_lost()
@@ -133,8 +134,11 @@ class Link:
             self._bulk_owner = nursery
             nursery.start_soon(self._write)
             nursery.start_soon(self._keep_time)
-            await self._read()
-            nursery.cancel_scope.cancel()
+            try:
+                await self._read()
+                nursery.cancel_scope.cancel()
+            finally:
+                self._hurry(0 if self._connection.state is State.CLOSED else LAST_WORDS_S)
 
     def _broke(self, error: ProtocolError) -> None:
         """A rule was broken: logged once, by its code, and the peer is told."""
@@ -187,12 +191,22 @@ class Link:
             await self._work.wait()
             while data := self._connection.data_to_send():
                 metrics.link_bytes.labels(self.peer.label, "out").inc(len(data))
-                with trio.fail_after(STALLED_S):
-                    await self._stream.send_all(data)
+                await self._write_whole(data)
                 if self.exchange is not None:
                     self.exchange.wake()
             if self._connection.state is State.LEAVING:
                 self._scope.cancel()
+
+    async def _write_whole(self, data: bytes) -> None:
+        """Shielded, within limits: after half a record nothing can be sent, and a Goodbye may have to follow."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + STALLED_S) as self._sending:
+            await self._stream.send_all(data)
+        if self._sending.cancelled_caught:
+            raise trio.TooSlowError
+
+    def _hurry(self, seconds: float) -> None:
+        """The link ends: what is being written has so much time left."""
+        self._sending.deadline = min(self._sending.deadline, trio.current_time() + seconds)
 
     async def _keep_time(self) -> None:
         """Heartbeats. Traffic moves the timer without telling, so it is only looked at when it would have fired."""
@@ -305,6 +319,7 @@ class Link:
     def _leave_soon(self) -> None:
         """A Goodbye is queued. A peer that does not read it is not waited for."""
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + LAST_WORDS_S)
+        self._hurry(LAST_WORDS_S)
         self._work.set()
 
 
