@@ -5,8 +5,10 @@ Two clocks that are never mixed (DESIGN section 2, promise 10): `monotonic` for 
 """
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -33,7 +35,7 @@ class SystemClock:
 
 def utc_at(ms: int) -> datetime:
     """The aware UTC time of a stamp in milliseconds."""
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=ms)  # a float of seconds would lose milliseconds of far dates
 
 
 def rfc3339(ms: int) -> str:
