@@ -1,7 +1,7 @@
 """Bit rot: does a bit that fell over in the ledger on the disk go unnoticed, or out of the door?
 
-A store holds a chain to a peer and one from it, with real signatures, as weeks of settlement leave it. Again and again a
-copy of its file gets one bit flipped, in a page of the ledger's tables or indexes, and is opened as the daemon would
+A store holds a chain to a peer and one from it, with real signatures, as weeks of settlement leave it. Again and again
+a copy of its file gets one bit flipped, in a page of the ledger's tables or indexes, and is opened as the daemon would
 open it. Then `ledger verify` must find it (a daemon that refuses to start has found it, too), unless the flip fell into
 space that holds nothing, which is checked by comparing every value. And whatever is asked for meanwhile (each record by
 the API, the events, the evidence, the batches for the peer and its fetches) must come out as it went in, or not at all.
@@ -20,6 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -43,6 +44,7 @@ from roamd.roaming.events import EventDesk, record_event_txn
 from roamd.roaming.ledger.author import Author
 from roamd.roaming.ledger.chain import append_items_txn, entry_rows
 from roamd.roaming.ledger.desk import LedgerDesk
+from roamd.roaming.ledger.evidence import pem
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.records import Records
 from roamd.storage import ledgers, records
@@ -92,7 +94,7 @@ def build(path: Path, count: int, random: Random) -> Ledger:
     ledger = Ledger(path, us, them, {})
     with Store.open(path, ballast_bytes=0) as store:
         for direction in ("out", "in"):
-            store.write(lambda cx, direction=direction: _fill_txn(cx, ledger, direction, count, random))
+            store.write(partial(_fill_txn, ledger=ledger, direction=direction, count=count, random=random))
     return ledger
 
 
@@ -134,7 +136,7 @@ def _record(direction: str, name: str, body: bytes, chain_id: int, sequence: int
 def ledger_bytes(path: Path) -> list[range]:
     """Where in the file the ledger lies."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    size = connection.pragma("page_size")
+    size = int(str(connection.pragma("page_size")))
     marks = ", ".join("?" * len(LEDGER))
     pages = connection.execute(f"SELECT pageno FROM dbstat WHERE name IN ({marks})", LEDGER).fetchall()  # noqa: S608
     connection.close()
@@ -178,7 +180,7 @@ class Inspector:
     async def look(self) -> Inspection:
         """Verify, then ask for everything."""
         async with trio.open_nursery() as nursery:
-            desk = LedgerDesk(self.store, self.directory, self.ledger.us, lambda f, *args: nursery.start_soon(f, *args))
+            desk = LedgerDesk(self.store, self.directory, self.ledger.us, nursery.start_soon)
             report: list[Any] = []
             desk.verify(op.VerifyLedgers(), report.append)
         self.seen.found = isinstance(report[0], RoamdError) or not report[0]["ok"]
@@ -198,13 +200,13 @@ class Inspector:
             clock, self.store, self.directory, DecisionJournal(self.store, Deadlines(clock)), bytes, lambda peer: None
         )
         for (direction, name), body in self.ledger.bodies.items():
-            reply = self._asked(lambda answer, d=direction, n=name: desk.get(op.GetRecord(n, direction=d), answer))
+            reply = self._asked(partial(desk.get, op.GetRecord(name, direction=direction)))
             if reply is not None:
                 self._expect(f"record {name}", bytes(reply.record) if reply.record else None, body)
 
     def _ask_for_events(self) -> None:
         desk = EventDesk(SystemClock(), self.store)
-        page = self._asked(lambda answer: desk.read(op.ReadEvents("", 1000), answer))
+        page = self._asked(partial(desk.read, op.ReadEvents("", 1000)))
         for event in page.items if page is not None else ():
             text = bytes(event.data)
             body = text.partition(b'"record":')[2][:-1]
@@ -213,7 +215,7 @@ class Inspector:
 
     def _ask_for_evidence(self, desk: LedgerDesk) -> None:
         for direction, name in (("out", "OUT-1"), ("in", "IN-1"), ("out", f"OUT-{BATCH}"), ("in", f"IN-{BATCH}")):
-            files = self._asked(lambda answer, n=name: desk.export(op.ExportEvidence(n), answer))
+            files = self._asked(partial(desk.export, op.ExportEvidence(name)))
             if files is not None:
                 self._expect("evidence", files.get("body.json"), self.ledger.bodies[direction, name])
                 self._check_evidence(files)
@@ -270,8 +272,6 @@ class Inspector:
 
 
 def _same(certificate_pem: bytes, signer: Signer) -> bool:
-    from roamd.roaming.ledger.evidence import pem
-
     return certificate_pem == pem(signer.identity_der)
 
 

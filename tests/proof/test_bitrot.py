@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from roamd import log
 from tests.proof import bitrot
 from tests.proof.bitrot import Ledger, build, flipped, inspect, measure
+from tests.proof.report import seeded
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,7 +21,7 @@ def quiet() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    return build(tmp_path_factory.mktemp("bitrot") / "store.db", 20, Random(4))
+    return build(tmp_path_factory.mktemp("bitrot") / "store.db", 20, seeded(4, "ledger"))
 
 
 def place_of(ledger: Ledger, text: bytes) -> int:
@@ -31,7 +31,7 @@ def place_of(ledger: Ledger, text: bytes) -> int:
 
 
 def test_every_flip_is_found_and_none_is_served(ledger: Ledger) -> None:
-    report = measure(ledger, 50, Random(9), lambda line: None)
+    report = measure(ledger, 50, seeded(9, "flips"), lambda line: None)
     assert report.faults == []
     assert report.figures["found by ledger verify"] > 20
 
@@ -65,7 +65,7 @@ def test_a_planted_verifier_that_looks_at_no_body_is_caught(ledger: Ledger, monk
     monkeypatch.setattr("roamd.roaming.ledger.desk.body_holds", lambda row: True)
     places = [place_of(ledger, body[:200]) + 60 for body in ledger.bodies.values()]
     monkeypatch.setattr(bitrot, "flips", lambda ledger, count, random: [(place, 2) for place in places[:count]])
-    report = measure(ledger, 5, Random(1), lambda line: None)
+    report = measure(ledger, 5, seeded(1, "flips"), lambda line: None)
     assert sum("was not found" in fault for fault in report.faults) == 5
 
 
