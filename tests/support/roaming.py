@@ -131,7 +131,7 @@ class Company:
         self.store = Store.open_memory(image)
         self.signer = Signer(self.identity.endpoint_id, self.identity.certificate_der, self.identity.sign, verify)
         self.journal = DecisionJournal(self.store, self.timers)
-        self.random = random.Random(f"{number} {len(image or bytes())}").randbytes  # noqa: S311 - a seeded one is the point
+        self.random = random.Random(f"{number} {len(image or b'')}").randbytes  # noqa: S311 - a seeded one is the point
         self.seal = CursorSeal(bytes([number]) * 32)
         self.queued: list[str] = []
         self.records = Records(self.clock, self.store, self.directory, self.journal, self.random, self.queued.append)
