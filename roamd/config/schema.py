@@ -357,8 +357,9 @@ def keys_of(section: type) -> dict[str, Key]:
 
 
 def restart_needed(old: Config, new: Config) -> tuple[str, ...]:
-    """The keys that differ and only take effect after a restart, `section.key`."""
-    return tuple(
+    """The keys that differ and only take effect after a restart, `section.key`; a list of tables by its name."""
+    tables = tuple(name for name in TABLES if getattr(old, name) != getattr(new, name))
+    return tables + tuple(
         f"{section}.{name}"
         for section, kind in SECTIONS.items()
         if section not in TABLES

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
+from roamd import metrics
 from roamd.bridge import BackendPort, CoreClient
 from roamd.clock import Clock
 from roamd.config.schema import Config
@@ -22,6 +23,7 @@ from roamd.daemon.reload import Reloader
 from roamd.daemon.reports import Reports
 from roamd.daemon.upkeep import Upkeep
 from roamd.discovery.board import Board
+from roamd.errors import OperatorError
 from roamd.log import get_logger
 from roamd.peering.network import TlsNetwork
 from roamd.peering.pairing_server import PairingServer
@@ -34,7 +36,7 @@ from roamd.storage.store import Cx, Store
 from roamd.trust.contexts import Contexts
 from roamd.trust.descriptor import verify_descriptor
 from roamd.trust.identity import Identity
-from roamd.trust.leaf import issue_leaf
+from roamd.trust.leaf import Leaf, issue_leaf
 from roamd.trust.signing import verify
 
 log = get_logger()
@@ -77,12 +79,14 @@ class Assembly:
         self.ground = ground
         self.config = ground.config
         clock, config = ground.clock, ground.config
+        self.lacking: str | None = "starting"
+        self._swapping = trio.Lock()
         self.backend = BackendPort()
         self.descriptor = own_descriptor(config, ground.identity, ground.descriptor_sequence, clock.now_ms)
         self.core = Core(self._core_ground(), self._world())
         self.directory, self.book, self.peering = self.core.directory, self.core.book, self.core.peering
         self.board = Board(clock, ground.identity.endpoint_id, self._known_endpoints, self._recognised)
-        self.upkeep = Upkeep(clock, ground.store, self.contexts, lambda: self.config)
+        self.upkeep = Upkeep(clock, ground.store, self.contexts, lambda: self.config, self.swap_contexts)
         self.mdns_state = "off"
         self.pairing_server = self._pairing_server()
         self.pairing = PairingDesk(
@@ -119,12 +123,14 @@ class Assembly:
             operate=self._operate,
             descriptor=self.descriptor,
             read_descriptor=verify_descriptor,
+            ready=lambda: self.lacking is None,
         )
 
     def _network(self, core: Core) -> TlsNetwork:
         ground = self.ground
         identities = _identities(core)
         self.contexts = Contexts(ground.identity, issue_leaf(ground.identity, ground.clock.now_ms()), identities)
+        metrics.certificate_expiry_seconds.labels("leaf").set(self.contexts.leaf.not_after_ms / 1000)
         self.network = TlsNetwork(
             self.contexts, core.maker, core.directory, ground.clock, self.config.link.handshakes, core.arrived
         )
@@ -179,12 +185,26 @@ class Assembly:
 
     async def _apply_change(self, peer: Peer, what: Change) -> None:
         """The TLS contexts first, or the dialling that follows would be refused."""
-        identities = _identities(self.core)
-        if dict(self.contexts.identities) != identities:
-            await trio.to_thread.run_sync(lambda: self.contexts.replace(identities=identities))
+        await self.swap_contexts()
         self.board.peers_changed()
         if what not in ("removed", "suspended"):
             self.peering.add(peer)
+
+    async def swap_contexts(self, leaf: Leaf | None = None) -> None:
+        """New TLS contexts, with a new leaf or for the peers as they are now.
+
+        One at a time, or one would undo the other; in a thread, since it takes long where there are many peers. A
+        failure is logged and changes nothing.
+        """
+        async with self._swapping:
+            identities = _identities(self.core)
+            if leaf is None and dict(self.contexts.identities) == identities:
+                return
+            try:
+                await trio.to_thread.run_sync(lambda: self.contexts.replace(leaf=leaf, identities=identities))
+            except OperatorError as error:
+                log.error("contexts_not_replaced", detail=str(error))  # noqa: TRY400 - the message says it all
+            metrics.certificate_expiry_seconds.labels("leaf").set(self.contexts.leaf.not_after_ms / 1000)
 
 
 def _identities(core: Core) -> dict[str, bytes]:

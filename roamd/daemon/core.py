@@ -37,6 +37,7 @@ from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.take import TakeEntries
 from roamd.roaming.mirror import Mirror
 from roamd.roaming.peerbook import Change, PeerBook
+from roamd.roaming.peerstatus import OwnStatus
 from roamd.roaming.ports import Backend
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
@@ -113,7 +114,7 @@ class World:
 
     `network` makes the network of this core; `addresses` says where a peer may be dialled; `peer_changed` is told of
     each change of the peer book after its commit; `operate` handles the operator's requests. `take` brings arrived
-    entries into effect: other than the usual one only where a test plants a fault.
+    entries into effect: other than the usual one only where a test plants a fault. `ready` is what peers are told.
     """
 
     network: Callable[["Core"], Network]
@@ -124,6 +125,7 @@ class World:
     descriptor: Callable[[], bytes]
     read_descriptor: ReadDescriptor
     take: Take | None = None
+    ready: Callable[[], bool] = lambda: True
 
 
 class Core:
@@ -184,6 +186,7 @@ class Core:
         return {
             Service.AUTHORIZATION: home.answer,
             Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,
+            Service.PEER_STATUS: OwnStatus(ground.clock, ground.clock.now_ms(), self.world.ready).answer,
             Service.DESCRIPTOR: self.introductions.answer,
         }
 

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from roamd import log as logging
+from roamd import metrics
 from roamd.backend.auth import KeyHolder
 from roamd.bridge import Port, port_to_trio, run_asyncio
 from roamd.clock import SystemClock
@@ -44,6 +45,7 @@ def run(config: Config, config_path: Path) -> int:
     """Be the daemon until a signal or a failure; the exit code. Raises OperatorError when it cannot start."""
     del config_path  # the configuration knows where it came from
     logging.configure(config.log.level)
+    metrics.begin_run()
     notifier = Notifier.from_environment(os.environ)
     try:
         trio.run(_Daemon(config, notifier).run, strict_exception_groups=True)
@@ -76,7 +78,6 @@ class _Daemon:
         self._config = config
         self._notifier = notifier
         self._clock = SystemClock()
-        self._lacking: str | None = "starting"
         self._failure: BaseException | None = None
         self._failed = trio.Event()
 
@@ -145,14 +146,14 @@ class _Daemon:
         await nursery.start(assembly.pairing_server.run)
         StaticFinder(config.candidates).report_nowait(assembly.board.take)
         sockets = take_sockets(os.environ, os.getpid())
-        local = LocalSide(assembly, keys, lambda: self._lacking, sockets[0] if sockets else None)
+        local = LocalSide(assembly, keys, lambda: assembly.lacking, sockets[0] if sockets else None)
         addresses = await nursery.start(_asyncio_side, local)
         await nursery.start(assembly.peering.run)
         for task in (assembly.upkeep.renew_leaf, assembly.upkeep.forget_old, assembly.upkeep.watch_clock):
             nursery.start_soon(task)
         nursery.start_soon(every, MINUTE_S, assembly.pairing.open_port_if_needed)
         nursery.start_soon(Watchdog(assembly, self._notifier, watchdog_s(os.environ, os.getpid())).run)
-        self._lacking = None
+        assembly.lacking = None
         self._notifier.ready(f"{len(assembly.directory)} peers")
         log.info(
             "daemon_ready",
@@ -175,8 +176,9 @@ class _Daemon:
             self._notifier.ready()
 
     async def _stop(self, assembly: Assembly) -> None:
-        self._lacking = "stopping"
+        assembly.lacking = "stopping"
         self._notifier.stopping()
+        assembly.network.stop_accepting()
         await assembly.peering.say_goodbye(self._clock.now_ms() + RESTART_MS)
         assembly.core.journal.flush()
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from roamd import log as logging
+from roamd import metrics
 from roamd.config.load import load
 from roamd.config.schema import Config, restart_needed
+from roamd.errors import ConfigError
 from roamd.log import get_logger
 from roamd.protocol.heartbeat import Timing
 from roamd.roaming.authorization.visited import VisitedAuthorization
@@ -36,9 +38,14 @@ class Reloader:
 
     async def reload(self) -> dict[str, Any]:
         """{restart_needed: [keys]}; raises ConfigError with every fault, and then nothing has changed."""
-        new = load(self.started.path, os.environ)
+        try:
+            new = load(self.started.path, os.environ)
+        except ConfigError:
+            metrics.reloads.labels("refused").inc()
+            raise
         waiting = restart_needed(self.started, new)
         self._apply(new)
+        metrics.reloads.labels("applied").inc()
         log.info("configuration_reloaded", restart_needed=list(waiting))
         return {"restart_needed": list(waiting)}
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 
 import trio
 
+from roamd import metrics
 from roamd.clock import Clock
 from roamd.config.schema import Config
+from roamd.errors import OperatorError, StoreFull
 from roamd.log import get_logger
 from roamd.roaming.waiting import write
 from roamd.storage import decisions, events, feeds, idempotency
 from roamd.storage.store import Cx, Store
 from roamd.trust.contexts import Contexts
-from roamd.trust.leaf import issue_leaf
+from roamd.trust.leaf import Leaf, issue_leaf
 
 log = get_logger()
 
@@ -34,6 +35,7 @@ class Upkeep:
     store: Store
     contexts: Contexts
     config: Callable[[], Config]
+    swap: Callable[[Leaf], Awaitable[None]]
     jumps: int = 0
 
     async def renew_leaf(self) -> None:
@@ -45,16 +47,18 @@ class Upkeep:
             # A clock that was set back far makes a leaf of the future: renew that, too.
             if now_ms >= leaf.renew_at_ms or leaf.renew_at_ms - now_ms > 7 * DAY_MS:
                 fresh = issue_leaf(self.contexts.identity, now_ms)
-                await trio.to_thread.run_sync(partial(self.contexts.replace, leaf=fresh))
-                log.info("leaf_renewed", until_ms=fresh.not_after_ms)
+                await self.swap(fresh)
+                if self.contexts.leaf is fresh:
+                    log.info("leaf_renewed", until_ms=fresh.not_after_ms)
 
     async def forget_old(self) -> None:
         """Delete what its retention has run out for."""
-        while True:
-            gone = await write(self.store, self._forget_txn, essential=True)
-            if gone:
-                log.info("old_rows_deleted", rows=gone)
-            await trio.sleep(CLEAN_S)
+        await every(CLEAN_S, self._forget)
+
+    async def _forget(self) -> None:
+        gone = await write(self.store, self._forget_txn, essential=True)
+        if gone:
+            log.info("old_rows_deleted", rows=gone)
 
     def _forget_txn(self, cx: Cx) -> int:
         keep, now_ms = self.config().retention, self.clock.now_ms()
@@ -73,6 +77,7 @@ class Upkeep:
             now = self._offset_ms()
             if abs(now - offset) > JUMP_MS:
                 self.jumps += 1
+                metrics.clock_jumps.inc()
                 log.warning("clock_jumped", by_s=round((now - offset) / 1000))
             offset = now
 
@@ -81,7 +86,10 @@ class Upkeep:
 
 
 async def every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-    """Act again and again until cancelled."""
+    """Act again and again until cancelled; what cannot be done now (a full disk, a port that is taken) is logged."""
     while True:
-        await act()
+        try:
+            await act()
+        except (OperatorError, StoreFull) as error:
+            log.warning("upkeep_failed", detail=str(error))
         await trio.sleep(seconds)

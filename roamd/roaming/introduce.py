@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from roamd.clock import Clock
-from roamd.errors import NotTrusted
+from roamd.errors import NotTrusted, StoreFull
 from roamd.log import get_logger
 from roamd.protocol.calls import Service
 from roamd.protocol.messages import AnswerStatus, Call
@@ -48,5 +48,11 @@ class Introductions:
             respond(AnswerStatus.MALFORMED, error.reason.encode())
             return
         if descriptor.endpoint_id == peer.endpoint_id:
-            self.start(self.book.renew, peer, descriptor, call.body)
+            self.start(self._keep, peer, descriptor, call.body)
         respond(AnswerStatus.ANSWERED, b"")
+
+    async def _keep(self, peer: Peer, descriptor: Descriptor, data: bytes) -> None:
+        try:
+            await self.book.renew(peer, descriptor, data)
+        except StoreFull as error:  # it is told again on the next link
+            log.warning("descriptor_not_kept", peer=peer.label, detail=str(error))
