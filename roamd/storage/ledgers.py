@@ -89,6 +89,17 @@ def close_chain_txn(cx: Cx, chain_id: int) -> None:
     cx.run("UPDATE chains SET closed = 1 WHERE chain_id = ?", (chain_id,))
 
 
+def reopen_chain_txn(cx: Cx, chain_id: int) -> None:
+    """Take a chain's end back, when it turns out that the peer holds more of it than was known when it was closed."""
+    cx.run("UPDATE chains SET closed = 0 WHERE chain_id = ?", (chain_id,))
+
+
+def drop_empty_chain_txn(cx: Cx, chain_id: int) -> None:
+    """Forget a chain that was cut back to nothing; ValueError while anything stands in it."""
+    if not cx.change("DELETE FROM chains WHERE chain_id = ? AND tail_sequence = 0", (chain_id,)):
+        raise ValueError(f"chain {chain_id} is not empty")
+
+
 def get_chain(cx: Cx, chain_id: int) -> Chain | None:
     """One chain by its number."""
     row = cx.one(f"SELECT {_CHAIN} FROM chains WHERE chain_id = ?", (chain_id,))

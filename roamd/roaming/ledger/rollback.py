@@ -4,7 +4,8 @@ It happens after an old backup was restored. What the peer holds was said by us 
 
 1. the own chain is closed to new entries; entries of ours that the peer cannot have (they are not in its chain) lose
    their place, and their records wait without one;
-2. the forgotten entries are fetched from the peer and checked hash by hash up to the head that we signed;
+2. the forgotten entries are fetched from the peer, after they have been traced hash by hash up to the head that we
+   signed; if the epoch itself is a forgotten one, those before it are fetched first, for its opening names them;
 3. the old epoch is closed at that head; a new one opens with an entry that names it; the records that wait, and those
    that came in meanwhile, get their places there.
 
@@ -13,6 +14,8 @@ first and taken away with the last. A forgotten record that the backend has hand
 """
 
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from roamd import metrics
 from roamd.clock import Clock
@@ -46,6 +49,18 @@ def marker(peer: str) -> str:
     return f"recovering:{peer}"
 
 
+MAX_EPOCHS = 64
+"""Epochs that are followed back; each is one restored backup."""
+
+
+class Goal(NamedTuple):
+    """A place in an epoch of our own chain."""
+
+    epoch: bytes
+    sequence: int
+    hash: bytes
+
+
 @dataclass(slots=True)
 class Rollback:
     """Mends one own chain with the peer's help."""
@@ -57,51 +72,117 @@ class Rollback:
     random: Random
 
     async def mend(self, shown: Mark) -> None:
-        """All three steps; ProtocolError when the peer's entries do not lead to the head that we signed."""
+        """All steps; ProtocolError when the peer's entries do not lead to the head that we signed."""
         metrics.ledger_alarms.labels(self.peer.label, "rolled-back").inc()
         self.peer.alarm(f"our ledger was rolled back behind sequence {shown.sequence}; it was mended")
         log.warning("ledger_rolled_back", peer=self.peer.label, shown_sequence=shown.sequence)
-        chain = await write(self.store, lambda cx: self._prepare_txn(cx, shown), essential=True)
-        while chain.tail_sequence < shown.sequence:
-            batch = await self._fetch(chain)
-            chain = await self._take(chain, batch)
-        if chain.tail_hash != shown.hash:
-            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the entries that were given back lead to another head")
+        *earlier, last = await self._goals(Goal(shown.epoch, shown.sequence, shown.hash))
+        for goal in earlier:
+            chain = await self._regain(goal)
+            await write(self.store, partial(ledgers.close_chain_txn, chain_id=chain.chain_id), essential=True)
+        chain = await self._regain(last)
         await write(self.store, lambda cx: self._reopen_txn(cx, chain), essential=True)
         log.warning("ledger_mended", peer=self.peer.label, sequence=chain.tail_sequence)
 
-    def _prepare_txn(self, cx: Cx, shown: Mark) -> Chain:
+    # --- what was forgotten -------------------------------------------------------------------------------------
+
+    async def _goals(self, shown: Goal) -> list[Goal]:
+        """The ends of the epochs that we lack or have in part, oldest first; the last one is the head that was shown.
+
+        Each is traced hash by hash up to something that we signed before anything of it is believed. An earlier epoch
+        that the peer cannot give back is left out: nothing of ours waits for it.
+        """
+        goals = [shown]
+        before = await self._before(shown)
+        while before is not None and len(goals) < MAX_EPOCHS:
+            try:
+                following = await self._before(before)
+            except ProtocolError as error:
+                log.warning("earlier_epoch_not_regained", peer=self.peer.label, detail=str(error))
+                break
+            goals.insert(0, before)
+            before = following
+        return goals
+
+    async def _before(self, goal: Goal) -> Goal | None:
+        """Trace one epoch; the end of the one before it, if that is not whole here. ProtocolError if it leads off."""
+        known = self.store.read(lambda cx: ledgers.chain_of_epoch(cx, self.peer.label, own=True, epoch=goal.epoch))
+        opening = await self._trace(goal, self.store.read(lambda cx: _receipted(cx, known)))
+        if opening is None or known is not None:
+            return None
+        before = Goal(opening.old_epoch, opening.old_sequence, opening.old_hash)
+        older = self.store.read(lambda cx: ledgers.chain_of_epoch(cx, self.peer.label, own=True, epoch=before.epoch))
+        return None if older is not None and older.closed else before
+
+    async def _trace(self, goal: Goal, place: Goal) -> EpochOpening | None:
+        """Follow the peer's entries from a place to the goal, keeping none; what the epoch's first one names."""
+        opening: EpochOpening | None = None
+        while place.sequence < goal.sequence:
+            batch = await self._fetch(goal.epoch, place)
+            first = batch.items[0]
+            if batch.first_sequence == 1 and first.kind == EntryKind.EPOCH and first.body is not None:
+                opening = EpochOpening.unpack(first.body)
+            last = entry_rows(place.hash, batch.first_sequence, batch.items, 0)[-1]
+            place = Goal(goal.epoch, last.sequence, last.hash)
+        if place != goal:
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the entries that were given back lead to another head")
+        return opening
+
+    async def _regain(self, goal: Goal) -> Chain:
+        """Steps 1 and 2 for one epoch."""
+        chain = await write(self.store, lambda cx: self._prepare_txn(cx, goal), essential=True)
+        while chain.tail_sequence < goal.sequence:
+            batch = await self._fetch(chain.epoch, Goal(chain.epoch, chain.tail_sequence, chain.tail_hash))
+            chain = await self._take(chain, batch)
+        if (chain.tail_sequence, chain.tail_hash) != (goal.sequence, goal.hash):
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the entries that were given back lead to another head")
+        return chain
+
+    def _prepare_txn(self, cx: Cx, goal: Goal) -> Chain:
         """Step 1. Everything behind the last receipt that we hold may differ from what the peer has: it is fetched."""
-        meta.set_txn(cx, marker(self.peer.label), shown.epoch.hex())
-        chain = ledgers.chain_of_epoch(cx, self.peer.label, own=True, epoch=shown.epoch)
+        meta.set_txn(cx, marker(self.peer.label), goal.epoch.hex())
+        chain = ledgers.chain_of_epoch(cx, self.peer.label, own=True, epoch=goal.epoch)
         if chain is None:
             current = ledgers.current_chain(cx, self.peer.label, own=True)
             if current is not None:
                 self._displace_txn(cx, current)
                 ledgers.close_chain_txn(cx, current.chain_id)
-            return ledgers.open_chain_txn(cx, self.peer.label, own=True, epoch=shown.epoch)
+            return ledgers.open_chain_txn(cx, self.peer.label, own=True, epoch=goal.epoch)
+        if chain.closed:
+            self._dissolve_later_txn(cx, chain)
+            ledgers.reopen_chain_txn(cx, chain.chain_id)
         return self._displace_txn(cx, chain)
+
+    def _dissolve_later_txn(self, cx: Cx, chain: Chain) -> None:
+        """We closed this epoch too early, and the peer has nothing of what followed: what stands there waits again."""
+        for later in ledgers.chains(cx, self.peer.label):
+            if not later.own or later.chain_id <= chain.chain_id:
+                continue
+            if later.receipted_sequence:
+                raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the newest head is of an older epoch than was receipted")
+            self._displace_txn(cx, later)
+            ledgers.drop_empty_chain_txn(cx, later.chain_id)
 
     def _displace_txn(self, cx: Cx, chain: Chain) -> Chain:
         records.displace_txn(cx, chain.chain_id, chain.receipted_sequence, now_ms=self.clock.now_ms())
         return ledgers.truncate_txn(cx, chain.chain_id, chain.receipted_sequence)
 
-    async def _fetch(self, chain: Chain) -> LedgerBatch:
-        request = LedgerFetch(chain.epoch, chain.tail_sequence, PAGE)
+    async def _fetch(self, epoch: bytes, place: Goal) -> LedgerBatch:
+        """The entries that follow a place; ProtocolError unless they do."""
+        request = LedgerFetch(epoch, place.sequence, PAGE)
         call = Call(self.random(16), Service.LEDGER_FETCH, int(FETCH_S * 1000), request.pack())
         answered: Outcome[Answer | None] = Outcome()
         self.calls.start(self.peer, call, self.clock.monotonic() + FETCH_S, answered)
         answer = await answered.wait()
         if answer is None or answer.status != AnswerStatus.ANSWERED or not answer.body:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the peer does not give back the entries behind its head")
-        return unpack_ledger_batch(answer.body)
+        batch = unpack_ledger_batch(answer.body)
+        if (batch.epoch, batch.first_sequence, batch.previous_hash) != (epoch, place.sequence + 1, place.hash):
+            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the peer gives back other entries than it was asked for")
+        return batch
 
     async def _take(self, chain: Chain, batch: LedgerBatch) -> Chain:
         """Step 2, one page."""
-        if batch.epoch != chain.epoch or batch.first_sequence != chain.tail_sequence + 1:
-            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the peer gives back other entries than it was asked for")
-        if batch.previous_hash != chain.tail_hash:
-            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the entries that were given back do not continue our chain")
         now_ms = self.clock.now_ms()
         rows = entry_rows(chain.tail_hash, batch.first_sequence, batch.items, now_ms)
 
@@ -122,6 +203,14 @@ class Rollback:
         chain = append_items_txn(cx, chain, [first], self.clock.now_ms())
         meta.delete_txn(cx, marker(self.peer.label))
         place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
+
+
+def _receipted(cx: Cx, chain: Chain | None) -> Goal:
+    """Up to where our own copy of an epoch is surely what the peer has."""
+    if chain is None or not chain.receipted_sequence:
+        return Goal(b"", 0, ledgers.GENESIS)
+    row = ledgers.get_entry(cx, chain.chain_id, chain.receipted_sequence)
+    return Goal(chain.epoch, chain.receipted_sequence, row.hash if row is not None else ledgers.GENESIS)
 
 
 def place_waiting_txn(cx: Cx, chain: Chain, random: Random, now_ms: int) -> None:
