@@ -30,7 +30,17 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import trio
 
 from roamd.errors import RoamdError
-from roamd.roaming.ports import AuthorizeQuestion, Backend, BackendAnswer, Core, NoAnswer, Reply
+from roamd.roaming.ports import (
+    AuthorizeQuestion,
+    Backend,
+    BackendAnswer,
+    CommandQuestion,
+    CommandResult,
+    Core,
+    NoAnswer,
+    Reply,
+    Told,
+)
 
 try:
     import uvloop
@@ -289,7 +299,7 @@ class BackendPort:
     """
 
     def __init__(self) -> None:
-        self._answers: Port[tuple[Done, BackendAnswer | NoAnswer]] = port_to_trio(_call_done)
+        self._answers: Port[tuple[Told, BackendAnswer | CommandResult | NoAnswer]] = port_to_trio(_call_done)
         self._questions: Port[_ToBackend] | None = None
 
     def attach(self, backend: Backend) -> None:
@@ -304,9 +314,17 @@ class BackendPort:
         """Ask the attached backend; without one the answer is NoAnswer at once."""
         port = self._questions
         if port is None:
-            done(NoAnswer("no backend attached"))
+            done(NoAnswer("no backend attached", asked=False))
             return
         port.send(lambda backend: backend.ask_authorize(question, partial(self._answered, done)))
+
+    def ask_command(self, question: CommandQuestion, done: Callable[[CommandResult | NoAnswer], None]) -> None:
+        """As `ask_authorize`."""
+        port = self._questions
+        if port is None:
+            done(NoAnswer("no backend attached", asked=False))
+            return
+        port.send(lambda backend: backend.ask_command(question, partial(self._answered, done)))
 
     def events_arrived(self, newest: str) -> None:
         """Tell the attached backend, if there is one."""
@@ -314,7 +332,7 @@ class BackendPort:
         if port is not None:
             port.send(lambda backend: backend.events_arrived(newest))
 
-    def _answered(self, done: Done, answer: BackendAnswer | NoAnswer) -> None:
+    def _answered(self, done: Told, answer: BackendAnswer | CommandResult | NoAnswer) -> None:
         self._answers.send((done, answer))
 
 
@@ -324,5 +342,5 @@ class _ToBackend(Protocol):
     def __call__(self, backend: Backend, /) -> None: ...
 
 
-def _call_done(item: tuple[Done, BackendAnswer | NoAnswer]) -> None:
+def _call_done(item: tuple[Told, BackendAnswer | CommandResult | NoAnswer]) -> None:
     item[0](item[1])

@@ -19,7 +19,14 @@ from roamd.backend.context import Api
 from roamd.backend.waiting import Done
 from roamd.clock import Clock
 from roamd.log import get_logger
-from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
+from roamd.roaming.ports import (
+    AuthorizeQuestion,
+    BackendAnswer,
+    CommandQuestion,
+    CommandResult,
+    NoAnswer,
+    Question,
+)
 
 log = get_logger(room="backend")
 
@@ -76,6 +83,33 @@ def read_answer(data: bytes) -> BackendAnswer | NoAnswer:
     )
 
 
+class _ResultIn(msgspec.Struct, frozen=True):
+    """`CommandResult` as it is read."""
+
+    result: str
+    reason: str | None = None
+    profile: msgspec.Raw = _NOTHING
+
+
+_decode_result: Final = msgspec.json.Decoder(_ResultIn).decode
+
+
+def read_result(data: bytes) -> CommandResult | NoAnswer:
+    """A backend's word on a command; unknown fields are ignored."""
+    try:
+        told = _decode_result(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return NoAnswer("unreadable answer")
+    return CommandResult(told.result, told.reason, _text_or_none(told.profile))
+
+
+READERS: Final[dict[str, Callable[[bytes], BackendAnswer | CommandResult | NoAnswer]]] = {
+    AuthorizeQuestion.KIND: read_answer,
+    CommandQuestion.KIND: read_result,
+}
+"""How the answer to each kind of question is read."""
+
+
 def _text_or_none(raw: msgspec.Raw) -> msgspec.Raw | None:
     """A copy, so that the whole answer need not stay in memory; null is nothing."""
     return None if bytes(raw) in (b"", b"null") else raw.copy()
@@ -94,7 +128,7 @@ class Questions:
     def configure(self, settings: BackendSettings) -> None:
         """Use these settings from the next question on."""
         self._settings = settings
-        self._url = settings.url.rstrip("/") + "/authorize" if settings.url else ""
+        self._url = settings.url.rstrip("/")
         self._headers = {"Content-Type": "application/json"}
         if settings.key:
             self._headers["Authorization"] = f"Bearer {settings.key}"
@@ -105,13 +139,20 @@ class Questions:
 
     def ask_authorize(self, question: AuthorizeQuestion, done: Done) -> None:
         """Ask the newest stream that takes questions, else the configured address."""
+        self._ask(question, done)
+
+    def ask_command(self, question: CommandQuestion, done: Done) -> None:
+        """As `ask_authorize`."""
+        self._ask(question, done)
+
+    def _ask(self, question: Question, done: Done) -> None:
         taker = self._api.takers.newest()
         if taker is not None:
             taker.take_question(question, _measured("stream", self._api.clock, done))
         elif not self._url:
-            done(NoAnswer("not configured"))
+            done(NoAnswer("not configured", asked=False))
         elif len(self._open) >= MAX_OPEN:
-            _measured("http", self._api.clock, done)(NoAnswer("too many open questions"))
+            _measured("http", self._api.clock, done)(NoAnswer("too many open questions", asked=False))
         else:
             self._post_soon(question, _measured("http", self._api.clock, done))
 
@@ -121,35 +162,36 @@ class Questions:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
-    def _post_soon(self, question: AuthorizeQuestion, done: Done) -> None:
+    def _post_soon(self, question: Question, done: Done) -> None:
         task = asyncio.get_running_loop().create_task(self._post(question, done))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
-    async def _post(self, question: AuthorizeQuestion, done: Done) -> None:
-        answer: BackendAnswer | NoAnswer = NoAnswer("the daemon stops")
+    async def _post(self, question: Question, done: Done) -> None:
+        answer: BackendAnswer | CommandResult | NoAnswer = NoAnswer("the daemon stops")
         try:
             async with asyncio.timeout(self._patience_s(question)):
-                answer = await self._fetch(_encode(question))
+                answer = await self._fetch(question)
         except TimeoutError:
             answer = NoAnswer("late")
         except aiohttp.ClientConnectorError:
-            answer = NoAnswer("not reachable")
+            answer = NoAnswer("not reachable", asked=False)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             answer = NoAnswer(f"connection failed: {type(error).__name__}")
         finally:
             done(answer)
 
-    def _patience_s(self, question: AuthorizeQuestion) -> float:
+    def _patience_s(self, question: Question) -> float:
         own = self._settings.timeout_ms
         return (min(own, question.deadline_ms) if own else question.deadline_ms) / 1000
 
-    async def _fetch(self, body: bytes) -> BackendAnswer | NoAnswer:
-        async with self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False) as response:
+    async def _fetch(self, question: Question) -> BackendAnswer | CommandResult | NoAnswer:
+        url, body = f"{self._url}/{question.KIND}", _encode(question)
+        async with self._session.post(url, data=body, headers=self._headers, allow_redirects=False) as response:
             if response.status != 200:
                 return NoAnswer(f"status {response.status}")
             data = await read_bounded(response, MAX_ANSWER)
-        return NoAnswer("answer too large") if data is None else read_answer(data)
+        return NoAnswer("answer too large") if data is None else READERS[question.KIND](data)
 
 
 async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
@@ -183,9 +225,8 @@ def _note(
     monotonic: Callable[[], float],
     begun: float,
     done: Done,
-    answer: BackendAnswer | NoAnswer,
+    answer: BackendAnswer | CommandResult | NoAnswer,
 ) -> None:
-    answered = isinstance(answer, BackendAnswer)
-    metrics.questions.labels(way, "answered" if answered else "none").inc()
+    metrics.questions.labels(way, "none" if isinstance(answer, NoAnswer) else "answered").inc()
     metrics.question_seconds.labels(way).observe(monotonic() - begun)
     done(answer)

@@ -37,7 +37,7 @@ from roamd.backend.messages import (
 )
 from roamd.backend.objects import evse_patch, patch_text
 from roamd.backend.problems import Problem, problem, problem_of
-from roamd.backend.questions import read_answer
+from roamd.backend.questions import READERS
 from roamd.backend.records import parse_records
 from roamd.backend.requests import MAX_BODY, checked_ocpi, checked_peer, encode, fault, is_array, page_text
 from roamd.backend.routes import Answer, Route
@@ -56,7 +56,7 @@ from roamd.roaming.operations import (
     PutObject,
     ReadEvents,
 )
-from roamd.roaming.ports import AuthorizeQuestion, NoAnswer
+from roamd.roaming.ports import NoAnswer, Question
 
 MAX_OPEN: Final = 1024
 MAX_WAITING_OUT: Final = 4096
@@ -82,7 +82,7 @@ class Stream:
         self._written = asyncio.Event()
         self._open = 0
         self._room = asyncio.Event()
-        self._questions: dict[str, tuple[Done, asyncio.TimerHandle]] = {}
+        self._questions: dict[str, tuple[str, Done, asyncio.TimerHandle]] = {}
         self._pump: asyncio.Task[None] | None = None
         self._operations: dict[str, Callable[[Envelope], None]] = {
             "authorize": self._authorize,
@@ -288,16 +288,15 @@ class Stream:
         self._api.takers.remove(self)
         self._done(message)
 
-    def take_question(self, question: AuthorizeQuestion, done: Done) -> None:
+    def take_question(self, question: Question, done: Done) -> None:
         """Ask the client; `done` is called at the deadline at the latest."""
         if len(self._out) >= MAX_WAITING_OUT:
-            done(NoAnswer("the stream is not read"))
+            done(NoAnswer("the stream is not read", asked=False))
             return
-        name = question.authorization_id
+        name, kind = question.name, question.KIND
         timer = asyncio.get_running_loop().call_later(question.deadline_ms / 1000, self._late, name)
-        self._questions[name] = (done, timer)
-        body = encode(question)
-        self.send(b'{"op":"question","kind":"authorize","id":' + encode(name) + b',"body":' + body + b"}")
+        self._questions[name] = (kind, done, timer)
+        self.send(b'{"op":"question","kind":"%b","id":%b,"body":%b}' % (kind.encode(), encode(name), encode(question)))
 
     def _take_answer(self, message: Envelope) -> None:
         asked = self._questions.pop(str(message.id), None)
@@ -307,9 +306,9 @@ class Stream:
             )
             self.send(refusal(message.id, told))
             return
-        done, timer = asked
+        kind, done, timer = asked
         timer.cancel()
-        answer = read_answer(bytes(message.body))
+        answer = READERS[kind](bytes(message.body))
         done(answer)
         if isinstance(answer, NoAnswer):
             raise fault("$.body", "cannot be read as an answer; it counts as none", "answer")
@@ -317,11 +316,11 @@ class Stream:
     def _late(self, name: str) -> None:
         asked = self._questions.pop(name, None)
         if asked is not None:
-            asked[0](NoAnswer("late"))
+            asked[1](NoAnswer("late"))
 
     def _give_up_questions(self) -> None:
         questions, self._questions = self._questions, {}
-        for done, timer in questions.values():
+        for _, done, timer in questions.values():
             timer.cancel()
             done(NoAnswer("the stream ended"))
 

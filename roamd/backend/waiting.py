@@ -1,16 +1,15 @@
 """Who waits for events, and who takes questions."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from roamd.errors import RoamdError
-from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
+from roamd.roaming.ports import Question, Told
 
 MAX_WAITING: Final = 256
 """Long polls, event streams and webhooks that wait at a time; each holds a socket and a coroutine."""
 
-Done = Callable[[BackendAnswer | NoAnswer], None]
+Done = Told
 
 
 class TooManyWaiting(RoamdError):
@@ -77,7 +76,7 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
 class QuestionTaker(Protocol):
     """A connected stream that answers questions."""
 
-    def take_question(self, question: AuthorizeQuestion, done: Done) -> None:
+    def take_question(self, question: Question, done: Done) -> None:
         """Ask it; `done` is called once, at the latest at the question's deadline."""
         ...
 

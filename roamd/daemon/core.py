@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from roamd.clock import Clock
+from roamd.model.roles import COMMANDS
 from roamd.peering.link import Link, OwnEnd
 from roamd.peering.maker import LinkMaker
 from roamd.peering.registry import Registry
@@ -22,6 +23,10 @@ from roamd.roaming.authorization.unknown import UnknownCards
 from roamd.roaming.authorization.visited import VisitedAuthorization
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.catalogue import Catalogue
+from roamd.roaming.control import home, visited
+from roamd.roaming.control.desk import ControlDesk
+from roamd.roaming.control.home import HomeControl
+from roamd.roaming.control.visited import VisitedControl
 from roamd.roaming.core import Handler, OperationTable, Services
 from roamd.roaming.cursors import CursorSeal
 from roamd.roaming.deadlines import Deadlines
@@ -63,6 +68,8 @@ def begin_run_txn(cx: Cx, clock: Clock, random: Random) -> Run:
     instance, secret = _kept_txn(cx, "instance", random(16)), _kept_txn(cx, "cursor-secret", random(32))
     restored_ms = meta.take_restored_txn(cx)
     meta.begin_run_txn(cx, run_id, clock.now_ms())
+    home.recover_txn(cx, clock.now_ms())
+    visited.recover_txn(cx, clock.now_ms())
     return Run(instance, run_id, secret, restored_ms)
 
 
@@ -147,6 +154,14 @@ class Core:
         self.introductions = Introductions(
             clock, self.outgoing, self.book, world.descriptor, random, ground.start, world.read_descriptor
         )
+        self.home_control = HomeControl(
+            clock, store, self.directory, self.outgoing, self.deadlines, random, settings.parties[0],
+            self._events_written,
+        )  # fmt: skip
+        self.visited_control = VisitedControl(
+            clock, store, self.directory, world.backend, self.deadlines, settings.parties[0], self._published,
+            self._events_written,
+        )  # fmt: skip
         self.parts = self._parts()
         self.registry = Registry(self.endpoint_id, self.parts, self._link_changed)
         self.maker = self._maker()
@@ -160,6 +175,7 @@ class Core:
             settings.parties[0], settings.whitelist_offline,
         )  # fmt: skip
         self.operations = OperationTable(self._services())
+        self.visited_control.look()
 
     # --- groups of parts ----------------------------------------------------------------------------------------
 
@@ -176,7 +192,8 @@ class Core:
             run_id=ground.run.run_id,
             random=ground.random,
             take=self.world.take or TakeEntries(ground.random),
-            events_written=lambda: self.world.backend.events_arrived(""),
+            events_written=self._events_written,
+            taken={"commands": self.home_control.taken_txn},
         )
 
     def _call_services(self) -> dict[int, Any]:
@@ -188,6 +205,7 @@ class Core:
             Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,
             Service.PEER_STATUS: OwnStatus(ground.clock, ground.clock.now_ms(), self.world.ready).answer,
             Service.DESCRIPTOR: self.introductions.answer,
+            **{row.number: self.visited_control.answer for row in COMMANDS.values()},
         }
 
     def _maker(self) -> LinkMaker:
@@ -203,8 +221,11 @@ class Core:
         clock, store = ground.clock, ground.store
         return Services(
             authorization=self.visited,
-            catalogue=Catalogue(clock, store, frozenset(ground.settings.parties), self._published),
+            catalogue=self._catalogue(),
             mirror=Mirror(store, self.directory),
+            home_control=self.home_control,
+            visited_control=self.visited_control,
+            control=ControlDesk(store),
             records=Records(clock, store, self.directory, self.journal, ground.random, self._queued),
             ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
             events=EventDesk(clock, store),
@@ -212,7 +233,21 @@ class Core:
             operate=self.world.operate,
         )
 
+    def _catalogue(self) -> Catalogue:
+        ground = self.ground
+        heeded = {"sessions": self.visited_control.session_txn}
+        return Catalogue(ground.clock, ground.store, frozenset(ground.settings.parties), self._own_published, heeded)
+
     # --- what follows from what ---------------------------------------------------------------------------------
+
+    def _events_written(self) -> None:
+        self.world.backend.events_arrived("")
+
+    def _own_published(self, feed: str) -> None:
+        """Our backend has published something; a session may be what a command waits for."""
+        self._published(feed)
+        if feed == "sessions":
+            self.visited_control.look()
 
     def arrived(self, peer: Peer) -> None:
         """A peer has dialled us: nobody waits to dial it."""
@@ -221,6 +256,7 @@ class Core:
     def _link_changed(self, peer: Peer) -> None:
         if peer.exchange is not None:
             self.introductions.tell(peer)
+            self.home_control.link_up(peer)
         self.peering.link_changed(peer)
 
     def _published(self, feed: str) -> None:

@@ -10,6 +10,7 @@ from roamd.clock import Clock
 from roamd.config.schema import Config
 from roamd.errors import OperatorError, StoreFull
 from roamd.log import get_logger
+from roamd.roaming.control.desk import forget_txn
 from roamd.roaming.waiting import write
 from roamd.storage import decisions, events, feeds, idempotency
 from roamd.storage.store import Cx, Store
@@ -66,6 +67,7 @@ class Upkeep:
             events.delete_acknowledged_txn(cx, now_ms - keep.events_h * HOUR_MS)
             + idempotency.purge_txn(cx, now_ms - keep.idempotency_h * HOUR_MS)
             + decisions.purge_txn(cx, now_ms - keep.decisions_days * DAY_MS)
+            + forget_txn(cx, now_ms - keep.decisions_days * DAY_MS, now_ms)
             + feeds.purge_tombstones_txn(cx, now_ms - keep.tombstones_days * DAY_MS)
         )
 

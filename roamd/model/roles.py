@@ -21,13 +21,22 @@ class FeedKind:
 
 @dataclass(frozen=True, slots=True)
 class ServiceKind:
-    """A live question. `acts` means that it changes something at a station, so asking is committed first."""
+    """A live question. `acts` means that it changes something at a station, so asking is committed first.
+
+    A row with a `body_class` is a command of the API: it carries a body of that class as its backend wrote it.
+    """
 
     name: str
     number: int
     asker_role: str
     answerer_role: str
     acts: bool = False
+    body_class: str = ""
+
+    @property
+    def command(self) -> str:
+        """Its name at the API: START_SESSION for start-session."""
+        return self.name.upper().replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +57,19 @@ FEEDS: Final[dict[str, FeedKind]] = {
         FeedKind("tariffs", 3, CSO, CSP, "Tariff"),
         FeedKind("sessions", 4, CSO, CSP, "Session"),
         FeedKind("user-credentials", 5, CSP, CSO, "Token"),
+        FeedKind("commands", 6, CSO, CSP, "CommandState"),
     )
 }
 
-SERVICES: Final[dict[str, ServiceKind]] = {row.name: row for row in (ServiceKind("authorization", 1, CSO, CSP),)}
+SERVICES: Final[dict[str, ServiceKind]] = {
+    row.name: row
+    for row in (
+        ServiceKind("authorization", 1, CSO, CSP),
+        ServiceKind("start-session", 16, CSP, CSO, acts=True, body_class="StartSession"),
+        ServiceKind("stop-session", 17, CSP, CSO, acts=True, body_class="StopSession"),
+        ServiceKind("unlock-connector", 18, CSP, CSO, acts=True, body_class="UnlockConnector"),
+    )
+}
 
 RECORD_KINDS: Final[dict[str, RecordKind]] = {
     row.name: row
@@ -63,4 +81,5 @@ RECORD_KINDS: Final[dict[str, RecordKind]] = {
 
 FEED_BY_NUMBER: Final = {row.number: row for row in FEEDS.values()}
 SERVICE_BY_NUMBER: Final = {row.number: row for row in SERVICES.values()}
+COMMANDS: Final = {row.command: row for row in SERVICES.values() if row.body_class}
 RECORD_KIND_BY_NUMBER: Final = {row.number: row for row in RECORD_KINDS.values()}

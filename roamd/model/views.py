@@ -53,6 +53,15 @@ class EvseStatusView(msgspec.Struct, frozen=True):
     last_updated_ms: int
 
 
+class CommandStateView(msgspec.Struct, frozen=True):
+    """How far a command has come at the visited-CSO; `command_id` is in lower case."""
+
+    command_id: str
+    state: str
+    reason: str | None
+    session_id: str | None
+
+
 def location_view(body: Body) -> LocationView:
     """Of a checked Location."""
     uids = tuple([fold(evse["uid"]) for evse in body.get("evses") or ()])
@@ -99,6 +108,11 @@ def evse_status_view(body: Body) -> EvseStatusView:
     return EvseStatusView(body["status"], time_ms(body["last_updated"]))
 
 
+def command_state_view(body: Body) -> CommandStateView:
+    """Of a checked CommandState."""
+    return CommandStateView(body["id"].lower(), body["state"], body.get("reason"), body.get("session_id"))
+
+
 def token_party(token: Body) -> str:
     """The canonical party that issued a token; empty when its two fields make none."""
     return party_of(token["country_code"], token["party_id"]) or ""
@@ -110,4 +124,5 @@ VIEWS: Final[dict[str, Callable[[Body], object]]] = {
     "Session": session_view,
     "Token": user_credential_view,
     "EvseStatus": evse_status_view,
+    "CommandState": command_state_view,
 }

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from roamd.protocol.messages import Count, Id16, Millis, decode_as, encode
 
+MAX_COMMAND_BODY: Final = 48 * 1024  # an OCPI command is below 2 KB, a charging profile of a day below 10
 MAX_FETCH_PAYLOAD: Final = 48 * 1024  # of the ledger batch that answers a LedgerFetch
 
 Name = Annotated[str, Meta(max_length=64)]
@@ -26,6 +27,9 @@ class Service(IntEnum):
     LEDGER_FETCH = 2
     PEER_STATUS = 3
     DESCRIPTOR = 4  # the body is the asker's own signed descriptor (see trust), newer than the one the peer holds
+    START_SESSION = 16  # from here on: commands, asked with a CommandRequest
+    STOP_SESSION = 17
+    UNLOCK_CONNECTOR = 18
 
 
 class AuthorizeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -71,6 +75,48 @@ class AuthorizeAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return decode_as(_AUTHORIZE_ANSWER, body, "authorization answer")
 
 
+class CommandRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Do this at your station. `body` is the OCPI command as the home-CSP's backend wrote it, without `response_url`.
+
+    `timeout_s` is how long it may take to have its effect, counted from its arrival; `late` says what becomes of a
+    start that has it later (STOP, KEEP). `only_outcome`: tell what came of this id, and if it is not known to you
+    never carry it out; the body is then empty.
+    """
+
+    party: Name
+    ocpi: Name
+    timeout_s: Annotated[int, Meta(ge=1, le=86_400)]
+    late: Name
+    body: Annotated[bytes, Meta(max_length=MAX_COMMAND_BODY)]
+    only_outcome: bool = False
+
+    def pack(self) -> bytes:
+        """As a Call's body."""
+        return encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "CommandRequest":
+        """ProtocolError when it cannot be read; the call is then answered MALFORMED and the link stays."""
+        return decode_as(_COMMAND_REQUEST, body, "command")
+
+
+class CommandAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What the visited-CSO's backend said at once: ACCEPTED, or why not. `detail` is JSON text, passed on as it is."""
+
+    result: Name
+    reason: Long = ""
+    detail: Raw | None = None
+
+    def pack(self) -> bytes:
+        """As an Answer's body."""
+        return encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "CommandAnswer":
+        """ProtocolError when it cannot be read; the asker then does not know the outcome."""
+        return decode_as(_COMMAND_ANSWER, body, "command answer")
+
+
 class LedgerFetch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Give me back my own chain's entries after a sequence; the answer's body is a ledger batch payload.
 
@@ -112,5 +158,7 @@ class PeerStatus(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _AUTHORIZE_REQUEST: Final = msgspec.msgpack.Decoder(AuthorizeRequest)
 _AUTHORIZE_ANSWER: Final = msgspec.msgpack.Decoder(AuthorizeAnswer)
+_COMMAND_REQUEST: Final = msgspec.msgpack.Decoder(CommandRequest)
+_COMMAND_ANSWER: Final = msgspec.msgpack.Decoder(CommandAnswer)
 _LEDGER_FETCH: Final = msgspec.msgpack.Decoder(LedgerFetch)
 _PEER_STATUS: Final = msgspec.msgpack.Decoder(PeerStatus)

@@ -2,7 +2,8 @@
 
 "*" is everyone whose agreement lets it follow the feed. A session is shown to its home-CSP alone, so its audience is
 the identifiers that may name that CSP, contract prefix first: "FRRMD BEXYZ". It holds no peer's label, so a partner
-that is paired tomorrow finds the sessions that are its own.
+that is paired tomorrow finds the sessions that are its own. What concerns one endpoint alone, such as the state of its
+commands, has "@" and that endpoint's id: a label may be given to another one later.
 """
 
 from roamd.model.objects import Checked
@@ -10,6 +11,11 @@ from roamd.model.views import SessionView
 from roamd.roaming.directory import Directory, Peer, provider_of
 
 EVERYONE = "*"
+
+
+def only(endpoint_id: str) -> str:
+    """The audience of one endpoint."""
+    return f"@{endpoint_id}"
 
 
 def audience_of(checked: Checked) -> str:
@@ -25,6 +31,8 @@ def is_shown(audience: str, peer: Peer, directory: Directory) -> bool:
     """Whether `peer` is in the audience: the first name that anyone owns decides."""
     if audience == EVERYONE:
         return True
+    if audience.startswith("@"):
+        return audience == only(peer.endpoint_id)
     for prefix in audience.split():
         owners = directory.contract_owners(prefix)
         if owners:

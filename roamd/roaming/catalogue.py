@@ -4,8 +4,8 @@ Bodies are kept byte for byte. The status of an EVSE is an object of its own (fe
 that a change of status does not send a whole location; it is merged into the location when that is read.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from roamd import metrics
 from roamd.clock import Clock, rfc3339
@@ -23,15 +23,22 @@ from roamd.storage import feeds
 from roamd.storage.feeds import PublishedRow
 from roamd.storage.store import Cx, Store
 
+Heed = Callable[[Cx, Checked], None]
+"""What a service does, in the same transaction, when our backend publishes an object."""
+
 
 @dataclass(slots=True)
 class Catalogue:
-    """Handles the operations on own objects. `published(feed)` is called after each commit that made a version."""
+    """Handles the operations on own objects. `published(feed)` is called after each commit that made a version.
+
+    `heeded` has the services that look at what is published, by feed.
+    """
 
     clock: Clock
     store: Store
     own_parties: frozenset[str]
     published: Callable[[str], None]
+    heeded: Mapping[str, Heed] = field(default_factory=dict)
 
     def put(self, operation: op.PutObject, reply: Reply) -> None:
         """PutObject -> StoredObject."""
@@ -133,6 +140,8 @@ class Catalogue:
         result = feeds.publish_txn(
             cx, feed, checked.key, checked.ocpi, checked.body, audience_of(checked), self.clock.now_ms()
         )
+        if feed in self.heeded:
+            self.heeded[feed](cx, checked)
         row = feeds.get_published(cx, feed, checked.key)
         assert row is not None  # noqa: S101 - it was published in this very transaction
         if isinstance(checked.view, LocationView):

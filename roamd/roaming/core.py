@@ -8,6 +8,9 @@ from roamd.errors import Conflict, NotFound, RoamdError
 from roamd.roaming import operations as op
 from roamd.roaming.authorization.visited import VisitedAuthorization
 from roamd.roaming.catalogue import Catalogue
+from roamd.roaming.control.desk import ControlDesk
+from roamd.roaming.control.home import HomeControl
+from roamd.roaming.control.visited import VisitedControl
 from roamd.roaming.events import EventDesk
 from roamd.roaming.ledger.desk import LedgerDesk
 from roamd.roaming.mirror import Mirror
@@ -25,6 +28,9 @@ class Services:
     authorization: VisitedAuthorization
     catalogue: Catalogue
     mirror: Mirror
+    home_control: HomeControl
+    visited_control: VisitedControl
+    control: ControlDesk
     records: Records
     ledger: LedgerDesk
     events: EventDesk
@@ -49,6 +55,10 @@ class OperationTable:
             op.ListObjects: catalogue.list,
             op.GetPeerObject: mirror.get,
             op.ListPeerObjects: mirror.list,
+            op.SendCommand: services.home_control.send,
+            op.ReportCommand: services.visited_control.report,
+            op.GetCommand: services.control.get,
+            op.ListCommands: services.control.list,
             op.PostRecords: records.post,
             op.GetRecord: records.get,
             op.ListRecords: records.list,

@@ -4,7 +4,7 @@ It is what finds the peer of a record by the `authorization_reference` that the 
 """
 
 from roamd.roaming.deadlines import Deadlines
-from roamd.storage import decisions
+from roamd.storage import commands, decisions
 from roamd.storage.decisions import DecisionRow
 from roamd.storage.store import Cx, Store
 
@@ -36,8 +36,8 @@ class DecisionJournal:
             self._store.submit(lambda cx: decisions.append_many_txn(cx, rows), lambda outcome: None)
 
     def peer_of_reference(self, cx: Cx, reference: str) -> str | None:
-        """The peer whose decision carried this `authorization_reference`."""
+        """The peer whose decision, or command, carried this `authorization_reference`."""
         for row in reversed(self._waiting):
             if row.reference == reference:
                 return row.peer
-        return decisions.peer_of_reference(cx, reference)
+        return decisions.peer_of_reference(cx, reference) or commands.peer_of_reference(cx, reference)

@@ -6,7 +6,7 @@ what we send: first what came in, then a ledger batch or a feed chunk, as long a
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from roamd.protocol.messages import Answer, Call, FeedAck, Mark, Receipt
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.cursors import CursorSeal
 from roamd.roaming.directory import Directory, Peer
-from roamd.roaming.follower import Follower
+from roamd.roaming.follower import Follower, Taken
 from roamd.roaming.ledger.author import Author, is_known, is_ours
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ledger.forgetting import look_back
@@ -69,6 +69,7 @@ class Parts:
     random: Random
     take: Take
     events_written: Callable[[], None]
+    taken: Mapping[str, Taken]
 
 
 class Exchange:
@@ -86,7 +87,7 @@ class Exchange:
         self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id)
         self.author = Author(peer, parts.store, parts.signer, parts.clock, parts.events_written, self._close)
         self._follower = Follower(
-            peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close
+            peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close, parts.taken
         )
         self._receiver = Receiver(
             peer, parts.store, parts.signer, parts.clock, parts.take, self._send_receipt, self._took, link.close

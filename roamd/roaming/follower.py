@@ -9,8 +9,8 @@ While one link takes another's place both may carry chunks. Only those of the fo
 is still under way on the other link may be older than what this one has brought.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from roamd import metrics
 from roamd.clock import Clock
@@ -32,9 +32,16 @@ from roamd.storage.store import Cx, Store
 log = get_logger()
 
 
+Taken = Callable[[Cx, str, FeedItem, int], None]
+"""A service's own way to take an object of a peer, in its transaction and in place of the object's event."""
+
+
 @dataclass(slots=True)
 class Follower:
-    """Takes one peer's chunks. `took` is called after a commit that changed something."""
+    """Takes one peer's chunks. `took` is called after a commit that changed something.
+
+    `taken` has the services that do something with a feed's objects beyond keeping them, by feed.
+    """
 
     peer: Peer
     store: Store
@@ -42,6 +49,7 @@ class Follower:
     send: Callable[[FeedAck], None]
     took: Callable[[], None]
     close: Callable[[int, str], None]
+    taken: Mapping[str, Taken] = field(default_factory=dict)
     began: bool = False
 
     def begin(self) -> None:
@@ -114,12 +122,16 @@ class Follower:
         version = feeds.mirror_put_txn(
             cx, self.peer.label, feed, key, ocpi=item.ocpi, body=item.body, generation=generation
         )
-        if version is not None:
+        if version is not None and feed in self.taken:
+            self.taken[feed](cx, self.peer.label, item, now_ms)
+        elif version is not None:
             self._note_txn(cx, feed, key, "object.changed", str(version), now_ms)
         return version is not None
 
     def _note_txn(self, cx: Cx, feed: str, key: ObjectKey, type_: str, version: str, now_ms: int) -> None:
         """The event for the backend. A status belongs to its location, and is held back until that is there."""
+        if feed in self.taken:
+            return
         if feed == "evse-status":
             location = feeds.get_mirrored(cx, self.peer.label, "locations", ObjectKey(key.party, key.id))
             if location is None:

@@ -1,8 +1,8 @@
 """What the services need of the world, as Protocols; `daemon` joins them to the real thing, tests to an honest fake."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -23,6 +23,8 @@ class Core(Protocol):
 class AuthorizeQuestion(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the home-CSP's backend is asked (`POST {backend.url}/authorize`, or over the stream)."""
 
+    KIND: ClassVar[str] = "authorize"
+
     authorization_id: str
     peer: str
     party: str
@@ -31,6 +33,11 @@ class AuthorizeQuestion(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline_ms: int
     expires_at: str
     location: dict[str, str | None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The id under which it is answered on the stream."""
+        return self.authorization_id
 
 
 class BackendAnswer(msgspec.Struct, frozen=True):
@@ -44,11 +51,56 @@ class BackendAnswer(msgspec.Struct, frozen=True):
     info: msgspec.Raw | None = None
 
 
+class CommandQuestion(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the visited-CSO's backend is told to do (`POST {backend.url}/command`, or over the stream).
+
+    `timeout_s` is how long a start may take to have its effect, `late` what happens to one that has it later.
+    """
+
+    KIND: ClassVar[str] = "command"
+
+    command_id: str
+    peer: str
+    party: str
+    command: str
+    ocpi: str
+    body: msgspec.Raw
+    deadline_ms: int
+    expires_at: str
+    timeout_s: int | None = None
+    late: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The id under which it is answered on the stream."""
+        return self.command_id
+
+
+class CommandResult(msgspec.Struct, frozen=True):
+    """What the backend says at once; unknown fields are ignored. `result` is checked by the asker.
+
+    `profile` is the active charging profile, where that was asked for.
+    """
+
+    result: str
+    reason: str | None = None
+    profile: msgspec.Raw | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """The backend gave none: `reason` says why in a few words (not configured, refused, late, status 500, ...)."""
+    """The backend gave none: `reason` says why in a few words (not configured, refused, late, status 500, ...).
+
+    `asked` is False where the question surely never reached it, so that nothing can have been done.
+    """
 
     reason: str
+    asked: bool = field(default=True, compare=False)
+
+
+Question = AuthorizeQuestion | CommandQuestion
+Told = Callable[[Any], None]
+"""Called with the backend's answer to a question (BackendAnswer, CommandResult), or NoAnswer."""
 
 
 class Backend(Protocol):
@@ -60,6 +112,10 @@ class Backend(Protocol):
 
     def ask_authorize(self, question: AuthorizeQuestion, done: Callable[[BackendAnswer | NoAnswer], None]) -> None:
         """Ask for a decision. `question.deadline_ms` counts from now."""
+        ...
+
+    def ask_command(self, question: CommandQuestion, done: Callable[[CommandResult | NoAnswer], None]) -> None:
+        """Tell it to do something; by the same rules."""
         ...
 
     def events_arrived(self, newest: str) -> None:

@@ -6,8 +6,9 @@ import pytest
 from roamd.model import agreement as rights
 from roamd.model.agreement import Agreement, preset
 from roamd.model.roles import FEED_BY_NUMBER, FEEDS, RECORD_KINDS, SERVICES
+from roamd.protocol.calls import Service
 
-CSO_FEEDS = {"locations", "evse-status", "tariffs", "sessions"}
+CSO_FEEDS = {row.name for row in FEEDS.values() if row.publisher_role == "cso"}
 
 
 def test_a_cso_publishes_and_asks_and_a_csp_answers() -> None:
@@ -90,5 +91,12 @@ def test_the_numbers_on_the_wire_are_the_agreed_ones() -> None:
         3: "tariffs",
         4: "sessions",
         5: "user-credentials",
+        6: "commands",
     }
-    assert SERVICES["authorization"].number == 1
+    assert {row.number: row.name for row in SERVICES.values()} == {
+        1: "authorization",
+        16: "start-session",
+        17: "stop-session",
+        18: "unlock-connector",
+    }
+    assert all(row.number == Service[row.command] for row in SERVICES.values())

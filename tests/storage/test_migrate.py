@@ -77,11 +77,13 @@ def test_an_existing_store_is_copied_before_it_is_migrated(tmp_path: Path, monke
     path = tmp_path / "store.db"
     with Store.open(path, ballast_bytes=0) as store:
         store.write(note("old"))
-    brought = [*migrate.load(), Migration(2, "0002_new", "DELETE FROM meta;")]
+    known = migrate.load()
+    number = len(known) + 1
+    brought = [*known, Migration(number, f"{number:04}_new", "DELETE FROM meta;")]
     monkeypatch.setattr(migrate, "load", lambda: brought)
     with Store.open(path, ballast_bytes=0) as store:
         assert store.read(noted) == []
-    backup.restore(tmp_path / "store.db.before-0002", path, 5)
+    backup.restore(tmp_path / f"store.db.before-{number:04}", path, 5)
     monkeypatch.undo()
     with Store.open(path, ballast_bytes=0) as store:
         assert "old" in store.read(noted)

@@ -34,7 +34,7 @@ from roamd.protocol.messages import Goodbye
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.peerbook import Change
-from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
+from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, CommandQuestion, CommandResult, NoAnswer
 from roamd.storage.store import Store
 from roamd.trust.contexts import Contexts
 from roamd.trust.descriptor import Descriptor, encode_descriptor, verify_descriptor
@@ -67,15 +67,25 @@ class TrioClock:
 
 
 class ScriptedBackend:
-    """A company's backend: `decide` answers each question (implements `ports.Backend`)."""
+    """A company's backend: `decide` and `carry_out` answer each question (implements `ports.Backend`)."""
 
     def __init__(self) -> None:
         self.asked: list[AuthorizeQuestion] = []
         self.decide: Callable[[AuthorizeQuestion], BackendAnswer | NoAnswer | None] = lambda _: BackendAnswer("ALLOWED")
+        self.told: list[CommandQuestion] = []
+        self.carry_out: Callable[[CommandQuestion], CommandResult | NoAnswer | None] = lambda _: CommandResult(
+            "ACCEPTED"
+        )
 
     def ask_authorize(self, question: AuthorizeQuestion, done: Callable[[BackendAnswer | NoAnswer], None]) -> None:
         self.asked.append(question)
         answer = self.decide(question)
+        if answer is not None:
+            done(answer)
+
+    def ask_command(self, question: CommandQuestion, done: Callable[[CommandResult | NoAnswer], None]) -> None:
+        self.told.append(question)
+        answer = self.carry_out(question)
         if answer is not None:
             done(answer)
 

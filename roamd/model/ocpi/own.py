@@ -1,4 +1,4 @@
-"""Classes of roamd's own, in the notation of `tables`: the general service record and an EVSE's status.
+"""Classes of roamd's own, in the notation of `tables`: the general service record, the states of EVSEs and commands.
 
 `Amount` is a number, or a Price as the record's OCPI version has it. A place without a connector (a parking spot) is a
 place too, so an SDR's location demands no field of it.
@@ -50,9 +50,23 @@ SdrLocation
 EvseStatus
     status                      Status                      1
     last_updated                DateTime                    1
+
+CommandState
+    country_code                CiString(2)                 1
+    party_id                    CiString(3)                 1
+    id                          CiString(36)                1
+    command                     string(36)                  1
+    state                       CommandStateType            1
+    reason                      string(255)                 ?
+    session_id                  CiString(36)                ?
+    authorization_reference     CiString(36)                ?
+    last_updated                DateTime                    1
 """
 
 OWN_ENUMS: Final = """
 SdrItemType
     energy parking reservation idle other
+
+CommandStateType
+    ASKED ACCEPTED AT_STATION WAITING_FOR_CABLE STARTED DONE REJECTED FAILED LATE UNKNOWN
 """

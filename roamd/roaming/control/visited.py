@@ -1,0 +1,471 @@
+"""The visited-CSO's side of commands: each is done at most once, and nothing that was started is left to itself.
+
+A command is committed as ASKED before the backend is told, and its answer before that is sent. A repeat gets the stored
+answer. A command that is found unanswered at a start was in the backend's hands when roamd died: its answer is
+OUTCOME_UNKNOWN for ever, and it is not carried out again (`recover_txn`).
+
+Afterwards the backend reports how it goes on, or publishes a session that bears the command's authorization reference,
+which counts as the report that it started. What `model.commands` says of late starts is done here.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from roamd import metrics
+from roamd.clock import Clock, rfc3339
+from roamd.errors import Conflict, Fault, Malformed, NotFound, ProtocolError, RequestError
+from roamd.log import get_logger
+from roamd.model.agreement import may_be_asked
+from roamd.model.commands import (
+    ACCEPTED,
+    ASKED,
+    DONE,
+    FAILED,
+    LATE,
+    LATE_RULES,
+    OPEN,
+    REJECTED,
+    RESULTS,
+    START,
+    STARTED,
+    STOP,
+    UNKNOWN,
+    CheckedCommand,
+    check_command,
+    may_report,
+    next_state,
+)
+from roamd.model.keys import fold
+from roamd.model.objects import Checked
+from roamd.model.roles import SERVICE_BY_NUMBER
+from roamd.model.views import SessionView
+from roamd.protocol.calls import CommandAnswer, CommandRequest
+from roamd.protocol.messages import AnswerStatus, Call
+from roamd.roaming import operations as op
+from roamd.roaming.audience import is_shown
+from roamd.roaming.calls import Respond
+from roamd.roaming.control.shown import (
+    FEED,
+    KEPT,
+    STOPPED,
+    STOPPING,
+    TIMEOUT,
+    as_reply,
+    due_of,
+    find_one,
+    publish_txn,
+    state_event_txn,
+)
+from roamd.roaming.deadlines import Deadlines
+from roamd.roaming.directory import Directory, Peer
+from roamd.roaming.ports import Backend, CommandQuestion, CommandResult, NoAnswer, Reply
+from roamd.storage import commands, feeds
+from roamd.storage.commands import CommandRow
+from roamd.storage.store import Cx, Store
+
+log = get_logger()
+
+MARGIN_MS = 25
+"""Kept back from the caller's time, so that the answer can still be committed and travel."""
+
+STOP_AGAIN_S = 30.0
+"""Between two tries to have a late session stopped; each waits for the backend as long as `STOP_MS`."""
+STOP_MS = 10_000
+
+ENDED = ("COMPLETED", "INVALID")
+STOP_SESSION = "STOP_SESSION"
+
+
+_NOTHING = hashlib.sha256(b"").digest()
+"""The hash of an id that was forbidden before its command came."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One call on its way through the steps."""
+
+    peer: Peer
+    call: Call
+    command: CheckedCommand | None
+    request: CommandRequest
+    deadline_at: float
+
+    @property
+    def request_hash(self) -> bytes:
+        return hashlib.sha256(self.command.body if self.command else b"").digest()
+
+
+@dataclass(slots=True)
+class VisitedControl:
+    """Answers calls of the commands' services. `published(feed)` after commits that changed what a feed shows."""
+
+    clock: Clock
+    store: Store
+    directory: Directory
+    backend: Backend
+    deadlines: Deadlines
+    own_party: str
+    published: Callable[[str], None]
+    written: Callable[[], None]
+    _asking: dict[tuple[str, str], list[Respond]] = field(default_factory=dict)
+    _watched: dict[int, int] = field(default_factory=dict)
+
+    # --- a call comes in ----------------------------------------------------------------------------------------
+
+    def answer(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
+        """Serve one call (roaming.calls.Service)."""
+        kind = SERVICE_BY_NUMBER[call.service]
+        if not may_be_asked(peer.agreement, kind.name):
+            self._refuse(peer, call, f"{kind.name} is not agreed with this endpoint", respond)
+            return
+        try:
+            request = CommandRequest.unpack(call.body)
+            command = None if request.only_outcome else check_command(kind.command, request.ocpi, request.body)
+            _require_rule(request)
+        except (ProtocolError, RequestError) as error:
+            respond(AnswerStatus.MALFORMED, str(error).encode()[:500])
+            return
+        asked = _Asked(peer, call, command, request, deadline_at)
+        refusal = self._foreign(asked) if command is not None else None
+        if refusal is not None:
+            self._refuse(peer, call, refusal, respond)
+            return
+        self._commit(asked, kind.command, respond)
+
+    def _refuse(self, peer: Peer, call: Call, reason: str, respond: Respond) -> None:
+        log.warning("command_refused", peer=peer.label, message_id=call.id.hex(), reason=reason)
+        respond(AnswerStatus.REFUSED, reason.encode())
+
+    def _foreign(self, asked: _Asked) -> str | None:
+        """Why a peer may not command this: another's driver, a session that is not shown to it."""
+        command, peer = asked.command, asked.peer
+        if command is None:
+            return None
+        if command.contract_id is not None and peer not in self.directory.home_of(
+            command.contract_id, command.token_party
+        ):
+            return "the token is not of a contract of yours"
+        if command.is_about_session and not self.store.read(lambda cx: self._shows_session(cx, peer, command.subject)):
+            return "there is no such session of yours"
+        return None
+
+    def _shows_session(self, cx: Cx, peer: Peer, session: str) -> bool:
+        if any(row.peer == peer.label for row in commands.of_session(cx, "in", session)):
+            return True
+        rows = feeds.find_published(cx, "sessions", session)
+        return any(is_shown(row.audience, peer, self.directory) for row in rows)
+
+    # --- commit, then ask ---------------------------------------------------------------------------------------
+
+    def _commit(self, asked: _Asked, command: str, respond: Respond) -> None:
+        row = self._row(asked, command)
+
+        def txn(cx: Cx) -> CommandRow:
+            known = commands.get(cx, "in", row.peer, row.command_id)
+            return known if known is not None else commands.insert_txn(cx, row)._replace(id=0)
+
+        def done(known: CommandRow | BaseException) -> None:
+            if isinstance(known, BaseException):
+                respond(AnswerStatus.NO_ANSWER, b"it could not be stored")
+            elif known.id == 0:
+                self._begin(asked, row, respond)
+            else:
+                self._repeat(asked, known, respond)
+
+        self.store.submit(txn, done)
+
+    def _row(self, asked: _Asked, command: str) -> CommandRow:
+        checked, request, now_ms = asked.command, asked.request, self.clock.now_ms()
+        return CommandRow(
+            direction="in",
+            peer=asked.peer.label,
+            command_id=asked.call.id.hex(),
+            command=command,
+            party=request.party,
+            station=self.own_party,
+            subject=checked.subject if checked else "",
+            evse_uid=checked.evse_uid if checked else None,
+            state=ASKED if checked else FAILED,
+            reason=None if checked else "it never arrived",
+            late=request.late,
+            authorization_reference=checked.authorization_reference if checked else None,
+            session_id=None,
+            request_hash=asked.request_hash,
+            answer_status=None if checked else int(AnswerStatus.NO_ANSWER),
+            answer=None if checked else b"it never arrived, and will not be carried out",
+            asked_ms=now_ms,
+            expires_ms=now_ms + request.timeout_s * 1000,
+            updated_ms=now_ms,
+            due_ms=None,
+        )
+
+    def _repeat(self, asked: _Asked, known: CommandRow, respond: Respond) -> None:
+        """The id was here before: the same answer, now or when there is one."""
+        if asked.command is not None and known.request_hash not in (asked.request_hash, _NOTHING):
+            respond(AnswerStatus.REFUSED, b"this id was another command's")
+        elif known.answer_status is not None:
+            respond(known.answer_status, known.answer or b"")
+        elif (waiting := self._asking.get((known.peer, known.command_id))) is not None:
+            waiting.append(respond)
+        else:
+            respond(AnswerStatus.OUTCOME_UNKNOWN, b"its answer could not be stored")
+
+    def _begin(self, asked: _Asked, row: CommandRow, respond: Respond) -> None:
+        key = (row.peer, row.command_id)
+        if asked.command is None:
+            respond(AnswerStatus.NO_ANSWER, row.answer or b"")
+            return
+        self._asking[key] = [respond]
+        left_ms = int((asked.deadline_at - self.clock.monotonic()) * 1000) - MARGIN_MS
+        if left_ms <= 0:
+            self._conclude(key, NoAnswer("it came too late", asked=False))
+            return
+        question = self._question(asked, row, asked.command, left_ms)
+        late_at = asked.deadline_at - MARGIN_MS / 1000
+        timer = self.deadlines.add(late_at, lambda: self._conclude(key, NoAnswer("its backend: late")))
+
+        def told(answer: CommandResult | NoAnswer) -> None:
+            timer.cancel()
+            self._conclude(key, _checked(answer))
+
+        self.backend.ask_command(question, told)
+
+    def _question(self, asked: _Asked, row: CommandRow, command: CheckedCommand, left_ms: int) -> CommandQuestion:
+        is_start = row.command == START
+        return CommandQuestion(
+            command_id=row.command_id,
+            peer=row.peer,
+            party=row.party,
+            command=row.command,
+            ocpi=command.ocpi,
+            body=msgspec.Raw(command.body),
+            deadline_ms=left_ms,
+            expires_at=rfc3339(self.clock.now_ms() + left_ms),
+            timeout_s=asked.request.timeout_s if is_start else None,
+            late=asked.request.late if is_start else None,
+        )
+
+    def _conclude(self, key: tuple[str, str], told: CommandResult | NoAnswer) -> None:
+        """Commit the answer, then give it to all who wait for it. What the backend says a second time is not heard."""
+        if key not in self._asking:
+            return
+        now_ms = self.clock.now_ms()
+
+        def done(row: CommandRow | BaseException) -> None:
+            waiting = self._asking.pop(key, [])
+            for respond in waiting:
+                if isinstance(row, CommandRow) and row.answer_status is not None:
+                    respond(row.answer_status, row.answer or b"")
+                else:
+                    respond(AnswerStatus.OUTCOME_UNKNOWN, b"its answer could not be stored")
+            if isinstance(row, CommandRow):
+                self._log_answer(row, told)
+                self.look()
+
+        self.store.submit(lambda cx: _conclude_txn(cx, key, told, now_ms), done, essential=True)
+
+    def _log_answer(self, row: CommandRow, told: CommandResult | NoAnswer) -> None:
+        if isinstance(told, NoAnswer):
+            metrics.backend_silences.inc()
+        log.info("command_carried_out", peer=row.peer, message_id=row.command_id, command=row.command, state=row.state)
+
+    # --- what happens later -------------------------------------------------------------------------------------
+
+    def report(self, operation: op.ReportCommand, reply: Reply) -> None:
+        """ReportCommand -> CommandReply."""
+        now_ms = self.clock.now_ms()
+
+        def txn(cx: Cx) -> CommandRow:
+            row = find_one(cx, operation.command_id, "in")
+            if not may_report(row.command, operation.state):
+                fault = Fault("$.state", f"a {row.command} is never {operation.state}", "value")
+                raise Malformed((fault,))
+            session_id = operation.session_id or row.session_id
+            if operation.state == STARTED and session_id is None:
+                raise Malformed((Fault("$.session_id", "is needed to say what was started", "missing"),))
+            moved = moved_txn(cx, row, operation.state, operation.reason, session_id, now_ms)
+            if moved is None:
+                raise Conflict(f"The command is {row.state} already.", code="command-state")
+            return moved
+
+        def done(outcome: CommandRow | BaseException) -> None:
+            if isinstance(outcome, CommandRow):
+                self.look()
+            reply(outcome if isinstance(outcome, BaseException) else as_reply(outcome))
+
+        self.store.submit(txn, done)
+
+    def session_txn(self, cx: Cx, checked: Checked) -> None:
+        """A session of ours is published (catalogue.Heed): it may be what a command asked for."""
+        view, now_ms = checked.view, self.clock.now_ms()
+        if not isinstance(view, SessionView):
+            return
+        started = view.status in ("ACTIVE", *ENDED)
+        row = self._start_of(cx, view, checked.key.id)
+        if row is not None and started and view.status != "INVALID":
+            row = moved_txn(cx, row, STARTED, None, row.session_id or _id_of(checked), now_ms) or row
+        if row is not None and view.status in ENDED and row.state == LATE and row.reason == STOPPING:
+            keep_txn(cx, row._replace(reason=STOPPED), now_ms, tell=True)
+        if view.status in ENDED:
+            for stop in commands.about(cx, "in", STOP_SESSION, checked.key.id):
+                moved_txn(cx, stop, DONE, None, None, now_ms)
+
+    def _start_of(self, cx: Cx, view: SessionView, session: str) -> CommandRow | None:
+        reference = view.authorization_reference
+        row = commands.by_reference(cx, "in", reference, START) if reference else None
+        if row is not None and row.session_id is not None and fold(row.session_id) != session:
+            return None
+        return row
+
+    # --- what roamd does by itself ------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """After a commit: peers are shown what is new, and what has a time is looked at when that has come."""
+        self.published(FEED)
+        self.written()
+        now_ms = self.clock.now_ms()
+        for row in self.store.read(commands.due):
+            if row.due_ms is not None and self._watched.get(row.id) != row.due_ms:
+                self._watched[row.id] = row.due_ms
+                self._watch(row.id, row.due_ms, max(0, row.due_ms - now_ms) / 1000)
+
+    def _watch(self, row_id: int, due_ms: int, seconds: float) -> None:
+        self.deadlines.after(seconds, lambda: self._due(row_id, due_ms))
+
+    def _due(self, row_id: int, due_ms: int) -> None:
+        if self._watched.get(row_id) != due_ms:
+            return  # it is due at another time by now
+        del self._watched[row_id]
+        row = self.store.read(lambda cx: commands.by_id(cx, row_id))
+        if row is None or row.due_ms != due_ms:
+            return
+        if row.state == LATE:
+            self._stop(row)
+        else:
+            self._give_up(row)
+
+    def _give_up(self, row: CommandRow) -> None:
+        now_ms = self.clock.now_ms()
+
+        def txn(cx: Cx) -> None:
+            fresh = commands.by_id(cx, row.id)
+            if fresh is not None and fresh.state in OPEN and fresh.due_ms == row.due_ms:
+                keep_txn(cx, fresh._replace(state=FAILED, reason=TIMEOUT), now_ms, tell=True)
+
+        self.store.submit(txn, lambda outcome: self.look(), essential=True)
+
+    def _stop(self, row: CommandRow) -> None:
+        """Have a late session stopped; if the backend does not accept it, again in a while, also after a restart."""
+        log.warning("late_start_stopped", peer=row.peer, message_id=row.command_id, session_id=row.session_id)
+        question = CommandQuestion(
+            command_id=hashlib.blake2s(bytes.fromhex(row.command_id) + b" stop", digest_size=16).hexdigest(),
+            peer=row.peer,
+            party=row.party,
+            command=STOP_SESSION,
+            ocpi="2.3.0",
+            body=msgspec.Raw(msgspec.json.encode({"session_id": row.session_id})),
+            deadline_ms=STOP_MS,
+            expires_at=rfc3339(self.clock.now_ms() + STOP_MS),
+        )
+        self._watched[row.id] = row.due_ms or 0
+        self._watch(row.id, row.due_ms or 0, STOP_AGAIN_S)
+        self.backend.ask_command(question, lambda told: self._stopped(row, told))
+
+    def _stopped(self, row: CommandRow, told: CommandResult | NoAnswer) -> None:
+        if isinstance(told, NoAnswer) or told.result not in ("ACCEPTED", "UNKNOWN_SESSION"):
+            return
+        now_ms = self.clock.now_ms()
+
+        def txn(cx: Cx) -> None:
+            fresh = commands.by_id(cx, row.id)
+            if fresh is not None and fresh.reason == STOPPING:
+                keep_txn(cx, fresh._replace(reason=STOPPED), now_ms, tell=True)
+
+        self.store.submit(txn, lambda outcome: self.look(), essential=True)
+
+
+def _require_rule(request: CommandRequest) -> None:
+    if request.late not in LATE_RULES:
+        raise Malformed((Fault("late", f"is not one of {', '.join(LATE_RULES)}", "value"),))
+
+
+def _checked(told: CommandResult | NoAnswer) -> CommandResult | NoAnswer:
+    """The backend's word as it goes out, or why it does not count."""
+    if isinstance(told, NoAnswer):
+        return NoAnswer(f"its backend: {told.reason}", told.asked)
+    if told.result not in RESULTS:
+        return NoAnswer("its backend's result is not one of " + ", ".join(RESULTS))
+    return told
+
+
+def _conclude_txn(cx: Cx, key: tuple[str, str], told: CommandResult | NoAnswer, now_ms: int) -> CommandRow:
+    """The answer, once; the state too, unless reports were quicker."""
+    row = commands.get(cx, "in", *key)
+    if row is None:
+        raise NotFound("The command was forgotten meanwhile.", code="unknown-command")
+    if row.answer_status is not None:
+        return row
+    state, reason, status, body = _answer_of(told)
+    if row.state == ASKED:
+        row = row._replace(state=state, reason=reason)
+    return keep_txn(cx, row._replace(answer_status=int(status), answer=body), now_ms)
+
+
+def _answer_of(told: CommandResult | NoAnswer) -> tuple[str, str | None, AnswerStatus, bytes]:
+    if isinstance(told, NoAnswer):
+        words = told.reason.encode()[:500]
+        if told.asked:
+            return UNKNOWN, told.reason, AnswerStatus.OUTCOME_UNKNOWN, words
+        return FAILED, told.reason, AnswerStatus.NO_ANSWER, words
+    reason = (told.reason or "")[:200]
+    body = CommandAnswer(told.result, reason, bytes(told.profile) if told.profile else None).pack()
+    if told.result == "ACCEPTED":
+        return ACCEPTED, reason or None, AnswerStatus.ANSWERED, body
+    return REJECTED, reason or told.result, AnswerStatus.ANSWERED, body
+
+
+def moved_txn(
+    cx: Cx, row: CommandRow, report: str, reason: str | None, session_id: str | None, now_ms: int
+) -> CommandRow | None:
+    """The command after a report; None when it contradicts where the command stands."""
+    state = next_state(row.state, report)
+    if state is None:
+        return None
+    if state == row.state and session_id in (None, row.session_id):
+        return row
+    moved = row._replace(state=state, session_id=session_id or row.session_id)
+    if state != row.state:
+        moved = moved._replace(reason=reason)
+    if state != LATE:
+        return keep_txn(cx, moved, now_ms)
+    return keep_txn(cx, moved._replace(reason=STOPPING if row.late == STOP else KEPT), now_ms, tell=True)
+
+
+def keep_txn(cx: Cx, row: CommandRow, now_ms: int, *, tell: bool = False) -> CommandRow:
+    """Keep and show a command. `tell`: our own backend has an event of it, because roamd decided it."""
+    row = row._replace(updated_ms=now_ms)
+    row = row._replace(due_ms=due_of(row))
+    commands.update_txn(cx, row)
+    publish_txn(cx, row)
+    if tell:
+        state_event_txn(cx, row, now_ms)
+    return row
+
+
+def recover_txn(cx: Cx, now_ms: int) -> None:
+    """At the start: what the backend was told when the last run ended may have been done, and is never told again."""
+    for row in commands.unanswered(cx, "in"):
+        words = "roamd ended while it was carried out"
+        state = UNKNOWN if row.state == ASKED else row.state
+        reason = words if row.state == ASKED else row.reason
+        status = int(AnswerStatus.OUTCOME_UNKNOWN)
+        keep_txn(cx, row._replace(state=state, reason=reason, answer_status=status, answer=words.encode()), now_ms)
+
+
+def _id_of(checked: Checked) -> str:
+    """The session's id as its owner spells it."""
+    spelled: str = msgspec.json.decode(checked.body)["id"]
+    return spelled
