@@ -43,7 +43,7 @@ class OperatorDesk:
         arguments = operation.arguments
         report = self._reports().get(operation.name)
         if report is not None:
-            reply(report(arguments))
+            reply(_reported(report, arguments))
             return
         act = self._acts().get(operation.name)
         if act is None:
@@ -102,14 +102,25 @@ class OperatorDesk:
         return {"path": str(target), "bytes": size}
 
 
+def _reported(report: Report, arguments: Arguments) -> Any:
+    try:
+        return report(arguments)
+    except (KeyError, TypeError) as error:
+        return _misused(error)
+
+
+def _misused(error: Exception) -> NotFound:
+    return NotFound(f"The request lacks or misuses an argument: {error}")
+
+
 async def _answer(act: Act, arguments: Arguments, reply: Reply) -> None:
     """Act and reply; a refusal is a reply, a fault of ours ends neither the daemon nor the wait of whoever asked."""
     try:
         result = await act(arguments)
     except RoamdError as error:
         reply(error)
-    except (KeyError, TypeError) as error:
-        reply(NotFound(f"The request lacks or misuses an argument: {error}"))
+    except (KeyError, TypeError, ValueError) as error:
+        reply(_misused(error))
     except Exception:  # the edge towards the operator: reported, and the daemon goes on
         log.exception("request_failed")
         reply(RoamdError("The daemon failed at this request; its log says where."))
