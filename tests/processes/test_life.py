@@ -258,6 +258,27 @@ def test_restored_to_an_older_copy_both_say_so_and_everything_converges(fleet: F
     fleet.wait_until("the feeds being equal", lambda: feeds_equal(cso, csp))
 
 
+def test_restored_behind_an_epoch_the_author_regains_every_epoch(fleet: Fleet) -> None:
+    cso, csp = linked(fleet)
+    hand_in(cso, "E-1")
+    wait_settled(fleet, cso)
+    copy = fleet.room / "copy.db"
+    cso.daemon.run("backup", str(copy))
+    for number in (2, 4):
+        hand_in(cso, f"E-{number}")
+        wait_settled(fleet, cso)
+        cso.daemon.stop()
+        cso.daemon.run("restore", str(copy))
+        fleet.start(cso)
+        hand_in(cso, f"E-{number + 1}")
+        fleet.wait_linked(cso, csp)
+        wait_settled(fleet, cso)
+    assert law(cso) == {"accepted": 5, "settled": 5, "queued": 0, "parked": 0}
+    assert received(csp) == {f"E-{number}": 1 for number in range(1, 6)}
+    assert verified(cso)
+    assert verified(csp)
+
+
 def mirrored(follower: Company, publisher: str, feed: str) -> list[Any] | None:
     """What is there of a feed; None while there is nothing."""
     return follower.api.items(f"/v1/peers/{follower.partners[publisher]}/{feed}") or None
