@@ -6,6 +6,7 @@ Two clocks that are never mixed (DESIGN section 2, promise 10): `monotonic` for 
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,4 +41,11 @@ def utc_at(ms: int) -> datetime:
 
 def rfc3339(ms: int) -> str:
     """A stamp as OCPI and the API print it, `2026-11-22T12:00:00.123Z`."""
-    return utc_at(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, rest = divmod(ms, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(seconds: int) -> str:
+    """Most stamps are of now, and those of one second share all but their milliseconds."""
+    return utc_at(seconds * 1000).isoformat(timespec="seconds").removesuffix("+00:00")

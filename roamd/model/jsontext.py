@@ -43,11 +43,13 @@ _OBJECT_TEXT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY_TEXT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
 class OutOfRange:
     """A number that is not worth calculating with. It is of no type that any field has, so every check refuses it."""
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 class Doubled(dict[str, object]):
@@ -95,7 +97,13 @@ def compact(data: bytes, *, at: str = "$", limit: int = OBJECT_MAX) -> bytes:
 
 
 def parse(body: bytes, *, at: str = "$") -> Parsed:
-    """Parse once, keeping duplicate keys apart as faults. Raises Malformed when it is not JSON at all."""
+    """Parse a compact text once; duplicate keys are kept apart as faults. Raises Malformed when it is no JSON."""
+    value = _parse_plain(body)
+    return Parsed(value) if value is not _NOT_PLAIN else _parse_any(body, at)
+
+
+def _parse_any(body: bytes, at: str) -> Parsed:
+    """`parse` for a text that need not be compact."""
     try:
         return Parsed(_load(_STRICT, body, at))
     except _DuplicateKeyError:
@@ -105,7 +113,7 @@ def parse(body: bytes, *, at: str = "$") -> Parsed:
 
 def tree(body: bytes, *, at: str = "$") -> object:
     """Parse once. Raises Malformed when it is not JSON or names a key twice, with every path."""
-    parsed = parse(body, at=at)
+    parsed = _parse_any(body, at)
     if parsed.faults:
         raise Malformed(parsed.faults)
     return parsed.value
@@ -163,6 +171,21 @@ def elements(body: bytes) -> list[bytes]:
 # --- inside -----------------------------------------------------------------------------------------------------
 
 
+def _parse_plain(body: bytes) -> object:
+    """The value of a good compact text without escapes, or _NOT_PLAIN; a third of what the other parser costs.
+
+    This parser keeps the last of two equal keys without a word. So the keys are counted: in a compact text without
+    escapes `":` stands behind a key and nowhere else, and what is written again has each key once.
+    """
+    if b"\\" in body:
+        return _NOT_PLAIN
+    try:
+        value = _PLAIN(body)
+        return value if _WRITE(value).count(b'":') == body.count(b'":') else _NOT_PLAIN
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):  # the other parser finds the words for it
+        return _NOT_PLAIN
+
+
 class _DuplicateKeyError(Exception):
     """Ends the fast parse; the slow one then finds every place."""
 
@@ -191,6 +214,9 @@ def _no_constant(_name: str) -> object:
     raise ValueError("NaN and Infinity are not JSON")
 
 
+_NOT_PLAIN: Final = object()
+_PLAIN: Final = msgspec.json.Decoder(float_hook=_number).decode
+_WRITE: Final = msgspec.json.Encoder(enc_hook=str).encode
 _STRICT: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_float=_number, parse_constant=_no_constant)
 _COLLECTING: Final = json.JSONDecoder(object_pairs_hook=_collected, parse_float=_number, parse_constant=_no_constant)
 
@@ -227,10 +253,12 @@ def _duplicates(value: object, at: str) -> Iterator[Fault]:
             yield Fault(child_path(at, name), "the key stands twice", "duplicate-key")
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _duplicates(inner, child_path(at, name))
+            if isinstance(inner, dict | list):
+                yield from _duplicates(inner, child_path(at, name))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _duplicates(inner, f"{at}[{index}]")
+            if isinstance(inner, dict | list):
+                yield from _duplicates(inner, f"{at}[{index}]")
 
 
 def _is_shallow(body: bytes) -> bool:

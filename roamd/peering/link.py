@@ -90,6 +90,8 @@ class Link:
         self._work = Wake()
         self._work.set()
         self._scope = trio.CancelScope()
+        self._bytes_in = metrics.link_bytes.labels(peer.label, "in")
+        self._bytes_out = metrics.link_bytes.labels(peer.label, "out")
         self._sending = trio.CancelScope()
         self._bulk_owner: trio.Nursery | None = None
 
@@ -180,7 +182,7 @@ class Link:
             if not data:
                 self._connection.connection_lost()
                 return
-            metrics.link_bytes.labels(self.peer.label, "in").inc(len(data))
+            self._bytes_in.inc(len(data))
             now, clock_ms = self._own.clock.monotonic(), self._own.clock.now_ms()
             self._take(self._connection.receive_data(data, now, clock_ms))
             if self._connection.has_data:
@@ -190,7 +192,7 @@ class Link:
         while True:
             await self._work.wait()
             while data := self._connection.data_to_send():
-                metrics.link_bytes.labels(self.peer.label, "out").inc(len(data))
+                self._bytes_out.inc(len(data))
                 await self._write_whole(data)
                 if self.exchange is not None:
                     self.exchange.wake()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from roamd.errors import NotFound
 from roamd.model.agreement import Agreement
-from roamd.model.ids import parse_contract_id
+from roamd.model.ids.contract import provider_in
 from roamd.storage.peers import PeerRow
 
 if TYPE_CHECKING:
@@ -128,4 +128,4 @@ class Directory:
 
 def provider_of(contract_id: str | None) -> str | None:
     """The canonical party in a contract id's prefix, or None when it has none."""
-    return parse_contract_id(contract_id).provider if contract_id else None
+    return provider_in(contract_id) if contract_id else None

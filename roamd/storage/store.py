@@ -198,6 +198,10 @@ class Store:
         with contextlib.closing(connect.open_reader(self.path)) as connection:
             return verify.structure_faults(connection)
 
+    def look(self, fn: Callable[[Cx], T]) -> T:
+        """`read` for a function that runs one statement: it sees one state by itself, at a third of the cost."""
+        return fn(self._read_cx)
+
     def snapshot_bytes(self) -> bytes:
         """The whole content of a store in memory, for `open_memory`."""
         return self._writer.serialize("main")

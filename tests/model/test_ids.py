@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from roamd.model.ids import contract, evse, party, rfid
-from roamd.model.ids.contract import check_character, din_check_digit, parse_contract_id
+from roamd.model.ids.contract import check_character, din_check_digit, parse_contract_id, provider_in
 from roamd.model.ids.evse import parse_evse_id
 from roamd.model.ids.party import parse_party, party_of
 from roamd.model.ids.rfid import parse_rfid
@@ -263,3 +263,10 @@ def test_quirks_are_tried_only_when_declared_and_in_a_fixed_order() -> None:
 def test_reversing_twice_gives_the_uid_back(raw: bytes) -> None:
     canonical = parse_rfid(raw.hex()).canonical
     assert rfid.reversed_bytes(rfid.reversed_bytes(canonical)) == canonical
+
+
+@pytest.mark.parametrize(
+    "raw", ["FR-RMD-C00000042-X", "frrmdc00000042", "FR*RMD*C00000042", "DE-8AA-123456-7", "DE8AA123456", "DE-8AA", ""]
+)
+def test_the_provider_alone_is_the_one_that_the_whole_parse_finds(raw: str) -> None:
+    assert provider_in(raw) == parse_contract_id(raw).provider

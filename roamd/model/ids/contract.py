@@ -70,6 +70,12 @@ def parse_contract_id(raw: str) -> ContractId:
     return ContractId(raw, raw.upper(), "other", "absent", None)
 
 
+def provider_in(raw: str) -> str | None:
+    """`parse_contract_id(raw).provider` without the rest: it is asked for every authorization and record."""
+    match = EMAID_LENIENT.fullmatch(raw) or CONTRACT_DIN.fullmatch(raw)
+    return (match[1] + match[2]).upper() if match else None
+
+
 def _checked(raw: str, match: re.Match[str], form: Form, warnings: tuple[str, ...]) -> ContractId:
     country, provider, instance, printed = match.groups()
     canonical = (country + provider + instance).upper()

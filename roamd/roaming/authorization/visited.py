@@ -85,7 +85,7 @@ class VisitedAuthorization:
     def authorize(self, operation: Authorize, done: Done) -> None:
         """Decide; `done` comes once, before `operation.deadline_ms` is over."""
         uid = canonical_uid(operation.credential.type, operation.credential.uid)
-        listed = self.store.read(lambda cx: look_up(cx, self.directory, operation.credential.type, uid))
+        listed = self.store.look(lambda cx: look_up(cx, self.directory, operation.credential.type, uid))
         owners = self._owners(operation)
         if owners:  # another CSP's listing of the uid is no word of the one whose contract this is
             listed = [listing for listing in listed if listing.peer in owners]
