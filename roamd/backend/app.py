@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from roamd.backend.authorizations import Authorizations
+from roamd.backend.commands import Commands
 from roamd.backend.context import Api
 from roamd.backend.edge import make_edge, remembered
 from roamd.backend.events import Events
@@ -24,6 +25,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
     rows = [
         *Authorizations(api).routes(),
         *(row for feed in FEEDS for row in OwnFeed(api, feed).routes()),
+        *Commands(api).routes(),
         *Records(api).routes(),
         *Events(api).routes(),
         *streams.routes(),

@@ -101,6 +101,18 @@ SERVICE_RECORD: Final[dict[str, Any]] = {
     "last_updated": "2026-11-22T11:31:00Z",
 }
 
+COMMANDS: Final[dict[str, dict[str, Any]]] = {
+    "START_SESSION": {
+        "token": {**TOKEN, "type": "APP_USER", "whitelist": "NEVER"},
+        "location_id": "THEIRS-1",
+        "evse_uid": "3256",
+        "connector_id": "1",
+        "authorization_reference": "APP-2026-000042",
+    },
+    "STOP_SESSION": {"session_id": "THEIRS-1"},
+    "UNLOCK_CONNECTOR": {"location_id": "THEIRS-1", "evse_uid": "3256", "connector_id": "1"},
+}
+
 AUTHORIZATION: Final[dict[str, Any]] = {
     "credential": {"type": "RFID", "uid": "04E2A1B2C3D480", "contract_id": "FR-XYZ-C00000042-W"},
     "location": {"location_id": "LOC1", "evse_uid": "3256"},

@@ -8,7 +8,7 @@ from roamd.backend.idempotency import checked_key, request_hash
 from roamd.backend.objects import FEEDS
 from roamd.backend.problems import Problem, problem_of
 from roamd.backend.records import with_warnings
-from roamd.backend.requests import DEFAULT_OCPI, canonical_party, encode, fault, warning_values
+from roamd.backend.requests import ABSENT, DEFAULT_OCPI, bounded_array, canonical_party, encode, fault, warning_values
 from roamd.errors import NotFound
 from roamd.model.objects import Checked, CheckedRecord
 from roamd.roaming.operations import Idempotency, RecordReply, StoredObject
@@ -16,6 +16,12 @@ from roamd.roaming.operations import Idempotency, RecordReply, StoredObject
 FRAME_MESSAGES: Final = 1000
 FRAME_BYTES: Final = 1024 * 1024
 """What goes into one frame at most, unless a single message is larger; a client must hold it whole."""
+
+MAX_IN_FRAME: Final = 1024
+"""Messages that a client may put into one frame: as many as it may have open."""
+
+_FEW_COMMAS: Final = 16 * MAX_IN_FRAME
+"""A frame with no more commas than this cannot have enough messages to cost much, so it is decoded at once."""
 
 MAX_ID: Final = 64
 """Characters of a request's id; it is sent back and kept while the request is open."""
@@ -40,6 +46,10 @@ class Envelope(msgspec.Struct, frozen=True):
     echo: bool = False
     cursor: str = ""
     after: str | None = None
+    command: str = ""
+    deadline_ms: int | None = None
+    timeout_s: int | None = None
+    late: str | None = None
     idempotency_key: str | None = None
     traceparent: str | None = None
 
@@ -58,12 +68,12 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 _decode_frame: Final = msgspec.json.Decoder(list[Envelope]).decode
-_decode_loosely: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_loosely: Final = bounded_array(MAX_IN_FRAME).decode
 _decode_one: Final = msgspec.json.Decoder(Envelope).decode
 
 
 class UnreadableFrame(Exception):  # it ends a connection; nobody sees it as an error
-    """The frame is no JSON array of objects."""
+    """The frame is no JSON array of objects, or of too many."""
 
 
 def read_frame(data: bytes) -> "list[Envelope | Problem]":
@@ -71,18 +81,23 @@ def read_frame(data: bytes) -> "list[Envelope | Problem]":
     text = data.lstrip()
     if text[:1] == b"{":
         text = b"[" + text + b"]"
+    if text.count(b",") > _FEW_COMMAS:
+        return _read_frame_slowly(text)
     try:
-        return list(_decode_frame(text))
+        messages = _decode_frame(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return _read_frame_slowly(text)
+    if len(messages) > MAX_IN_FRAME:
+        raise UnreadableFrame
+    return list(messages)
 
 
 def _read_frame_slowly(text: bytes) -> "list[Envelope | Problem]":
     try:
-        messages = _decode_loosely(text)
+        found = msgspec.structs.astuple(_decode_loosely(text))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise UnreadableFrame from error
-    return [_read_message(bytes(message)) for message in messages]
+    return [_read_message(bytes(message)) for message in found if message is not ABSENT]
 
 
 def _read_message(text: bytes) -> Envelope | Problem:
@@ -117,7 +132,15 @@ def idempotency_of_message(message: Envelope) -> Idempotency | None:
     if message.idempotency_key is None:
         return None
     target = _TARGETS.get(message.op, message.op) + (f"?peer={message.peer}" if message.peer else "")
+    if message.op == "command":
+        target = _command_target(message)
     return Idempotency(checked_key(message.idempotency_key), request_hash(target, message.text))
+
+
+def _command_target(message: Envelope) -> str:
+    named = ("peer", "party", "deadline_ms", "timeout_s", "late")
+    query = "&".join(f"{name}={value}" for name in named if (value := getattr(message, name)) is not None)
+    return f"/v1/commands/{message.command}" + (f"?{query}" if query else "")
 
 
 # --- what is sent -------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from typing import Any, Final
 
+from roamd.model.commands import DOING, LATE_RULES, RESULTS, STARTING, STATES
+from roamd.model.roles import COMMANDS
+
 Schema = dict[str, Any]
 
 _TEXT: Final[Schema] = {"type": "string"}
@@ -111,6 +114,28 @@ _EVENT: Final = _object(
     },
     data=_ANY,
 )
+_COMMAND: Final = _object(
+    ("command_id", "command", "direction", "peer", "party", "state", "result", "asked_at", "updated_at"),
+    command_id={"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    command={"type": "string", "enum": [*COMMANDS]},
+    direction={"type": "string", "enum": ["out", "in"]},
+    peer=_TEXT,
+    party=_TEXT,
+    state={"type": "string", "enum": [*STATES]},
+    result={
+        "type": ["string", "null"],
+        "enum": [*RESULTS, "REFUSED", "NO_ANSWER", "OUTCOME_UNKNOWN", None],
+        "description": "What was answered at once. NO_ANSWER: surely nothing was done.",
+    },
+    reason=_TEXT,
+    authorization_reference=_TEXT,
+    session_id=_TEXT,
+    asked_at=_TIME,
+    updated_at=_TIME,
+    expires_at=_TIME,
+    late={"type": "string", "enum": [*LATE_RULES]},
+    profile=_ANY,
+)
 _PEER: Final = _object(
     ("peer",),
     peer=_TEXT,
@@ -160,6 +185,17 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "RecordPage": _page(_RECORD, _NULLABLE),
     "Evidence": _object(("files",), files={"type": "object", "additionalProperties": {"contentEncoding": "base64"}}),
     "Reroute": _object(("peer",), peer=_TEXT),
+    "StartSession": _ocpi("StartSession without `response_url`", "token", "location_id"),
+    "StopSession": _ocpi("StopSession without `response_url`", "session_id"),
+    "UnlockConnector": _ocpi("UnlockConnector without `response_url`", "location_id", "evse_uid", "connector_id"),
+    "Command": _COMMAND,
+    "CommandPage": _page(_COMMAND, _NULLABLE),
+    "CommandReport": _object(
+        ("state",),
+        state={"type": "string", "enum": [*dict.fromkeys((*STARTING, *DOING))]},
+        reason={"type": "string", "maxLength": 255},
+        session_id={"type": "string", "maxLength": 36, "description": "Needed with STARTED, unless it is known."},
+    ),
     "EventPage": _page(_EVENT, _TEXT),
     "Acknowledge": _object(("cursor",), cursor=_TEXT),
     "Peer": _PEER,

@@ -18,6 +18,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from roamd import metrics
 from roamd.backend.authorizations import parse_authorization, traceparent_of
+from roamd.backend.commands import report_command, send_command
 from roamd.backend.context import Api
 from roamd.backend.messages import (
     Envelope,
@@ -44,10 +45,12 @@ from roamd.backend.routes import Answer, Route
 from roamd.backend.waiting import Done
 from roamd.errors import NotFound, RoamdError
 from roamd.model.objects import check_object, check_record
+from roamd.model.roles import COMMANDS
 from roamd.roaming.operations import (
     AcknowledgeEvents,
     DeleteObject,
     EventPage,
+    GetCommand,
     GetObject,
     GetPeerObject,
     PatchEvse,
@@ -87,6 +90,9 @@ class Stream:
         self._operations: dict[str, Callable[[Envelope], None]] = {
             "authorize": self._authorize,
             "record": self._record,
+            "command": self._command,
+            "command.state": self._report_command,
+            "command.get": self._get_command,
             "put": self._put,
             "patch": self._patch,
             "patch_evse": self._patch_evse,
@@ -197,6 +203,29 @@ class Stream:
             return
         asked = PostRecords(tuple(records), peer, idempotency_of_message(message))
         self._ask(message.id, asked, partial(tell_records, records, many))
+
+    def _command(self, message: Envelope) -> None:
+        if message.command not in COMMANDS:
+            raise NotFound(f"There is no such command; these are: {', '.join(COMMANDS)}.")
+        asked = send_command(
+            message.command,
+            checked_ocpi(message.ocpi),
+            message.text,
+            peer=message.peer,
+            party=message.canonical_party,
+            deadline_ms=message.deadline_ms,
+            timeout_s=message.timeout_s,
+            late=message.late,
+            idempotency=idempotency_of_message(message),
+            traceparent=traceparent_of(message.traceparent),
+        )
+        self._ask(message.id, asked, tell_value)
+
+    def _report_command(self, message: Envelope) -> None:
+        self._ask(message.id, report_command(message.key, message.text), tell_value)
+
+    def _get_command(self, message: Envelope) -> None:
+        self._ask(message.id, GetCommand(message.key), tell_value)
 
     def _put(self, message: Envelope) -> None:
         checked = check_object(

@@ -31,6 +31,7 @@ class FakeCore:
         self.objects: dict[Key, tuple[bytes, str, str, int]] = {}
         self.theirs: dict[tuple[str, str, str], ops.StoredObject] = {}
         self.records: dict[str, tuple[ops.RecordReply, bytes]] = {}
+        self.commands: dict[str, ops.CommandReply] = {}
         self.events: list[ops.Event] = []
         self.acknowledged: list[str] = []
         self.positions: dict[str, str] = {}
@@ -241,6 +242,40 @@ class FakeCore:
 
     def _verifyledgers(self, asked: ops.VerifyLedgers) -> dict[str, Any]:
         return {"ok": True, "chains": [], "peer": asked.peer}
+
+    # --- commands ---
+
+    def _sendcommand(self, asked: ops.SendCommand) -> ops.CommandReply:
+        reply = ops.CommandReply(
+            command_id=f"{len(self.commands) + 1:032x}",
+            command=asked.command.command,
+            direction="out",
+            peer=asked.peer or "xyz",
+            party=PARTY,
+            state="ACCEPTED",
+            result="ACCEPTED",
+            asked_at=rfc3339(NOW_MS),
+            updated_at=rfc3339(NOW_MS),
+            authorization_reference=asked.command.authorization_reference,
+        )
+        self.commands[reply.command_id] = reply
+        return reply
+
+    def _getcommand(self, asked: ops.GetCommand) -> ops.CommandReply:
+        try:
+            return self.commands[asked.command_id]
+        except KeyError:
+            raise NotFound("There is no such command.") from None
+
+    def _reportcommand(self, asked: ops.ReportCommand) -> ops.CommandReply:
+        reply = msgspec.structs.replace(
+            self._getcommand(ops.GetCommand(asked.command_id)), state=asked.state, reason=asked.reason
+        )
+        self.commands[asked.command_id] = reply
+        return reply
+
+    def _listcommands(self, asked: ops.ListCommands) -> ops.Page:
+        return ops.Page(list(self.commands.values())[: asked.limit], None)
 
     # --- events ---
 
