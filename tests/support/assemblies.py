@@ -148,6 +148,9 @@ class RunningDaemon:
         peer = self.assembly.directory.by_endpoint(other.assembly.ground.identity.endpoint_id)
         return peer is not None and peer.exchange is not None
 
+    def links_to(self, other: "RunningDaemon") -> int:
+        return len(self.assembly.core.registry.of(self.peer(other))) if self.is_up(other) else 0
+
     def links(self) -> int:
         return len(self.assembly.core.registry)
 
@@ -189,7 +192,7 @@ class Site:
         await self.until_linked(inviter, joiner)
 
     async def until_linked(self, one: RunningDaemon, other: RunningDaemon) -> None:
-        await until(lambda: one.is_up(other) and other.is_up(one) and one.links() == other.links(), 20)
+        await until(lambda: one.links_to(other) == other.links_to(one) == 1, 20)
 
 
 def _deliver(deliveries: list[Delivery]) -> None:
