@@ -17,7 +17,7 @@ from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, OperatorError, PeerError
 from roamd.log import get_logger
-from roamd.peering.doorway import Doorway, Visitor
+from roamd.peering.doorway import BACKLOG, Doorway, GuardedListener, Visitor
 from roamd.peering.link import Link
 from roamd.peering.maker import LinkMaker
 from roamd.peering.tls import TlsStream, tune_socket
@@ -105,7 +105,7 @@ class TlsNetwork:
     async def listen(self, host: str, port: int, *, task_status: trio.TaskStatus[None]) -> None:
         """Accept links until cancelled; OperatorError when the port cannot be opened."""
         try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
+            listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
         except OSError as error:
             raise OperatorError(
                 f"The link port {host}:{port} cannot be opened: {error.strerror or error}. See `link.listen`."
@@ -114,7 +114,8 @@ class TlsNetwork:
         async with trio.open_nursery() as nursery:
             task_status.started()
             with self._port_open:
-                await trio.serve_listeners(self._serve, listeners, handler_nursery=nursery)
+                doors = [GuardedListener(listener, self._doorway) for listener in listeners]
+                await trio.serve_listeners(self._serve, doors, handler_nursery=nursery)
 
     def stop_accepting(self) -> None:
         """Close the port; links that came through it stay."""

@@ -16,7 +16,7 @@ import trio
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, OperatorError, PeerError, RequestError, StoreError
 from roamd.log import get_logger
-from roamd.peering.doorway import Doorway, Visitor, source_of
+from roamd.peering.doorway import Doorway, GuardedListener, Visitor, source_of
 from roamd.peering.pairing_stream import DocumentStream
 from roamd.peering.tls import TlsStream
 from roamd.trust.contexts import Contexts
@@ -143,7 +143,8 @@ class PairingServer:
         try:
             with port.scope:
                 task_status.started(port)
-                await trio.serve_listeners(self._serve, listeners, handler_nursery=self._nursery)
+                doors = [GuardedListener(listener, self._doorway) for listener in listeners]
+                await trio.serve_listeners(self._serve, doors, handler_nursery=self._nursery)
         finally:
             port.closed.set()
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from roamd.peering.doorway import AMPLE_S, Doorway, Visitor, source_of
+from roamd.peering.doorway import AMPLE_S, PACE_S, SETTLING_S, Doorway, Visitor, source_of
 
 PLACES = 4
 
@@ -71,13 +71,39 @@ async def test_whoever_knocks_gets_the_place_of_the_one_who_has_been_silent_for_
         assert await held[0].receive_some() == b"", "who was sent away is told at once"
 
 
-async def test_who_got_an_answer_stays_before_those_who_did_not() -> None:
+async def test_who_got_an_answer_stays_before_those_who_did_not(mock_clock: trio.testing.MockClock) -> None:
+    async with porch() as here:
+        first = await here.knock()
+        await here.say(first)
+        silent = [await here.knock() for _ in range(PLACES - 1)]
+        mock_clock.jump(2 * SETTLING_S)
+        await here.knock()
+        assert here.gone == ["1"]
+        assert silent
+
+
+async def test_who_has_just_come_is_given_a_moment_to_say_something() -> None:
     async with porch() as here:
         first = await here.knock()
         await here.say(first)
         silent = [await here.knock() for _ in range(PLACES)]
-        assert here.gone == ["1"]
+        assert here.gone == ["0"]
         assert silent
+
+
+async def test_at_a_full_porch_one_waits_for_the_pace_or_for_a_free_place(mock_clock: trio.testing.MockClock) -> None:
+    async with porch() as here:
+        streams = [await here.knock() for _ in range(PLACES + 1)]
+        assert here.gone == ["0"]
+        with trio.move_on_after(PACE_S / 2) as too_soon:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(here.doorway.wait_for_room)
+                await wait_all_tasks_blocked(0.01)
+                mock_clock.jump(PACE_S * 0.6)
+        assert too_soon.cancelled_caught
+        mock_clock.jump(PACE_S)
+        await here.doorway.wait_for_room()
+        assert streams
 
 
 async def test_a_byte_now_and_then_is_no_answer_and_keeps_no_place() -> None:
