@@ -5,7 +5,7 @@ can be told over HTTP how to behave, so that it serves as well from another proc
 
     GET    /asked              what it was asked, oldest first: [{"path", "authorization", "body"}]
     PUT    /mood               {"mood": "well" | "slow" | "broken" | "silent" | "garbled", "delay_ms": 250}
-    PUT    /decisions/{uid}    {"decision": "BLOCKED"} what to answer for this credential from now on
+    PUT    /decisions/{uid}    {"decision": "BLOCKED"} what to answer for this credential from now on; * for all others
 
     python -m roamd.demo.backend [--listen 127.0.0.1:0]    prints its address, serves until stdin closes
 """
@@ -96,7 +96,11 @@ class SimulatedBackend:
         return web.Response(status=204)
 
     async def _take_decision(self, request: web.Request) -> web.Response:
-        self.decisions[request.match_info["uid"]] = (await request.json())["decision"]
+        uid, decision = request.match_info["uid"], (await request.json())["decision"]
+        if uid == "*":
+            self.default = decision
+        else:
+            self.decisions[uid] = decision
         return web.Response(status=204)
 
 
