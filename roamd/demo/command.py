@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from roamd.demo.checks import StoryError
 from roamd.demo.client import NotAnsweredError, RefusedError, TooLateError
 from roamd.demo.objects import EVSE_UID, LISTED_DRIVER, LOCATION_ID
 from roamd.demo.processes import ROAMD, Children, CommandFailedError, DaemonDiedError
-from roamd.demo.story import PATIENCE_S, Company, Story, StoryError, new_room
+from roamd.demo.story import PATIENCE_S, Company, Story, new_room
 from roamd.demo.timeline import Timeline, colours_wanted
 
 FAILURES = (
@@ -108,6 +109,7 @@ def _sum_up(story: Story, failure: str | None, *, as_json: bool) -> None:
     counts = story.counts
     story.timeline.end(
         f"demo: ok ({counts['authorizations']} authorizations, {counts['objects']} objects mirrored, "
+        f"{counts['commands']} commands done, "
         f"{counts['records']} records delivered once, {counts['receipted']} receipted, "
         f"{counts['ledgers']} ledgers verified, {seconds:.1f} s)",
         ok=True,

@@ -52,6 +52,7 @@ class Driver:
 
 
 LIVE_DRIVER = Driver("the driver with a new card", "04C7A1B25E6180", "FR-RMD-C00000042-X")
+APP_DRIVER = Driver("the driver with the app", "04F19C22B7D380", "FR-RMD-C00000044-Z")
 LISTED_DRIVER = Driver("the driver on the whitelist", "04D83F90AA1280", "FR-RMD-C00000043-T")
 
 
@@ -121,6 +122,13 @@ def session(session_id: str, driver: Driver, reference: str | None, start_ms: in
         "status": "ACTIVE",
         "last_updated": at,
     }
+
+
+def start(driver: Driver, reference: str, at_ms: int) -> Object:
+    """What the CSP's app asks for: a session for this driver, at the one connector."""
+    token = driver.user_credential(at_ms) | {"type": "APP_USER", "whitelist": "NEVER"}
+    place = {"location_id": LOCATION_ID, "evse_uid": EVSE_UID, "connector_id": CONNECTOR_ID}
+    return {"token": token, **place, "authorization_reference": reference}
 
 
 def session_news(at_ms: int, kwh: float, *, ended: bool = False) -> Object:

@@ -5,7 +5,6 @@ backend (the HTTP API) would, and checks what it claims: a step that cannot show
 """
 
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roamd.demo import objects
+from roamd.demo.checks import check, now_ms
 from roamd.demo.client import Api, wait_until
 from roamd.demo.objects import (
     CSO_NAME,
@@ -25,13 +25,14 @@ from roamd.demo.objects import (
     LOCATION_ID,
 )
 from roamd.demo.processes import ROAMD, Backend, Children, Daemon, init_daemon
+from roamd.demo.remote import start_from_the_app, stop_from_the_app
 from roamd.demo.timeline import Timeline
 from roamd.discovery.multicast import multicast_trouble
 
 T = TypeVar("T")
 
 SESSION_ID = "RMC-SESSION-0001"
-COUNTED = ("authorizations", "objects", "records", "receipted", "ledgers")
+COUNTED = ("authorizations", "objects", "commands", "records", "receipted", "ledgers")
 """What the summary counts, zero where the story did not come so far."""
 
 FIRST_CDR = "RMC-CDR-0001"
@@ -41,16 +42,6 @@ PATIENCE_S = 15.0
 """How long to wait for one thing: enough for a machine under load; most take milliseconds."""
 
 RECEIPTED = {"DELIVERED", "ACCEPTED", "FINAL"}
-
-
-class StoryError(Exception):
-    """Something was not as the story says; the text is one plain sentence."""
-
-
-def check(holds: object, otherwise: str) -> None:
-    """The story's assertion: raises StoryError with the sentence given."""
-    if not holds:
-        raise StoryError(otherwise)
 
 
 @dataclass
@@ -99,10 +90,6 @@ class Story:
         for step in STEPS:
             self.timeline.heading((step.__doc__ or step.__name__).rstrip("."))
             step(self)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 # --- two companies ----------------------------------------------------------------------------------------------
@@ -385,6 +372,8 @@ STEPS: tuple[Callable[[Story], None], ...] = (
     authorize_from_the_whitelist,
     follow_a_session,
     settle_one_cdr,
+    start_from_the_app,
+    stop_from_the_app,
     kill_the_csp,
     hand_in_ten_cdrs,
     bring_the_csp_back,

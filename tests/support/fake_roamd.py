@@ -42,6 +42,7 @@ class Daemon:
         self.file = directory / "state.json"
         self.lock = threading.RLock()
         empty: dict[str, Any] = {"peer": None, "own": {}, "mirror": {}, "records": {}, "events": []}
+        empty |= {"commands": {}, "asked": []}
         self.state = json.loads(self.file.read_text()) if self.file.exists() else empty
 
     def save(self) -> None:
@@ -73,6 +74,16 @@ class Daemon:
                 records = body if isinstance(body, list) else [body]
                 taken = [self.queue(record) for record in records]
                 return 202, (taken if isinstance(body, list) else taken[0])
+            case ["POST", "v1", "commands", command_id, "state"]:
+                self.tell_peer(command_id, body["state"])
+            case ["POST", "v1", "commands", command]:
+                return 200, self.command(command, body)
+            case ["GET", "v1", "commands", command_id]:
+                return 200, self.state["commands"][command_id]
+            case ["POST", "fake", "asked"]:
+                self.state["asked"].append(body)
+            case ["POST", "fake", "command"]:
+                self.state["commands"][body["command_id"]] |= body
             case ["GET", "v1", "records", record_id]:
                 return 200, self.state["records"][record_id]
             case ["GET", "v1", "events"]:
@@ -99,6 +110,8 @@ class Daemon:
 
     def publish(self, key: str, body: Any) -> tuple[int, Any]:
         self.state["own"][key] = body
+        if key.startswith("sessions/"):
+            self.session_of_command(body)
         call(self.state["peer"]["api"], "POST", "/fake/mirror", {"key": key, "object": body})
         return 200, body
 
@@ -109,6 +122,26 @@ class Daemon:
             return answer
         asked = call(self.state["peer"]["backend"].partition("//")[2].split("/")[0], "POST", "/x/authorize", body)
         return answer | {"source": "BACKEND"} | asked
+
+    def command(self, command: str, body: Any) -> Any:
+        command_id = f"{len(self.state['commands']) + 1:032x}"
+        question = {"command_id": command_id, "command": command, "body": body}
+        said = call(self.state["peer"]["backend"].partition("//")[2].split("/")[0], "POST", "/x/command", question)
+        self.state["commands"][command_id] = question | said | {"state": "ACCEPTED"}
+        call(self.state["peer"]["api"], "POST", "/fake/asked", question)
+        return self.state["commands"][command_id]
+
+    def tell_peer(self, command_id: str, state: str, session_id: str | None = None) -> None:
+        told = {"command_id": command_id, "state": state, "session_id": session_id}
+        call(self.state["peer"]["api"], "POST", "/fake/command", told)
+
+    def session_of_command(self, session: Any) -> None:
+        reference = session.get("authorization_reference")
+        for asked in self.state["asked"]:
+            if asked["command"] == "START_SESSION" and asked["body"]["authorization_reference"] == reference:
+                self.tell_peer(asked["command_id"], "STARTED", session["id"])
+            if asked["command"] == "STOP_SESSION" and session["status"] == "COMPLETED":
+                self.tell_peer(asked["command_id"], "DONE", session["id"])
 
     def queue(self, record: Any) -> Any:
         self.state["records"][record["id"]] = {"record_id": record["id"], "state": "QUEUED", "peer": "partner"}
