@@ -5,8 +5,7 @@ disk; in that same transaction it gets its place in the chain towards its peer, 
 cannot be sent never gets a sequence number, so it never stands in the way of what can.
 """
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -16,30 +15,22 @@ from roamd.clock import Clock, rfc3339
 from roamd.errors import Conflict, Forbidden, NotFound, RoamdError
 from roamd.model.agreement import may_send_record
 from roamd.model.objects import CheckedRecord
-from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem
+from roamd.protocol.ledger import EntryKind
 from roamd.roaming import operations as op
 from roamd.roaming.decisions import DecisionJournal
 from roamd.roaming.directory import Directory
 from roamd.roaming.events import record_body
 from roamd.roaming.idempotent import once_txn
-from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
-from roamd.roaming.ledger.rollback import is_recovering
+from roamd.roaming.intake import Destination, Handed, store_txn, take_in_txn
+from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ledger.sound import sound_entry
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
-from roamd.storage import ledgers, records
+from roamd.storage import commands, ledgers, records
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx, Store
 
 OPERATION = "records"
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a record goes: a peer's label, or None with the reason why nowhere."""
-
-    peer: str | None
-    reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -64,18 +55,40 @@ class Records:
             return
         now_ms = self.clock.now_ms()
 
-        def txn(cx: Cx) -> list[op.RecordReply]:
-            return [self._take_in_txn(cx, record, destination, now_ms) for record, destination in placed]
+        handed = Handed(placed, now_ms)
 
         def once(cx: Cx) -> list[op.RecordReply]:
-            return once_txn(cx, OPERATION, operation.idempotency, list[op.RecordReply], txn, now_ms)
+            return once_txn(
+                cx,
+                OPERATION,
+                operation.idempotency,
+                list[op.RecordReply],
+                lambda cx: self._alone_txn(cx, handed),
+                now_ms,
+            )
 
         def done(outcome: list[op.RecordReply] | BaseException) -> None:
             if not isinstance(outcome, BaseException):
                 self._note(outcome)
             reply(outcome)
 
-        self.store.submit(once, done)
+        if operation.idempotency is None:
+            self.store.submit_each(self._take_in_txn, handed, done)
+        else:
+            self.store.submit(once, done)
+
+    def _take_in_txn(self, cx: Cx, handed: list[Handed]) -> list[list[op.RecordReply] | Conflict]:
+        taken = take_in_txn(cx, handed, self.random)
+        return [
+            rows if isinstance(rows, Conflict) else _replies(rows, each)
+            for rows, each in zip(taken, handed, strict=True)
+        ]
+
+    def _alone_txn(self, cx: Cx, handed: Handed) -> list[op.RecordReply]:
+        (taken,) = self._take_in_txn(cx, [handed])
+        if isinstance(taken, Conflict):
+            raise taken
+        return taken
 
     def _destination(self, record: CheckedRecord, named: str | None) -> Destination:
         """`?peer=`, else who authorized it, else the owner of the contract id's prefix, else of the token's party."""
@@ -98,42 +111,6 @@ class Records:
             return Destination(label)
         return Destination(None, f"the agreement with {label} has no {kind} in this direction")
 
-    def _take_in_txn(self, cx: Cx, record: CheckedRecord, destination: Destination, now_ms: int) -> op.RecordReply:
-        body_hash = hashlib.sha256(record.body).digest()
-        known = records.get(cx, "out", record.party, record.id)
-        if known is not None:
-            if known.body_hash != body_hash:
-                raise Conflict(
-                    f"A record {record.id!r} with other content was handed in before.", code="record-differs"
-                )
-            return as_reply(known, record)
-        row = RecordRow(
-            direction="out",
-            party=record.party,
-            record_id=record.id,
-            peer=destination.peer,
-            kind=record_entry_kind(record).name,
-            state=QUEUED if destination.peer else PARKED,
-            reason=destination.reason,
-            ocpi=record.ocpi,
-            body_hash=body_hash,
-            body=record.body,
-            chain_id=None,
-            sequence=None,
-            authorization_reference=record.authorization_reference,
-            created_ms=now_ms,
-            updated_ms=now_ms,
-        )
-        return as_reply(self._put_txn(cx, row, now_ms), record)
-
-    def _put_txn(self, cx: Cx, row: RecordRow, now_ms: int) -> RecordRow:
-        """Store a record, with a place in its peer's chain unless that is being mended or it has no peer."""
-        if row.peer is not None and not is_recovering(cx, row.peer):
-            item = LedgerItem(EntryKind[row.kind], row.record_id, self.random(SALT_SIZE), row.body, ocpi=row.ocpi)
-            chain = append_items_txn(cx, own_chain_txn(cx, row.peer, self.random), [item], now_ms)
-            row = row._replace(chain_id=chain.chain_id, sequence=chain.tail_sequence, body=None)
-        return row._replace(id=records.put_txn(cx, row))
-
     def _note(self, replies: list[op.RecordReply]) -> None:
         for reply in replies:
             metrics.records.labels(reply.state).inc()
@@ -149,7 +126,10 @@ class Records:
             row = find_one(cx, operation.record_id, operation.party, operation.direction)
             body = record_body(cx, row)
             return msgspec.structs.replace(
-                as_reply(row), evidence=_evidence(cx, row), record=msgspec.Raw(body) if body else None
+                as_reply(row),
+                evidence=_evidence(cx, row),
+                record=msgspec.Raw(body) if body else None,
+                command_id=_command_of(cx, row),
             )
 
         answer(self.store, read, reply)
@@ -192,7 +172,8 @@ class Records:
             again = row._replace(
                 peer=peer, state=QUEUED, reason=None, updated_ms=now_ms, body=body, chain_id=None, sequence=None
             )
-            return as_reply(self._put_txn(cx, again, now_ms))
+            store_txn(cx, [again], self.random)
+            return as_reply(again)
 
         def done(outcome: op.RecordReply | BaseException) -> None:
             if not isinstance(outcome, BaseException):
@@ -211,6 +192,10 @@ class Records:
             return as_reply(row)
 
         self.store.submit(txn, reply, essential=True)
+
+
+def _replies(rows: Sequence[RecordRow], handed: Handed) -> list[op.RecordReply]:
+    return [as_reply(row, record) for row, (record, _) in zip(rows, handed.records, strict=True)]
 
 
 def agreed_kind(entry: str) -> str:
@@ -257,6 +242,15 @@ def _parked(cx: Cx, record_id: str, party: str | None) -> RecordRow:
     if row.state != PARKED:
         raise Conflict(f"The record is {row.state}; only a PARKED one needs a decision.", code="not-parked")
     return row
+
+
+def _command_of(cx: Cx, row: RecordRow) -> str | None:
+    """The command that led to a record: they bear the same reference. Ours where we received it, theirs where not."""
+    if row.authorization_reference is None:
+        return None
+    direction = "out" if row.direction == "in" else "in"
+    command = commands.by_reference(cx, direction, row.authorization_reference)
+    return command.command_id if command is not None and command.peer == row.peer else None
 
 
 def _evidence(cx: Cx, row: RecordRow) -> dict[str, object] | None:

@@ -29,9 +29,11 @@ Delivery = tuple[Done, Any]
 class Job(NamedTuple):
     """A function to run inside a transaction, and who is told the outcome."""
 
-    fn: Callable[[Cx], Any]
+    fn: Callable[..., Any]
     done: Done
     essential: bool = False
+    item: Any = None
+    """Not None: `fn` takes a list of items and gives an outcome for each; jobs of the same `fn` may share one call."""
 
 
 class GroupCommit:
@@ -48,7 +50,7 @@ class GroupCommit:
         """Run and commit; each job's outcome, in order. Raises StoreFull or StoreBroken with everything rolled back."""
         try:
             self._cx.run("BEGIN IMMEDIATE")
-            deliveries = [(job.done, self._outcome(job.fn)) for job in jobs]
+            deliveries = [delivery for alike in _runs_of(jobs) for delivery in self._outcomes(alike)]
             self._crash_point("before-commit")
             self._cx.run("COMMIT")
         except BaseException:
@@ -56,6 +58,18 @@ class GroupCommit:
             raise
         self._crash_point("after-commit")
         return deliveries
+
+    def _outcomes(self, alike: Sequence[Job]) -> list[Delivery]:
+        """One job's outcome, or those of jobs that share a call; where that fails, each has a call of its own."""
+        fn, item = alike[0].fn, alike[0].item
+        if item is None:
+            return [(alike[0].done, self._outcome(fn))]
+        outcomes = self._outcome(lambda cx: fn(cx, [job.item for job in alike]))
+        if not isinstance(outcomes, Exception):
+            return [(job.done, outcome) for job, outcome in zip(alike, outcomes, strict=True)]
+        if len(alike) == 1:
+            return [(alike[0].done, outcomes)]
+        return [delivery for job in alike for delivery in self._outcomes([job])]
 
     def _outcome(self, fn: Callable[[Cx], Any]) -> Any:
         """One job's result or exception. A full or broken disk is the whole group's matter and is raised."""
@@ -109,6 +123,17 @@ class GroupCommit:
             raise _as_broken(error) from error
         finally:
             self._connection.set_busy_timeout(BUSY_MS)
+
+
+def _runs_of(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs in their order; neighbours that may share a call stand together."""
+    runs: list[list[Job]] = []
+    for job in jobs:
+        if runs and job.item is not None and runs[-1][0].item is not None and runs[-1][0].fn == job.fn:
+            runs[-1].append(job)
+        else:
+            runs.append([job])
+    return runs
 
 
 def _no_crash(_: str) -> None:

@@ -146,12 +146,11 @@ def append_many_txn(cx: Cx, chain_id: int, previous_hash: bytes, entries: Sequen
     if not entries:
         return
     _require_continuation(get_chain(cx, chain_id), chain_id, previous_hash, entries)
-    for entry in entries:
-        cx.run(
-            "INSERT INTO entries (id, kind, record_id, commitment, hash, salt, body, at_ms, ocpi)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (_place(chain_id, entry.sequence), *entry[1:]),
-        )
+    cx.many(
+        "INSERT INTO entries (id, kind, record_id, commitment, hash, salt, body, at_ms, ocpi)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(_place(chain_id, entry.sequence), *entry[1:]) for entry in entries],
+    )
     last = entries[-1]
     cx.run(
         "UPDATE chains SET tail_sequence = ?, tail_hash = ? WHERE chain_id = ?", (last.sequence, last.hash, chain_id)

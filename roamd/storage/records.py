@@ -7,6 +7,7 @@ stands there, once; before that (PARKED at intake) it stands here.
 
 # ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from roamd.model.keys import fold
@@ -61,7 +62,6 @@ _PUT = (
     f"INSERT INTO records (scope, record_key, {', '.join(_STORED)}) VALUES ({', '.join('?' * (len(_STORED) + 2))})"
     " ON CONFLICT (record_key, party, direction, scope) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _STORED if name not in _IDENTITY)
-    + " RETURNING id"
 )
 
 
@@ -75,8 +75,13 @@ def put_txn(cx: Cx, row: RecordRow) -> int:
 
     Who takes in a record looks with `get` first, in the same transaction: this does not compare contents.
     """
-    number: int = cx.value(_PUT, (_scope(row.direction, row.peer), fold(row.record_id), *row[:-1]))
+    number: int = cx.value(_PUT + " RETURNING id", (_scope(row.direction, row.peer), fold(row.record_id), *row[:-1]))
     return number
+
+
+def put_many_txn(cx: Cx, rows: Iterable[RecordRow]) -> None:
+    """`put_txn` for many rows, whose ids are not asked for."""
+    cx.many(_PUT, [(_scope(row.direction, row.peer), fold(row.record_id), *row[:-1]) for row in rows])
 
 
 def get(cx: Cx, direction: str, party: str, record_id: str, *, peer: str | None = None) -> RecordRow | None:

@@ -35,6 +35,7 @@ from roamd.storage.writer import Deliver, Waiter, WriterThread, closed, deliver_
 __all__ = ["Cx", "Deliver", "Delivery", "Store", "deliver_here"]
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741 - an item
 
 
 class Store:
@@ -146,7 +147,20 @@ class Store:
         store. `essential` marks what still passes on a full disk: receipts, deletes, answers. All else gets
         StoreFull while space is short.
         """
-        job = Job(fn, done, essential)
+        self._submit(Job(fn, done, essential))
+
+    def submit_each(
+        self, fn: Callable[[Cx, list[I]], list[T]], item: I, done: Callable[[T | BaseException], None]
+    ) -> None:
+        """`submit` for what comes in great numbers: items of the same `fn` that wait together share one call of it.
+
+        `fn` gives an outcome for each item and stores nothing of those that it refuses. When it raises, each item has
+        a call of its own, so that one does not spoil the others.
+        """
+        self._submit(Job(fn, done, item=item))
+
+    def _submit(self, job: Job) -> None:
+        done = job.done
         if self._closed:
             tell(self._deliver, [(done, closed())])
         elif self._threaded:

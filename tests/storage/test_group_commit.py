@@ -249,3 +249,47 @@ def test_submitting_inside_a_transaction_is_a_mistake_that_is_said() -> None:
         with pytest.raises(RuntimeError, match="inside a transaction"):
             store.write(lambda cx: store.submit(note("inner"), lambda _: None))
         assert store.read(noted) == []
+
+
+# --- items that share a call ------------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """Notes items, many in one call; refuses `bad` by its outcome and `worse` by raising."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def put(self, cx: Cx, items: list[str]) -> list[str | Conflict]:
+        self.calls.append(items)
+        for item in items:
+            if item != "bad":
+                note(item)(cx)
+        if "worse" in items:
+            raise Conflict("worse")
+        return [Conflict("bad") if item == "bad" else item.upper() for item in items]
+
+
+def test_items_that_wait_together_share_a_call_and_each_has_its_own_outcome(store: Store) -> None:
+    shelf, outcomes = Shelf(), Outcomes()
+    with HeldWriter(store):
+        for item in ("a", "bad", "b"):
+            store.submit_each(shelf.put, item, outcomes)
+        store.submit(note("between"), outcomes)
+        store.submit_each(shelf.put, "c", outcomes)
+    told = outcomes.take(5)
+    assert isinstance(told.pop(1), Conflict)
+    assert told == ["A", "B", "between", "C"]
+    assert shelf.calls == [["a", "bad", "b"], ["c"]]
+    assert store.read(noted) == ["a", "b", "between", "c"]
+
+
+def test_an_item_that_breaks_the_shared_call_spoils_no_other(store: Store) -> None:
+    shelf, outcomes = Shelf(), Outcomes()
+    with HeldWriter(store):
+        for item in ("a", "worse", "b"):
+            store.submit_each(shelf.put, item, outcomes)
+    told = outcomes.take(3)
+    assert isinstance(told.pop(1), Conflict)
+    assert told == ["A", "B"]
+    assert store.read(noted) == ["a", "b"]

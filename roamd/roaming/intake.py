@@ -1,0 +1,106 @@
+"""Taking records in: each gets its row and its place in the chain towards its peer, in one transaction.
+
+Records that wait for the writer together are taken in together (`Store.submit_each`): the chain of a peer is looked up,
+continued and written back once for all of them. What one backend handed in stays one: if one of its records
+contradicts a stored one, none of it is stored, and what others handed in is not touched by it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roamd.errors import Conflict
+from roamd.model.keys import fold
+from roamd.model.objects import CheckedRecord
+from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem
+from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
+from roamd.roaming.ledger.rollback import is_recovering
+from roamd.storage import records
+from roamd.storage.records import PARKED, QUEUED, RecordRow
+from roamd.storage.store import Cx
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a record goes: a peer's label, or None with the reason why nowhere."""
+
+    peer: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a backend handed in at once."""
+
+    records: Sequence[tuple[CheckedRecord, Destination]]
+    now_ms: int
+
+
+Taken = list[RecordRow] | Conflict
+"""The rows in the order of the records, new ones and those that were there before; or why nothing was stored."""
+
+_Known = dict[tuple[str, str], RecordRow]
+
+
+def take_in_txn(cx: Cx, handed: Sequence[Handed], random: Random) -> list[Taken]:
+    """Take in what was handed in, one after the other."""
+    fresh: _Known = {}
+    taken = [_look_txn(cx, each, fresh) for each in handed]
+    store_txn(cx, list(fresh.values()), random)
+    return taken
+
+
+def _look_txn(cx: Cx, handed: Handed, fresh: _Known) -> Taken:
+    """The rows of one delivery; those that are new are put into `fresh`, unless something contradicts."""
+    new: _Known = {}
+    rows = []
+    for record, destination in handed.records:
+        key = (record.party, fold(record.id))
+        known = new.get(key) or fresh.get(key) or records.get(cx, "out", record.party, record.id)
+        body_hash = hashlib.sha256(record.body).digest()
+        if known is None:
+            known = new[key] = _new_row(record, destination, body_hash, handed.now_ms)
+        elif known.body_hash != body_hash:
+            return Conflict(f"A record {record.id!r} with other content was handed in before.", code="record-differs")
+        rows.append(known)
+    fresh |= new
+    return rows
+
+
+def _new_row(record: CheckedRecord, destination: Destination, body_hash: bytes, now_ms: int) -> RecordRow:
+    return RecordRow(
+        direction="out",
+        party=record.party,
+        record_id=record.id,
+        peer=destination.peer,
+        kind=record_entry_kind(record).name,
+        state=QUEUED if destination.peer else PARKED,
+        reason=destination.reason,
+        ocpi=record.ocpi,
+        body_hash=body_hash,
+        body=record.body,
+        chain_id=None,
+        sequence=None,
+        authorization_reference=record.authorization_reference,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+    )
+
+
+def store_txn(cx: Cx, rows: Sequence[RecordRow], random: Random) -> None:
+    """Store rows, each with a place in its peer's chain unless that is being mended or it has no peer."""
+    for peer in dict.fromkeys(row.peer for row in rows):
+        of_peer = [row for row in rows if row.peer == peer]
+        if peer is not None and not is_recovering(cx, peer):
+            of_peer = _placed_txn(cx, peer, of_peer, random)
+        records.put_many_txn(cx, of_peer)
+
+
+def _placed_txn(cx: Cx, peer: str, rows: Sequence[RecordRow], random: Random) -> list[RecordRow]:
+    items = [LedgerItem(EntryKind[row.kind], row.record_id, random(SALT_SIZE), row.body, ocpi=row.ocpi) for row in rows]
+    before = own_chain_txn(cx, peer, random)
+    append_items_txn(cx, before, items, rows[0].updated_ms)
+    first = before.tail_sequence + 1
+    return [
+        row._replace(chain_id=before.chain_id, sequence=sequence, body=None) for sequence, row in enumerate(rows, first)
+    ]
