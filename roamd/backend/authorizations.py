@@ -13,7 +13,8 @@ from aiohttp import web
 from roamd.backend.context import Api
 from roamd.backend.examples import AUTHORIZATION
 from roamd.backend.idempotency import idempotency_of, numbered
-from roamd.backend.requests import encode, is_array, json_answer, split_array, within
+from roamd.backend.problems import MAX_FAULTS
+from roamd.backend.requests import encode, is_array, json_answer, refuse_larger, split_array, within
 from roamd.backend.routes import IDEMPOTENCY_KEY, Answer, Body, Route
 from roamd.errors import Fault, Malformed, RoamdError
 from roamd.model.body import tree
@@ -24,6 +25,9 @@ MIN_DEADLINE_MS: Final = 100
 MAX_DEADLINE_MS: Final = 30_000
 MAX_ID: Final = 36
 """OCPI's CiString(36): token uids, contract ids, location ids, EVSE uids and connector ids alike."""
+
+MAX_TEXT: Final = 16 * 1024
+"""One question has some 200 bytes; fields of the client's own may come with it."""
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -52,7 +56,8 @@ def parse_authorization(
     idempotency: Idempotency | None = None,
     traceparent: str | None = None,
 ) -> Authorize:
-    """One request's text as the operation. Raises Malformed with every fault."""
+    """One request's text as the operation. Raises Malformed with every fault, or TooLarge."""
+    refuse_larger(data, MAX_TEXT, "a question about one credential")
     try:
         asked = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -200,6 +205,8 @@ def parse_authorizations(
             asked.append(parse_authorization(element, default_deadline_ms, numbered(idempotency, place), traceparent))
         except Malformed as error:
             faults += within(f"$[{place}]", error.faults)
+            if len(faults) >= MAX_FAULTS:
+                break
     if faults:
         raise Malformed(tuple(faults))
     return asked

@@ -2,13 +2,13 @@
 
 The body is read as it comes and never held whole. Lines are checked one by one and handed to the core in groups, each
 group committed before the next is read, so that a slow disk slows the sender down. A faulty line is reported with its
-number and problem and stops nothing: lines before and after it are stored. The answer is a summary,
+number and problem and stops nothing: lines before and after it are stored; only after 1,000 of them the rest is not
+read, for then something else is sent than objects. The answer is a summary,
 
     {"lines": 3, "stored": 2, "created": 1, "unchanged": 0, "failed_count": 1, "failed": [{"line": 2, "problem": {}}]}
 
 with status 200 when no line failed, else 422. Blank lines have a number and count for nothing. `stored` counts all good
-lines; of these `created` are new objects and `unchanged` had equal content already. Of many failures the first 1,000
-are told. When the store fails (a full disk) reading stops, the status is that error's (507), and the failed lines say
+lines; of these `created` are new objects and `unchanged` had equal content already. When the store fails (a full disk) reading stops, the status is that error's (507), and the failed lines say
 from where to repeat. Repeating a whole batch is harmless: equal content makes no new version.
 """
 
@@ -34,7 +34,8 @@ GROUP_BYTES: Final = 2 * 1024 * 1024
 MAX_LINE: Final = 256 * 1024 * 2
 """An object may be 256 KiB without its white space; a longer line than this is not even kept to be looked at."""
 
-MAX_FAILED_TOLD: Final = 1000
+MAX_FAILED: Final = 1000
+"""More are neither told nor looked for."""
 
 
 class FailedLine(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class Summary(msgspec.Struct):
     def fail(self, line: int, error: RoamdError) -> None:
         """Report a line."""
         self.failed_count += 1
-        if len(self.failed) < MAX_FAILED_TOLD:
+        if len(self.failed) < MAX_FAILED:
             self.failed.append(FailedLine(line, problem_of(error)))
 
     def count(self, stored: list[StoredObject]) -> None:
@@ -79,8 +80,10 @@ class Batch:
         key = request.headers.get(HEADER)
         run = _Run(self._api, self._feed, ocpi_version(request), checked_key(key) if key is not None else None)
         try:
-            async for line in read_lines(request.content):
-                await run.take(line)
+            async for number, line in read_lines(request.content):
+                await run.take(number, line)
+                if run.summary.failed_count >= MAX_FAILED:
+                    break
             await run.flush()
         except StoreError as error:
             return value_answer(run.summary, problem_of(error).status)
@@ -96,19 +99,14 @@ class _Run:
         self._feed = feed
         self._ocpi = ocpi
         self._key = key
-        self._number = 0
         self._groups = 0
         self._group: list[Checked] = []
         self._numbers: list[int] = []
         self._bytes = 0
 
-    async def take(self, line: bytes | None) -> None:
-        """One line; None is one that was too long to be kept. Stores a group when it is full."""
-        self._number += 1
-        if line is not None and not line.strip():
-            return
+    async def take(self, number: int, line: bytes | None) -> None:
+        """One line that is not blank; None is one that was too long to be kept. Stores a group when it is full."""
         self.summary.lines += 1
-        number = self._number
         try:
             if line is None:
                 raise TooLarge("The line is longer than an object may be (256 KiB).")
@@ -147,20 +145,21 @@ class _Run:
         return Idempotency(f"{self._key}#{self._groups}", digest.digest())
 
 
-async def read_lines(content: StreamReader) -> AsyncIterator[bytes | None]:
-    """The body's lines without their ends; one beyond the limit is None."""
-    rest, too_long = b"", False
+async def read_lines(content: StreamReader) -> AsyncIterator[tuple[int, bytes | None]]:
+    """The body's lines that are not blank, with their numbers and without their ends; one beyond the limit is None."""
+    rest, too_long, number = b"", False, 1
     async for chunk in content.iter_any():
         *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
+        for number, line in enumerate(whole, number):  # noqa: B020 - it goes on where the last chunk ended
             if too_long or len(line) > MAX_LINE:
                 too_long = False
-                yield None
-            else:
-                yield line
+                yield number, None
+            elif line and not line.isspace():
+                yield number, line
+        number += bool(whole)
         if len(rest) > MAX_LINE:
             rest, too_long = b"", True
     if too_long:
-        yield None
-    elif rest:
-        yield rest
+        yield number, None
+    elif rest and not rest.isspace():
+        yield number, rest

@@ -36,7 +36,7 @@ from roamd.backend.routes import (
 )
 from roamd.clock import rfc3339
 from roamd.errors import Fault
-from roamd.model.body import compact, tree
+from roamd.model.body import compact, is_status_only, tree
 from roamd.model.objects import check_evse_status, check_object
 from roamd.roaming.operations import (
     DeleteObject,
@@ -88,17 +88,18 @@ def token_type(request: web.Request) -> str | None:
 
 def evse_patch(data: bytes, ocpi: str, now_ms: int) -> bytes:
     """A patch of an EVSE, checked. A mere change of status is whole by itself; its time is now if it has none."""
-    value = tree(data)
-    if isinstance(value, dict) and "status" in value and value.keys() <= {"status", "last_updated"}:
-        return check_evse_status(data, ocpi=ocpi, last_updated=rfc3339(now_ms))
-    return patch_text(data)
+    patch = patch_text(data)
+    if is_status_only(patch):
+        return check_evse_status(patch, ocpi=ocpi, last_updated=rfc3339(now_ms))
+    return patch
 
 
 def patch_text(data: bytes) -> bytes:
     """A merge patch as compact text. Raises Malformed when it is no object, or has keys twice."""
-    if not isinstance(tree(data), dict):
+    patch = compact(data)
+    if not isinstance(tree(patch), dict):
         raise fault("$", "must be an object", "type")
-    return compact(data)
+    return patch
 
 
 class OwnFeed:

@@ -9,6 +9,7 @@ from aiohttp import web
 from roamd.backend.context import Api
 from roamd.backend.examples import SERVICE_RECORD
 from roamd.backend.idempotency import idempotency_of
+from roamd.backend.problems import MAX_FAULTS
 from roamd.backend.requests import (
     checked_peer,
     decode_strictly,
@@ -68,6 +69,8 @@ def parse_records(data: bytes, ocpi: str, own_parties: frozenset[str]) -> list[C
             checked.append(check_record(ocpi, element, own_parties=own_parties, at=f"$[{place}]"))
         except Malformed as error:
             faults += error.faults
+            if len(faults) >= MAX_FAULTS:
+                break
     if faults:
         raise Malformed(tuple(faults))
     return checked

@@ -68,8 +68,8 @@ def test_every_fault_is_named_with_its_path(body: Any, paths: list[str]) -> None
         b'{"credential":{"type":"RFID","uid":"A"},"deadline_ms":NaN}',
         b'{"credential":{"type":"RFID","uid":"\xff"}}',
         b'\xef\xbb\xbf{"credential":{"type":"RFID","uid":"A"}}',
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
+        b"[" * 16_000,
+        b'{"a":' * 3_000,
     ],
 )
 def test_text_that_is_no_honest_json_is_malformed(text: bytes) -> None:
