@@ -32,6 +32,10 @@ STATUS_FIELDS: Final = frozenset(("status", "last_updated"))
 """What the feed evse-status carries of an EVSE."""
 
 
+_STATUS_MAX: Final = 1024
+"""Two short texts have a tenth of it; a longer patch is not searched for its names."""
+
+
 class _EvseHead(msgspec.Struct):
     """What decides whether a status replaces the one inside a location."""
 
@@ -114,6 +118,8 @@ def merge_evse(location: bytes, uid: str, patch: bytes, *, at: str = "$") -> byt
 
 def is_status_only(patch: bytes) -> bool:
     """Whether a compact patch of an EVSE touches nothing but what the feed evse-status carries."""
+    if len(patch) > _STATUS_MAX:
+        return False
     named = {key for key, *_ in spans(patch)}
     return "status" in named and named <= STATUS_FIELDS
 

@@ -16,6 +16,8 @@ _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _VALUE: Final = {character: value for value, character in enumerate(_ALPHABET)}
 _GROUP: Final = 13
 _DISPLAY_GROUP: Final = 7
+_LONGEST: Final = 4 * ENDPOINT_ID_LENGTH
+"""Read at most, with dashes and spaces; what is longer has too many characters anyhow."""
 
 
 def endpoint_id(spki_der: bytes) -> str:
@@ -38,7 +40,7 @@ def endpoint_digest(canonical_id: str) -> bytes:
 
 def parse_endpoint_id(text: str) -> str:
     """The canonical form of an id as people type it: lower case, dashes and spaces are fine. Raises Malformed."""
-    canonical = "".join(text.split()).replace("-", "").upper()
+    canonical = "".join(text[:_LONGEST].split()).replace("-", "").upper()
     fault = _fault(canonical)
     if fault:
         raise Malformed((Fault("endpoint_id", fault),))

@@ -28,6 +28,7 @@ ID_SIZE: Final = 8
 SECRET_SIZE: Final = 16
 DEFAULT_LIFE_MS: Final = 24 * 3600 * 1000
 MAX_LINE: Final = 600
+"""Without its white space, of which a mail program adds some."""
 
 _PIN_SIZE: Final = 32
 _EXPIRY_SIZE: Final = 6
@@ -66,7 +67,7 @@ class Invitation:
     @classmethod
     def parse(cls, line: str) -> Self:
         """Read a line; raises Malformed that says what is wrong with it. Expiry is not looked at."""
-        payload = _payload("".join(line.split()))
+        payload = _payload("".join(line[: 4 * MAX_LINE].split()))
         identity_at, secret_at = ID_SIZE, ID_SIZE + _PIN_SIZE
         expiry_at, address_at = secret_at + SECRET_SIZE, secret_at + SECRET_SIZE + _EXPIRY_SIZE
         address = payload[address_at:].decode("ascii", "replace")

@@ -41,9 +41,14 @@ class Findings:
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
 
+    @property
+    def full(self) -> bool:
+        """Whether so much is wrong that looking further would only cost time."""
+        return len(self.faults) >= FINDINGS_MAX
+
     def fault(self, at: str, message: str, code: str) -> None:
         """Note a reason to refuse."""
-        if len(self.faults) < FINDINGS_MAX:
+        if not self.full:
             self.faults.append(Fault(at, message, code))
 
     def warn(self, at: str, message: str, code: str) -> None:
@@ -195,6 +200,8 @@ def _list_rule(element: Rule, *, at_least_one: bool) -> Rule:
         if at_least_one and not value:
             findings.warn(at, "expected at least one element", "empty")
         for index, inner in enumerate(value):
+            if findings.full:
+                return
             element.explain(inner, f"{at}[{index}]", findings)
 
     return Rule(clean, explain)
