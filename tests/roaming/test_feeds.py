@@ -119,6 +119,13 @@ def test_feeds_take_turns(cso: Company, csp: Company, monkeypatch: pytest.Monkey
     assert len(csp.mirrored("abc", "locations")) == len(csp.mirrored("abc", "tariffs")) == 3
 
 
+def test_a_newcomer_is_sent_no_tombstones(cso: Company, csp: Company) -> None:
+    for number in (1, 2):
+        cso.publish("tariffs", tariff(number))
+    cso.withdraw("tariffs", key(1))
+    assert carried(link(cso, csp)) == [("T-0002", False)]
+
+
 def test_an_empty_publisher_empties_the_follower(cso: Company, csp: Company) -> None:
     cso.publish("tariffs", tariff(1))
     link(cso, csp)
@@ -276,7 +283,7 @@ def test_a_chunk_that_never_arrived_is_sent_again(cso: Company, csp: Company) ->
 def test_what_an_older_link_still_carries_replaces_nothing_newer(cso: Company, csp: Company) -> None:
     cso.publish("tariffs", tariff(1))
     old = FeedLine(cso, csp)
-    under_way = [payload for payload in iter(old.chunk, None)]
+    under_way = list(iter(old.chunk, None))
     cso.publish("tariffs", tariff(1, currency="SEK"))
     new = link(cso, csp)
     for payload in under_way:
@@ -486,8 +493,11 @@ def incompressible(number: int, size: int) -> dict[str, Any]:
     return tariff(number, noise=f"{number}{noise}")
 
 
-def test_payloads_stay_within_their_limit_however_badly_they_compress(cso: Company, csp: Company) -> None:
-    values = [incompressible(number, 60_000) for number in range(12)]
+def test_payloads_stay_within_their_limit_however_badly_they_compress(
+    cso: Company, csp: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "MAX_BYTES", 10_000_000)
+    values = [incompressible(number, 60_000) for number in range(24)]
     for value in values:
         cso.publish("tariffs", value)
     line = link(cso, csp)

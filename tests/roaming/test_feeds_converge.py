@@ -25,11 +25,12 @@ STEPS: st.SearchStrategy[list[Step]] = st.lists(
         st.tuples(st.just("tariff"), st.integers(0, 5), st.integers(0, 2)),
         st.tuples(st.just("session"), st.integers(0, 5), st.integers(0, 2)),
         st.tuples(st.sampled_from(["no-tariff", "no-session"]), st.integers(0, 5), st.just(0)),
-        st.tuples(st.sampled_from(["link", "chunk", "chunk-lost", "all"]), st.integers(0, 1), st.just(0)),
+        st.tuples(st.sampled_from(["link", "chunk", "chunk-lost", "all", "all"]), st.integers(0, 1), st.just(0)),
         st.tuples(st.sampled_from(["backup-follower", "restore-follower", "rights"]), st.integers(0, 1), st.just(0)),
         st.tuples(st.sampled_from(["restart", "backup", "restore", "purge"]), st.just(0), st.just(0)),
     ),
-    max_size=50,
+    min_size=10,
+    max_size=60,
 )
 
 
@@ -98,22 +99,22 @@ class Field:
     def _link(self, number: int, other: int, label: str) -> None:
         self.lines[label] = FeedLine(self.cso, self.csps[label])
 
-    def _chunk(self, number: int, other: int, label: str) -> None:
+    def _line(self, label: str) -> FeedLine:
         line = self.lines[label]
-        if line is not None:
-            line.pump(at_most=1)
+        if line is None:
+            line = self.lines[label] = FeedLine(self.cso, self.csps[label])
+        return line
+
+    def _chunk(self, number: int, other: int, label: str) -> None:
+        self._line(label).pump(at_most=1)
 
     def _chunk_lost(self, number: int, other: int, label: str) -> None:
-        line = self.lines[label]
-        if line is not None:
-            line.chunk()
-            self.lines[label] = None
+        self._line(label).chunk()
+        self.lines[label] = None
 
     def _all(self, number: int, other: int, label: str) -> None:
-        line = self.lines[label]
-        if line is not None:
-            line.pump()
-            self.check(label)
+        self._line(label).pump()
+        self.check(label)
 
     # --- starts, backups, rights ---
 
@@ -176,7 +177,7 @@ class Field:
             self._all(0, 0, label)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(STEPS, st.sampled_from([1, 2, 512]))
 def test_in_sync_a_follower_holds_what_it_is_shown(steps: list[Step], rows: int) -> None:
     usual, publisher_module.MAX_ROWS = publisher_module.MAX_ROWS, rows
