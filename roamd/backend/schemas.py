@@ -92,6 +92,7 @@ _RECORD: Final = _object(
     items=_list(_ANY),
     evidence=_ANY,
     record=_ANY,
+    command_id={"type": "string", "description": "The command that led to it, where one did."},
     warnings=_list(_ref("Fault")),
 )
 _SDR_FIELDS: Final = ("country_code", "party_id", "id", "cdr_token", "start_date_time", "end_date_time", "currency")

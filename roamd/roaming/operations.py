@@ -209,7 +209,7 @@ class PostRecords:
 
 
 class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a record stands. `record_id` is the record's own `id`; `body` is given by GetRecord only."""
+    """Where a record stands. `record_id` is the record's own `id`; `record` and `command_id` by GetRecord only."""
 
     record_id: str
     state: str
@@ -223,6 +223,7 @@ class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     items: list[dict[str, Any]] | None = None
     evidence: dict[str, Any] | None = None
     record: msgspec.Raw | None = None
+    command_id: str | None = None
     warnings: list[dict[str, str]] | None = None
 
 

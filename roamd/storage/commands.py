@@ -68,10 +68,11 @@ def find(cx: Cx, command_id: str, direction: str | None = None) -> list[CommandR
     return _rows(cx, where + " ORDER BY id", (command_id, *((direction,) if direction else ())))
 
 
-def by_reference(cx: Cx, direction: str, reference: str, command: str) -> CommandRow | None:
-    """The newest command of a kind that carried this authorization reference."""
-    where = "WHERE authorization_reference = ? AND direction = ? AND command = ? ORDER BY id DESC LIMIT 1"
-    return _first(cx, where, (reference, direction, command))
+def by_reference(cx: Cx, direction: str, reference: str, command: str | None = None) -> CommandRow | None:
+    """The newest command, of a kind if one is named, that carried this authorization reference."""
+    named = " AND command = ?" if command else ""
+    where = f"WHERE authorization_reference = ? AND direction = ?{named} ORDER BY id DESC LIMIT 1"
+    return _first(cx, where, (reference, direction, *((command,) if command else ())))
 
 
 def peer_of_reference(cx: Cx, reference: str) -> str | None:

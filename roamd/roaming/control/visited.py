@@ -185,7 +185,7 @@ class VisitedControl:
             command_id=asked.call.id.hex(),
             command=command,
             party=request.party,
-            station=self.own_party,
+            station=self._station(checked),
             subject=checked.subject if checked else "",
             evse_uid=checked.evse_uid if checked else None,
             state=ASKED if checked else FAILED,
@@ -201,6 +201,14 @@ class VisitedControl:
             updated_ms=now_ms,
             due_ms=None,
         )
+
+    def _station(self, command: CheckedCommand | None) -> str:
+        """Which of our parties is meant: the owner of the session or location, if we publish it."""
+        if command is None:
+            return self.own_party
+        feed = "sessions" if command.is_about_session else "locations"
+        rows = self.store.read(lambda cx: feeds.find_published(cx, feed, command.subject))
+        return rows[0].key.party if len(rows) == 1 else self.own_party
 
     def _repeat(self, asked: _Asked, known: CommandRow, respond: Respond) -> None:
         """The id was here before: the same answer, now or when there is one."""
