@@ -11,7 +11,7 @@ from typing import Any
 
 from roamd.demo import objects
 from roamd.demo.client import Api, NotAnsweredError, Reply, wait_until
-from roamd.demo.processes import ROAMD, Children, Daemon, free_ports, run_roamd
+from roamd.demo.processes import ROAMD, Backend, Children, Daemon, free_ports, run_roamd
 from tests.support.faultproxy import Fault, FaultProxy
 
 PATIENCE_S = 60.0
@@ -90,6 +90,7 @@ class World:
 
     cso: Company
     csp: Company
+    backend: Backend
     kills: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -142,7 +143,7 @@ def founded(room: Path, command: Sequence[str] = ROAMD) -> Iterator[World]:
         backend = children.backend()
         csp = _found(stack, children, room / "csp", objects.CSP_PARTY, backend.url, command)
         cso = _found(stack, children, room / "cso", objects.CSO_PARTY, backend.url, command)
-        world = World(cso, csp)
+        world = World(cso, csp, backend)
         for company in world.companies:
             company.daemon.start()
         for company in world.companies:
