@@ -121,8 +121,9 @@ class Company:
     """One endpoint's memory. `image` is a backup of its store to begin with."""
 
     def __init__(
-        self, number: int, party: str, *roles: str, clock: StillClock | None = None, image: bytes | None = None
-    ) -> None:
+        self, number: int, party: str, *roles: str, clock: StillClock | None = None, image: bytes | None = None,
+        life: int = 1,
+    ) -> None:  # fmt: skip
         self.number, self.party, self.roles = number, party, roles
         self.clock = clock or StillClock()
         self.identity = identity(number)
@@ -131,7 +132,8 @@ class Company:
         self.store = Store.open_memory(image)
         self.signer = Signer(self.identity.endpoint_id, self.identity.certificate_der, self.identity.sign, verify)
         self.journal = DecisionJournal(self.store, self.timers)
-        self.random = random.Random(f"{number} {len(image or b'')}").randbytes  # noqa: S311 - a seeded one is the point
+        self.life = life
+        self.random = random.Random(f"{number} {life}").randbytes  # noqa: S311 - a seeded one is the point
         self.seal = CursorSeal(bytes([number]) * 32)
         self.queued: list[str] = []
         self.records = Records(self.clock, self.store, self.directory, self.journal, self.random, self.queued.append)
@@ -145,7 +147,7 @@ class Company:
 
     def restored(self, image: bytes) -> "Company":
         """The same company after its operator has restored a backup."""
-        again = Company(self.number, self.party, *self.roles, clock=self.clock, image=image)
+        again = Company(self.number, self.party, *self.roles, clock=self.clock, image=image, life=self.life + 1)
         for peer in self.directory:
             again.directory.put(peer.row)
         return again

@@ -1,0 +1,300 @@
+"""An author that came back from an old backup is mended with its peer's help, and nothing is lost or doubled."""
+
+from typing import Any
+
+import pytest
+import trio
+
+from roamd.errors import ProtocolError
+from roamd.protocol.bulk import unpack_ledger_batch
+from roamd.protocol.calls import MAX_FETCH_PAYLOAD, LedgerFetch, Service
+from roamd.protocol.ledger import EntryKind
+from roamd.protocol.messages import Answer, AnswerStatus, Call, Mark
+from roamd.roaming.calls import IncomingCalls, OutgoingCalls
+from roamd.roaming.ledger import rollback as rollback_module
+from roamd.roaming.ledger.author import is_known, is_ours
+from roamd.roaming.ledger.forgotten import LedgerFetches
+from roamd.roaming.ledger.rollback import Rollback, is_recovering
+from roamd.storage import ledgers, records
+from tests.model import bodies
+from tests.support.roaming import Company, LedgerLine, Line, LogLines, carry, served_by
+
+
+def cdr(number: int, **changes: Any) -> dict[str, Any]:
+    return bodies.cdr(id=f"C-{number:04}", **changes)
+
+
+def hand_in(cso: Company, *numbers: int) -> None:
+    for number in numbers:
+        cso.hand_in(cdr(number))
+
+
+def shown_by(csp: Company, cso: Company) -> Mark:
+    mark = LedgerLine(cso, csp).shown()
+    assert mark is not None
+    return mark
+
+
+def is_rolled_back(cso: Company, csp: Company) -> bool:
+    shown = shown_by(csp, cso)
+    peer = cso.peer("rmd")
+    return is_ours(cso.signer, peer, shown) and not is_known(cso.store, peer, shown)
+
+
+def rollback_of(cso: Company, csp: Company, **changes: Any) -> Rollback:
+    """The mending of the CSO's chain, over a line whose calls the CSP answers at once."""
+    calls = OutgoingCalls(cso.clock, cso.timers)
+    incoming = IncomingCalls(csp.clock, csp.timers, {Service.LEDGER_FETCH: LedgerFetches(csp.store).answer})
+    line = Line(cso.peer("rmd"), answers=changes.pop("answers", None) or served_by(incoming, csp.peer("abc")))
+    line.take = calls.on_answer
+    cso.peer("rmd").exchange = line  # type: ignore[assignment]  # all that is used of an exchange
+    return Rollback(cso.peer("rmd"), cso.store, cso.clock, calls, cso.random)
+
+
+async def mend(cso: Company, csp: Company, **changes: Any) -> None:
+    with trio.fail_after(5):
+        await rollback_of(cso, csp, **changes).mend(shown_by(csp, cso))
+
+
+async def test_a_forgotten_part_comes_back_and_a_new_epoch_says_what_it_follows(
+    cso: Company, csp: Company, log: LogLines
+) -> None:
+    hand_in(cso, 1, 2)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 3, 4)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    assert is_rolled_back(restored, csp)
+    await mend(restored, csp)
+    assert not restored.store.read(lambda cx: is_recovering(cx, "rmd"))
+    assert restored.states() == dict.fromkeys(["C-0001", "C-0002", "C-0003", "C-0004"], "DELIVERED")
+    old, new = restored.chains(own=True)
+    assert (old.closed, old.tail_sequence, new.tail_sequence) == (True, 4, 1)
+    assert old.tail_hash == cso.chains(own=True)[0].tail_hash
+    hand_in(restored, 5)
+    line = carry(restored, csp)
+    assert line.closed == []
+    assert restored.states()["C-0005"] == "DELIVERED"
+    assert csp.states("in") == restored.states()
+    assert [chain.closed for chain in csp.chains(own=False)] == [True, False]
+    assert restored.peer("rmd").alarms == ["our ledger was rolled back behind sequence 4; it was mended"]
+    assert len(log.of("ledger_mended")) == 1
+    assert restored.store.read(lambda cx: ledgers.newest_receipt(cx, old.chain_id)).sequence == 4  # type: ignore[union-attr]
+
+
+async def test_what_the_backend_hands_in_again_meanwhile_is_the_same_record(cso: Company, csp: Company) -> None:
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 1, 2)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    hand_in(restored, 2)  # the same again
+    restored.hand_in(cdr(1, total_energy=99))  # another content under a known id
+    hand_in(restored, 7)  # new
+    await mend(restored, csp)
+    carry(restored, csp)
+    assert restored.states() == {"C-0002": "DELIVERED", "C-0001": "PARKED", "C-0007": "DELIVERED"}
+    assert csp.states("in") == dict.fromkeys(["C-0001", "C-0002", "C-0007"], "DELIVERED")
+    counts = restored.store.read(records.counts)["rmd"]
+    assert counts.accepted == counts.settled + counts.queued + counts.parked == 3
+
+
+async def test_what_was_written_on_the_old_state_and_never_receipted_gets_a_place_in_the_new_epoch(
+    cso: Company, csp: Company
+) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    hand_in(restored, 3, 4)  # take sequences that the peer knows otherwise
+    assert is_rolled_back(restored, csp)
+    await mend(restored, csp)
+    carry(restored, csp)
+    expected = dict.fromkeys(["C-0001", "C-0002", "C-0003", "C-0004"], "DELIVERED")
+    assert dict(sorted(restored.states().items())) == expected
+    assert dict(sorted(csp.states("in").items())) == expected
+    for number in (1, 2, 3, 4):
+        row = restored.store.read(lambda cx, number=number: records.get(cx, "out", "DEABC", f"C-{number:04}"))
+        assert row is not None
+        assert row.chain_id is not None
+
+
+async def test_records_that_come_while_it_is_mended_wait_and_are_not_lost(cso: Company, csp: Company) -> None:
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 1)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+
+    incoming = IncomingCalls(csp.clock, csp.timers, {Service.LEDGER_FETCH: LedgerFetches(csp.store).answer})
+    serve = served_by(incoming, csp.peer("abc"))
+    recovering: list[bool] = []
+
+    def in_between(call: Call) -> Answer | None:
+        recovering.append(restored.store.read(lambda cx: is_recovering(cx, "rmd")))
+        hand_in(restored, 10 + len(recovering))
+        return serve(call)
+
+    await mend(restored, csp, answers=in_between)
+    assert recovering == [False, True]  # while it is traced, and while it is taken back
+    assert restored.states() == {"C-0001": "DELIVERED", "C-0011": "QUEUED", "C-0012": "QUEUED"}
+    carry(restored, csp)
+    assert set(restored.states().values()) == {"DELIVERED"}
+    assert sorted(csp.states("in")) == ["C-0001", "C-0011", "C-0012"]
+
+
+@pytest.mark.parametrize("crash_after", range(1, 8))
+async def test_a_crash_at_any_commit_of_the_mending_is_mended_by_the_next_try(
+    cso: Company, csp: Company, crash_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback_module, "PAGE", 2)
+    hand_in(cso, 1)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 2, 3, 4, 5, 6)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    hand_in(restored, 9)
+    commits = 0
+
+    class CrashError(Exception):
+        pass
+
+    def crash(moment: str) -> None:
+        nonlocal commits
+        commits += moment == "after-commit"
+        if commits == crash_after and moment == "after-commit":
+            raise CrashError
+
+    restored.store._group._crash_point = crash
+    try:
+        await mend(restored, csp)
+    except CrashError:
+        restored = restored.restored(restored.store.snapshot_bytes())
+        recovering = restored.store.read(lambda cx: is_recovering(cx, "rmd"))
+        if recovering or is_rolled_back(restored, csp):
+            await mend(restored, csp)
+    restored.store._group._crash_point = lambda moment: None
+    carry(restored, csp)
+    assert set(restored.states().values()) == {"DELIVERED"}
+    assert sorted(restored.states()) == sorted(csp.states("in"))
+    assert len(restored.states()) == 7
+
+
+async def test_a_peer_that_was_restored_too_is_sent_the_end_of_the_closed_epoch_first(
+    cso: Company, csp: Company
+) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    old_csp, old_cso = csp.store.snapshot_bytes(), cso.store.snapshot_bytes()
+    hand_in(cso, 2, 3)
+    carry(cso, csp)
+    restored = cso.restored(old_cso)
+    await mend(restored, csp)
+    hand_in(restored, 4)
+    carry(restored, csp)
+    csp_again = csp.restored(old_csp)
+    line = carry(restored, csp_again)
+    assert line.closed == []
+    assert csp_again.states("in") == restored.states()
+    assert [chain.tail_sequence for chain in csp_again.chains(own=False)] == [3, 2]
+
+
+async def test_entries_that_lead_to_another_head_end_the_link_and_are_not_believed(cso: Company, csp: Company) -> None:
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 1)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    other = Company(1, "DEABC", "cso", clock=cso.clock)
+    liar = Company(2, "FRRMD", "csp", clock=cso.clock)
+    other.meets(liar, "rmd")
+    liar.meets(other, "abc")
+    other.random = cso.random
+    hand_in(other, 9)
+    carry(other, liar)
+    (epoch,) = [chain.epoch for chain in csp.chains(own=False)]
+    liar.store.write(lambda cx: cx.run("UPDATE chains SET epoch = ? WHERE own = 0", (epoch,)))
+    incoming = IncomingCalls(liar.clock, liar.timers, {Service.LEDGER_FETCH: LedgerFetches(liar.store).answer})
+    with pytest.raises(ProtocolError):
+        await mend(restored, csp, answers=served_by(incoming, liar.peer("abc")))
+    assert restored.chains(own=True) == []
+    assert restored.states() == {}
+    await mend(restored, csp)
+    assert restored.states() == {"C-0001": "DELIVERED"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda call: Answer(call.id, AnswerStatus.REFUSED),
+        lambda call: Answer(call.id, AnswerStatus.ANSWERED, b""),
+        lambda call: Answer(call.id, AnswerStatus.ANSWERED, b"\xc1"),
+    ],
+)
+async def test_a_peer_that_gives_nothing_back_ends_the_link(cso: Company, csp: Company, answer: Any) -> None:
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 1)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    with pytest.raises(ProtocolError):
+        await mend(restored, csp, answers=answer)
+    hand_in(restored, 5)
+    assert restored.states() == {"C-0005": "QUEUED"}
+
+
+def test_a_claim_without_our_signature_is_no_rollback(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    shown = shown_by(csp, cso)
+    lie = Mark(True, shown.epoch, 9, b"h" * 32, shown.time_ms, csp.identity.sign(b"anything"))
+    assert is_ours(cso.signer, cso.peer("rmd"), shown)
+    assert is_known(cso.store, cso.peer("rmd"), shown)
+    assert not is_ours(cso.signer, cso.peer("rmd"), lie)
+    assert not is_known(cso.store, cso.peer("rmd"), lie)
+
+
+# --- giving back ------------------------------------------------------------------------------------------------
+
+
+def fetch(csp: Company, epoch: bytes, after: int, limit: int = 64) -> Answer:
+    line = Line(csp.peer("abc"))
+    incoming = IncomingCalls(csp.clock, csp.timers, {Service.LEDGER_FETCH: LedgerFetches(csp.store).answer})
+    call = Call(csp.random(16), Service.LEDGER_FETCH, 1000, LedgerFetch(epoch, after, limit).pack())
+    incoming.on_call(line, call)  # type: ignore[arg-type]
+    return line.answered[0]
+
+
+def test_the_author_is_given_its_own_entries_in_pages_that_fit(cso: Company, csp: Company) -> None:
+    for number in range(8):
+        cso.hand_in(cdr(number, noise=cso.random(9_000).hex()))
+    cso.hand_in(cdr(50, noise=cso.random(100_000).hex()))
+    hand_in(cso, 60)
+    carry(cso, csp)
+    (chain,) = cso.chains(own=True)
+    after, previous, items = 0, bytes(32), []
+    while (answer := fetch(csp, chain.epoch, after)).body:
+        assert len(answer.body) <= MAX_FETCH_PAYLOAD
+        batch = unpack_ledger_batch(answer.body)
+        assert (batch.first_sequence, batch.previous_hash) == (after + 1, previous)
+        after, previous = batch.last_sequence, batch.chain()[-1][1]
+        items += batch.items
+    assert (after, previous) == (10, chain.tail_hash)
+    assert [item.erased for item in items] == [False] * 8 + [True] + [False]
+    assert {item.kind for item in items} == {EntryKind.CDR}
+
+
+def test_nobody_is_given_anothers_entries_or_what_is_not_there(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    (chain,) = cso.chains(own=True)
+    stranger = Company(3, "NLTNM", "cso", clock=cso.clock)
+    csp.meets(stranger, "tnm")
+    line = Line(csp.peer("tnm"))
+    incoming = IncomingCalls(csp.clock, csp.timers, {Service.LEDGER_FETCH: LedgerFetches(csp.store).answer})
+    call = Call(csp.random(16), Service.LEDGER_FETCH, 1000, LedgerFetch(chain.epoch, 0).pack())
+    incoming.on_call(line, call)  # type: ignore[arg-type]
+    assert line.answered[0].body == b""
+    assert fetch(csp, b"?" * 16, 0).body == b""
+    assert fetch(csp, chain.epoch, 1).body == b""
+    assert fetch(csp, chain.epoch, 1 << 50).body == b""
