@@ -18,8 +18,11 @@ from roamd.errors import ConfigError
 
 PREFIX: Final = "ROAMD__"
 PAIRING_PORT: Final = LINK_PORT + 1
-MAX_FILE: Final = 1 << 20
-"""A configuration of a megabyte is a mistake; it is not read into memory."""
+MAX_FILE: Final = 128 * 1024
+"""A thousand partners with their addresses have less; a larger file is a mistake, and is not read into memory."""
+
+MAX_FAULTS: Final = 100
+"""More lines than this tell nobody more."""
 
 Where = Callable[[tuple[str, ...]], str]
 """Says where a key was set, as a fault's line begins."""
@@ -116,7 +119,7 @@ def _read(reader: _Reader, file: Path) -> str | None:
         reader.faults.append(f"{file}: {_reason(error)}; let the user that runs roamd read it")
         return None
     if len(data) > MAX_FILE:
-        reader.faults.append(f"{file}: it is larger than 1 MiB; a configuration has a few kilobytes")
+        reader.faults.append(f"{file}: it is larger than 128 KiB; a configuration has a few kilobytes")
         return None
     try:
         return data.decode()
@@ -139,6 +142,8 @@ def _syntax_fault(file: Path, text: str, message: str) -> str:
 
 def _take_document(reader: _Reader, document: Mapping[str, Any], where: Where) -> None:
     for section, content in document.items():
+        if len(reader.faults) >= MAX_FAULTS:
+            return
         if section not in SECTIONS:
             reader.fault(where((section,)), section, f"there is no such section{_meant(section, SECTIONS)}")
         elif section in TABLES:
@@ -153,7 +158,8 @@ def _take_document(reader: _Reader, document: Mapping[str, Any], where: Where) -
 
 def _take_section(reader: _Reader, section: str, content: Mapping[str, Any], where: Where) -> None:
     for name, value in content.items():
-        _take(reader, section, name, value, where((section, name)))
+        if len(reader.faults) < MAX_FAULTS:
+            _take(reader, section, name, value, where((section, name)))
 
 
 def _take(reader: _Reader, section: str, name: str, value: object, where: str) -> None:
@@ -173,7 +179,7 @@ def _take_tables(reader: _Reader, section: str, content: object, where: Where) -
     reader.tables[section] = content
     for index, table in enumerate(content):
         reader.set_by[section, str(index)] = where((section, str(index)))
-        for name in table:
+        for name in table if len(reader.faults) < MAX_FAULTS else ():
             place = where((section, str(index), name))
             reader.set_by[section, str(index), name] = place
             if name not in known:
@@ -267,7 +273,8 @@ def _checked(reader: _Reader, key: Key, value: object, path: tuple[str, ...]) ->
     try:
         taken = key.kind.take(value)
     except Wrong as wrong:
-        reader.fault(reader.place(path), name, str(wrong))
+        if len(reader.faults) < MAX_FAULTS:
+            reader.fault(reader.place(path), name, str(wrong))
         return None
     return _absolute(taken, reader.path.parent) if key.kind.is_path else taken
 

@@ -30,11 +30,12 @@ def locate(text: str) -> dict[Path, int]:
     lines: dict[Path, int] = {}
     table: Path = ()
     counts: dict[Path, int] = {}
-    at = 0
+    at = counted = 0
+    line = 1
     while at < len(text):
         end_of_line = text.find("\n", at)
         end_of_line = len(text) if end_of_line < 0 else end_of_line
-        line = text.count("\n", 0, at) + 1
+        line, counted = line + text.count("\n", counted, at), at
         first = text[at:end_of_line].lstrip(" \t\r\ufeff")
         if first.startswith("["):
             table = _header(first, counts)

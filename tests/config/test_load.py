@@ -228,7 +228,7 @@ def test_a_directory_in_its_place_is_a_fault_and_no_traceback(tmp_path: Path) ->
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "roamd.toml").write_text("#" * (1 << 21))
-    assert faults(tmp_path / "roamd.toml")[0].startswith("roamd.toml: it is larger than 1 MiB")
+    assert faults(tmp_path / "roamd.toml")[0].startswith("roamd.toml: it is larger than 128 KiB")
 
 
 # --- the table itself -------------------------------------------------------------------------------------------
