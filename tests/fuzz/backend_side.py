@@ -8,7 +8,7 @@ from aiohttp import StreamReader
 
 from roamd.backend.auth import KeyHolder
 from roamd.backend.authorizations import parse_authorization, parse_authorizations, traceparent_of
-from roamd.backend.batch import _Run, read_lines
+from roamd.backend.batch import MAX_FAILED, _Run, read_lines
 from roamd.backend.context import Api
 from roamd.backend.events import AckIn
 from roamd.backend.examples import AUTHORIZATION
@@ -45,6 +45,8 @@ from tests.model.bodies import text
 
 OWN = frozenset({"DEABC"})
 VERSIONS = ("2.3.0", "2.2.1")
+SMALL = 16 * 1024
+"""Up to here a target also asks whether both sides would understand the same, which the daemon does elsewhere."""
 NOW_MS = 1_795_000_000_000
 
 
@@ -58,6 +60,8 @@ def an_object(data: bytes) -> None:
     checked = check_object(feed, ocpi, data[1:], own_parties=OWN)
     warning_header(checked.warnings)
     _storable(*checked.key)
+    if len(data) > SMALL:
+        return
     again = check_peer_object(feed, ocpi, checked.body, claimed=checked.key)
     if (again.body, again.key) != (checked.body, checked.key):
         raise AssertionError("a peer would read another object than the one that was accepted")
@@ -76,23 +80,24 @@ def object_seeds() -> list[bytes]:
 
 
 def patch(data: bytes) -> None:
-    """A PATCH of a location or of an EVSE; the result is checked as a whole object again."""
+    """A PATCH of a location or, by the first byte, of an EVSE; the result is checked as a whole object again."""
     location = text(objects()["locations"])
-    patched = patch_text(data)
-    is_status_only(patched)
-    find_evse(location, "3256")
-    evse_patch(data, "2.3.0", NOW_MS)
-    merge_evse(location, "3256", patched)
-    merged = merge_patch(location, patched)
-    check_object("locations", "2.3.0", merged, own_parties=OWN)
+    if data[:1] == b"\1":
+        patched = evse_patch(data[1:], "2.3.0", NOW_MS)
+        is_status_only(patched)
+        find_evse(location, "3256")
+        merged = merge_evse(location, "3256", patched)
+    else:
+        merged = merge_patch(location, patch_text(data[1:]))
+    check_object("locations", "2.3.0", merged or location, own_parties=OWN)
 
 
 def patch_seeds() -> list[bytes]:
     """A status, a removal, a nested change."""
+    status = {"status": "CHARGING", "last_updated": "2026-11-22T10:00:00Z"}
     return [
-        text({"status": "CHARGING", "last_updated": "2026-11-22T10:00:00Z"}),
-        text({"name": None, "coordinates": {"latitude": "51.000000"}}),
-        text({"status": "CHARGING"}),
+        b"\0" + text({"name": None, "coordinates": {"latitude": "51.000000", "longitude": "3.000000"}}),
+        *(b"\1" + text(body) for body in (status, {"status": "CHARGING"}, {**status, "floor_level": "2"})),
     ]
 
 
@@ -101,8 +106,8 @@ def record(data: bytes) -> None:
     checked = parse_records(data, "2.3.0", OWN) if is_array(data) else [check_record("2.3.0", data, own_parties=OWN)]
     for each in checked:
         _storable(*each.key, each.token_uid, each.contract_id, each.authorization_reference)
-        [item.as_json() for item in each.items]
-        if check_peer_record("2.3.0", each.body).key != each.key:
+        [item.as_json() for item in each.items[:100]]
+        if len(data) <= SMALL and check_peer_record("2.3.0", each.body).key != each.key:
             raise AssertionError("a peer would read another record than the one that was accepted")
 
 
@@ -223,8 +228,10 @@ def batch(data: bytes) -> None:
 
 async def _read_batch(stub: Stub) -> None:
     run = _Run(api_of(stub), "locations", "2.3.0", None)
-    async for line in read_lines(cast(StreamReader, stub)):
-        await run.take(line)
+    async for number, line in read_lines(cast(StreamReader, stub)):
+        await run.take(number, line)
+        if run.summary.failed_count >= MAX_FAILED:
+            break
     await run.flush()
     msgspec.json.encode(run.summary)
 

