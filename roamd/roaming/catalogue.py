@@ -165,7 +165,7 @@ class Catalogue:
 
 def _one(cx: Cx, feed: str, id_: str, party: str | None, token_type: str | None) -> PublishedRow:
     rows = feeds.find_published(cx, feed, fold(id_))
-    return choose(rows, id_, party, token_type)
+    return choose(rows, party, token_type)
 
 
 def _statuses(cx: Cx, row: PublishedRow) -> list[PublishedRow]:

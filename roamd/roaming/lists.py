@@ -70,14 +70,17 @@ def bad_cursor() -> Malformed:
     return Malformed((Fault("after", "is not a cursor that this list gave; begin again without it", "bad-cursor"),))
 
 
-def choose(rows: Sequence[Row], id_: str, party: str | None, token_type: str | None) -> Row:
-    """The one object of an id; NotFound, or Conflict when party or type must be named."""
+def choose(rows: Sequence[Row], party: str | None, token_type: str | None) -> Row:
+    """The one object of an id; NotFound, or Conflict when party or type must be named.
+
+    They do not repeat the id: of a user credential it is the number of somebody's card.
+    """
     if party is not None:
         rows = [row for row in rows if row.key.party == party]
     if token_type is not None:
         rows = [row for row in rows if row.key.sub == token_type.upper()]
     if not rows:
-        raise NotFound(f"There is no object {id_!r} here.", code="unknown-object")
+        raise NotFound("There is no object of this id here.", code="unknown-object")
     if len(rows) > 1:
-        raise Conflict(f"Several objects have the id {id_!r}: name `party` or `type`.", code="ambiguous")
+        raise Conflict("Several objects have this id: name `party` or `type`.", code="ambiguous")
     return rows[0]

@@ -29,7 +29,7 @@ class Mirror:
         def read(cx: Cx) -> op.StoredObject:
             self._require(operation.peer, operation.feed)
             rows = feeds.find_mirrored(cx, operation.feed, fold(operation.id), peer=operation.peer)
-            row = choose(rows, operation.id, operation.party, operation.token_type)
+            row = choose(rows, operation.party, operation.token_type)
             return _as_read(cx, row)
 
         answer(self.store, read, reply)
