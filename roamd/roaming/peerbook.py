@@ -72,7 +72,7 @@ class PeerBook:
                 if also is not None:
                     also(cx)
 
-            await write(self.store, txn)
+            await self._commit(txn, essential=False)
             peer = self.directory.put(row)
             log.info("peer_paired", peer=peer.label, endpoint_id=peer.endpoint_id, state=row.state)
             self.changed(peer, "added")
@@ -155,7 +155,7 @@ class PeerBook:
             peers.put_txn(cx, row)
             peer_event_txn(cx, peer.label, state, "UP" if peer.exchange else "DOWN", now_ms)
 
-        await write(self.store, txn, essential=True)
+        await self._commit(txn)
         self.directory.put(row)
         log.info("peer_changed", peer=peer.label, change=what)
         self.changed(peer, what)
@@ -172,11 +172,16 @@ class PeerBook:
         async with self._turn:
             if self.directory.find(peer.label) is not peer:
                 raise NotFound(f"{peer.label} was removed already.", code="unknown-peer")
-            await write(self.store, txn, essential=True)
+            await self._commit(txn)
             self.directory.remove(peer.label)
             peer.row = peer.row._replace(state=REMOVED)
             log.warning("peer_removed", peer=peer.label)
             self.changed(peer, "removed")
+
+    async def _commit(self, txn: Callable[[Cx], None], *, essential: bool = True) -> None:
+        """Write; a cancellation never comes between what the disk knows and what the memory does."""
+        with trio.CancelScope(shield=True):
+            await write(self.store, txn, essential=essential)
 
     async def renew(self, peer: Peer, descriptor: Descriptor, data: bytes) -> None:
         """A newer descriptor of a peer: its address, its name."""
@@ -188,7 +193,7 @@ class PeerBook:
             row = peer.row._replace(
                 name=descriptor.name, address=address, descriptor=data, descriptor_sequence=descriptor.sequence
             )
-            await write(self.store, lambda cx: peers.put_txn(cx, row), essential=True)
+            await self._commit(lambda cx: peers.put_txn(cx, row))
             self.directory.put(row)
             self.changed(peer, "renewed")
 
