@@ -10,7 +10,6 @@ import trio
 from roamd.clock import SystemClock
 from roamd.errors import ProtocolError
 from roamd.peering.tls import TlsStream
-from roamd.protocol.calls import AuthorizeRequest, Service
 from roamd.protocol.codes import code_name
 from roamd.protocol.connection import VERSION, Connection
 from roamd.protocol.events import Event, HelloReceived, PeerSaidGoodbye, ProofReceived, WentUp
@@ -25,6 +24,7 @@ FIRST_FRAME = 2
 """Behind Hello and Proof."""
 
 CALM_S = 10.0
+UNKNOWN_SERVICE = 77
 
 
 @dataclass
@@ -150,11 +150,13 @@ async def never_ends_a_message(link: _Rogue) -> None:
 
 
 async def asks_without_credit(link: _Rogue) -> None:
-    """Twice as many questions as were granted, while the backend takes its time."""
-    request = AuthorizeRequest("RFID", "CAFE0001", "FR-RMD-C00000042-X", party="NLBAD").pack()
-    for _ in range(2 * DEFAULT_WINDOWS[0] // 64):
-        calls = [Call(os.urandom(16), Service.AUTHORIZATION, 30_000, request) for _ in range(64)]
-        await link.frame(FrameType.CALL, encode(calls), Lane.CALLS)
+    """Twice as many questions as were granted, in one breath."""
+    calls = [Call(os.urandom(16), UNKNOWN_SERVICE, 30_000, b"") for _ in range(2 * DEFAULT_WINDOWS[0])]
+    parts = [calls[at : at + 512] for at in range(0, len(calls), 512)]
+    frames = [
+        pack_frame(FrameType.CALL, encode(part), link.sequence + at, lane=Lane.CALLS) for at, part in enumerate(parts)
+    ]
+    await link.stream.send_all(b"".join(frames))
 
 
 async def sends_bulk_without_credit(link: _Rogue) -> None:

@@ -174,15 +174,11 @@ class Flood:
         return decisions, known
 
     def misdeeds(self) -> dict[str, Any]:
-        assert self.csp.backend is not None
         endings: dict[str, str] = {}
         with Drivers.at(self.cso) as drivers:
             for name, deed in list(MISDEEDS.items()) * self.options.rounds:
-                slow = name == "calls without credit"
-                self.csp.backend.control.need("PUT", "/mood", {"mood": "slow" if slow else "well", "delay_ms": 2000})
                 endings[name] = trio.run(self.guest.misbehaves, deed)
                 self.report.must(endings[name] != "let go on", f"misdeeds: {name} was let go on")
-            self.csp.backend.control.need("PUT", "/mood", {"mood": "well"})
             time.sleep(1.0)
         self._must_be_served("misdeeds", drivers)
         lines = [json.loads(line) for line in self.csp.daemon.log_tail(100_000) if line.startswith("{")]
