@@ -191,6 +191,8 @@ _DOCUMENTED: Final = {
         "Start a session at a peer's station; without `authorization_reference` the command's id is put there.",
     ),
     "STOP_SESSION": ("StopSession", "Stop a session that a peer shows us."),
+    "RESERVE_NOW": ("ReserveNow", "Reserve at a peer's station until a time; the same id again replaces it."),
+    "CANCEL_RESERVATION": ("CancelReservation", "Cancel a reservation that we asked for."),
     "UNLOCK_CONNECTOR": ("UnlockConnector", "Unlock a connector at a peer's station; for help desks."),
 }
 _STATION_PARTY: Final = Parameter("party", "The party (`DE*ABC`) whose station it is; else who shows us the place.")

@@ -110,6 +110,14 @@ COMMANDS: Final[dict[str, dict[str, Any]]] = {
         "authorization_reference": "APP-2026-000042",
     },
     "STOP_SESSION": {"session_id": "THEIRS-1"},
+    "RESERVE_NOW": {
+        "token": {**TOKEN, "type": "APP_USER", "whitelist": "NEVER"},
+        "expiry_date": "2026-11-22T11:00:00Z",
+        "reservation_id": "R-2026-000042",
+        "location_id": "THEIRS-1",
+        "evse_uid": "3256",
+    },
+    "CANCEL_RESERVATION": {"reservation_id": "R-2026-000042"},
     "UNLOCK_CONNECTOR": {"location_id": "THEIRS-1", "evse_uid": "3256", "connector_id": "1"},
 }
 

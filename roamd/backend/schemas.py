@@ -189,6 +189,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "StartSession": _ocpi("StartSession without `response_url`", "token", "location_id"),
     "StopSession": _ocpi("StopSession without `response_url`", "session_id"),
     "UnlockConnector": _ocpi("UnlockConnector without `response_url`", "location_id", "evse_uid", "connector_id"),
+    "ReserveNow": _ocpi("ReserveNow without `response_url`", "token", "expiry_date", "reservation_id", "location_id"),
+    "CancelReservation": _ocpi("CancelReservation without `response_url`", "reservation_id"),
     "Command": _COMMAND,
     "CommandPage": _page(_COMMAND, _NULLABLE),
     "CommandReport": _object(

@@ -75,7 +75,9 @@ def next_state(state: str, report: str) -> str | None:
     return LATE if report == STARTED and state not in OPEN else report
 
 
-REFERENCED: Final = frozenset({START})
+RESERVE: Final = "RESERVE_NOW"
+CANCEL: Final = "CANCEL_RESERVATION"
+REFERENCED: Final = frozenset({START, RESERVE})
 """Commands that lead to a session, and so to a record."""
 
 
@@ -83,7 +85,7 @@ REFERENCED: Final = frozenset({START})
 class CheckedCommand:
     """A command whose body has no faults. `body` is compact and has no `response_url`.
 
-    `subject` is what it is about, the folded id of a session or a location.
+    `subject` is what it is about, the folded id of a session, a reservation or a location; `location_id` is folded too.
     """
 
     command: str
@@ -96,6 +98,7 @@ class CheckedCommand:
     contract_id: str | None = field(default=None, repr=False)
     warnings: tuple[Fault, ...] = ()
     is_about_session: bool = False
+    location_id: str | None = None
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -110,6 +113,7 @@ class _Head(msgspec.Struct, frozen=True):
     token: _Token | None = None
 
     session_id: str | None = None
+    reservation_id: str | None = None
     location_id: str | None = None
     evse_uid: str | None = None
     authorization_reference: str | None = None
@@ -139,18 +143,19 @@ def check_command(command: str, ocpi: str, data: bytes, *, at: str = "$") -> Che
         command=command,
         ocpi=ocpi,
         body=body,
-        subject=fold(head.session_id or head.location_id or ""),
+        subject=fold(head.session_id or head.reservation_id or head.location_id or ""),
         evse_uid=head.evse_uid,
         authorization_reference=head.authorization_reference,
         token_party=party_of(token.country_code, token.party_id) if token else None,
         contract_id=token.contract_id if token else None,
         warnings=tuple(findings.warnings),
         is_about_session=head.session_id is not None,
+        location_id=fold(head.location_id) if head.location_id is not None else None,
     )
 
 
 def with_reference(checked: CheckedCommand, command_id: str) -> CheckedCommand:
-    """A start without `authorization_reference` gets the command's id as one.
+    """A start or reservation without `authorization_reference` gets the command's id as one.
 
     The station's operator must copy it to session and record (OCPI), so that is how they are known to be the command's.
     """

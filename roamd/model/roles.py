@@ -68,6 +68,8 @@ SERVICES: Final[dict[str, ServiceKind]] = {
         ServiceKind("start-session", 16, CSP, CSO, acts=True, body_class="StartSession"),
         ServiceKind("stop-session", 17, CSP, CSO, acts=True, body_class="StopSession"),
         ServiceKind("unlock-connector", 18, CSP, CSO, acts=True, body_class="UnlockConnector"),
+        ServiceKind("reserve-now", 19, CSP, CSO, acts=True, body_class="ReserveNow"),
+        ServiceKind("cancel-reservation", 20, CSP, CSO, acts=True, body_class="CancelReservation"),
     )
 }
 

@@ -30,6 +30,8 @@ class Service(IntEnum):
     START_SESSION = 16  # from here on: commands, asked with a CommandRequest
     STOP_SESSION = 17
     UNLOCK_CONNECTOR = 18
+    RESERVE_NOW = 19
+    CANCEL_RESERVATION = 20
 
 
 class AuthorizeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -318,9 +318,27 @@ async def test_a_connector_is_unlocked(autojump_clock: object) -> None:
             await ask(cso, op.ReportCommand(reply.command_id, "FAILED"))
 
 
+RESERVATION = {"token": TOKEN, "expiry_date": "2026-11-22T11:00:00Z", "reservation_id": "R-1", "location_id": "LOC1"}
+
+
+async def test_a_reservation_is_made_and_cancelled_at_whom_it_was_asked_for(autojump_clock: object) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await linked(hood)
+        made = await command(csp, "RESERVE_NOW", RESERVATION)
+        assert (made.state, made.authorization_reference) == ("ACCEPTED", made.command_id)
+        await ask(cso, op.ReportCommand(made.command_id, "DONE"))
+        await until_state(csp, made.command_id, "DONE")
+        cancelled = await command(csp, "CANCEL_RESERVATION", {"reservation_id": "r-1"})
+        assert (cancelled.state, cancelled.peer) == ("ACCEPTED", made.peer)
+        assert [one.command for one in cso.backend.told] == ["RESERVE_NOW", "CANCEL_RESERVATION"]
+        with pytest.raises(NotFound):
+            await command(csp, "CANCEL_RESERVATION", {"reservation_id": "R-2"})
+
+
 @pytest.mark.parametrize(
     ("name", "body"),
     [
+        ("CANCEL_RESERVATION", {"reservation_id": "R-OF-ANOTHER"}),
         ("START_SESSION", start_body(token=TOKEN | {"party_id": "OTH", "contract_id": "FR-OTH-C00000042-W"})),
         ("STOP_SESSION", {"session_id": "FOREIGN"}),
     ],

@@ -16,7 +16,17 @@ from roamd.clock import Clock
 from roamd.errors import Conflict, Forbidden, NotFound, ProtocolError
 from roamd.log import get_logger
 from roamd.model.agreement import may_ask
-from roamd.model.commands import ACCEPTED, ASKED, FAILED, REJECTED, STATES, UNKNOWN, CheckedCommand, with_reference
+from roamd.model.commands import (
+    ACCEPTED,
+    ASKED,
+    FAILED,
+    REJECTED,
+    RESERVE,
+    STATES,
+    UNKNOWN,
+    CheckedCommand,
+    with_reference,
+)
 from roamd.model.roles import COMMANDS
 from roamd.model.views import command_state_view
 from roamd.protocol.bulk import FeedItem
@@ -134,15 +144,16 @@ class HomeControl:
         return self.directory.get(known[0]), owners[known[0]]
 
     def _owners(self, operation: op.SendCommand) -> dict[str, str]:
-        """Who shows us the session or the location, by label, with the owning party."""
+        """Who shows us the location or session, or was asked for the reservation, by label, with the owning party."""
         command = operation.command
 
         def read(cx: Cx) -> dict[str, str]:
-            feed = "sessions" if command.is_about_session else "locations"
-            shown = {row.peer: row.key.party for row in feeds.find_mirrored(cx, feed, command.subject)}
-            if shown or not command.is_about_session:
-                return shown
-            return {row.peer: row.station for row in commands.of_session(cx, "out", command.subject)}
+            if command.location_id is not None:
+                return {row.peer: row.key.party for row in feeds.find_mirrored(cx, "locations", command.location_id)}
+            if command.is_about_session:
+                shown = {row.peer: row.key.party for row in feeds.find_mirrored(cx, "sessions", command.subject)}
+                return shown or _asked_of(commands.of_session(cx, "out", command.subject))
+            return _asked_of(commands.about(cx, "out", RESERVE, command.subject))
 
         return self.store.read(read)
 
@@ -222,6 +233,11 @@ class HomeControl:
             shown = shown._replace(updated_ms=now_ms)
             commands.update_txn(cx, shown)
             state_event_txn(cx, shown, now_ms)
+
+
+def _asked_of(rows: list[CommandRow]) -> dict[str, str]:
+    """Whom we asked for these, with the party whose station it was."""
+    return {row.peer: row.station for row in rows}
 
 
 def outcome_of(answer: Answer | None) -> Outcome:

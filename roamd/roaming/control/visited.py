@@ -22,12 +22,14 @@ from roamd.model.agreement import may_be_asked
 from roamd.model.commands import (
     ACCEPTED,
     ASKED,
+    CANCEL,
     DONE,
     FAILED,
     LATE,
     LATE_RULES,
     OPEN,
     REJECTED,
+    RESERVE,
     RESULTS,
     START,
     STARTED,
@@ -140,7 +142,7 @@ class VisitedControl:
         respond(AnswerStatus.REFUSED, reason.encode())
 
     def _foreign(self, asked: _Asked) -> str | None:
-        """Why a peer may not command this: another's driver, a session that is not shown to it."""
+        """Why a peer may not command this: another's driver, a session or reservation that is not its own."""
         command, peer = asked.command, asked.peer
         if command is None:
             return None
@@ -150,6 +152,8 @@ class VisitedControl:
             return "the token is not of a contract of yours"
         if command.is_about_session and not self.store.read(lambda cx: self._shows_session(cx, peer, command.subject)):
             return "there is no such session of yours"
+        if command.command == CANCEL and not self.store.read(lambda cx: _reserved(cx, peer, command.subject)):
+            return "there is no such reservation of yours"
         return None
 
     def _shows_session(self, cx: Cx, peer: Peer, session: str) -> bool:
@@ -206,8 +210,8 @@ class VisitedControl:
         """Which of our parties is meant: the owner of the session or location, if we publish it."""
         if command is None:
             return self.own_party
-        feed = "sessions" if command.is_about_session else "locations"
-        rows = self.store.read(lambda cx: feeds.find_published(cx, feed, command.subject))
+        feed, own_id = ("locations", command.location_id) if command.location_id else ("sessions", command.subject)
+        rows = self.store.read(lambda cx: feeds.find_published(cx, feed, own_id))
         return rows[0].key.party if len(rows) == 1 else self.own_party
 
     def _repeat(self, asked: _Asked, known: CommandRow, respond: Respond) -> None:
@@ -393,6 +397,10 @@ class VisitedControl:
                 keep_txn(cx, fresh._replace(reason=STOPPED), now_ms, tell=True)
 
         self.store.submit(txn, lambda outcome: self.look(), essential=True)
+
+
+def _reserved(cx: Cx, peer: Peer, reservation: str) -> bool:
+    return any(row.peer == peer.label for row in commands.about(cx, "in", RESERVE, reservation))
 
 
 def _require_rule(request: CommandRequest) -> None:
