@@ -64,7 +64,7 @@ class SimBackend:
         acts: list[Callable[["Node"], str]] = [self.read_events]
         if "cso" in self.company.roles:
             acts += [self.hand_in, self.hand_in, self.hand_in, self.publish, self.publish, self.change_status]
-            acts += [self.authorize, self.withdraw, self.publish_session]
+            acts += [self.authorize, self.withdraw, self.publish_session, self.retry]
         if "csp" in self.company.roles:
             acts += [self.publish_credential, self.publish_credential, self.withdraw]
         return self.rng.choice(acts)(node)
@@ -111,6 +111,16 @@ class SimBackend:
                 one.promised = True
 
         node.ask(op.PostRecords(tuple(one.record for one in handed)), reply)
+
+    def retry(self, node: "Node") -> str:
+        """A person looks at what is parked, and has some of it sent again."""
+
+        def reply(page: Any) -> None:
+            for row in page.items:
+                node.ask(op.RetryRecord(row.record_id, row.party), lambda value: None)
+
+        node.ask(op.ListRecords(limit=3, state="PARKED", direction="out"), reply)
+        return "retry"
 
     def publish(self, node: "Node") -> str:
         """A location or a tariff, new or changed."""

@@ -149,10 +149,7 @@ class Law:
                 if not linked(node, other.name):
                     yield f"{node.name} has no link to {other.name}"
                     continue
-                if node.name < other.name and not equal_ledgers(
-                    self.books[node.name], node.name, self.books[other.name], other.name
-                ):
-                    yield f"the ledgers of {node.name} and {other.name} differ"
+                yield from self._ledger_differs(node.name, other.name)
                 yield from self._records_differ(node.name, other.name)
                 yield from feeds_differ(node, other)
 
@@ -163,6 +160,12 @@ class Law:
                 yield f"{node.name} has not taken {record_id}"
             elif held.state == QUEUED:
                 yield f"{node.name} still queues {record_id} for {held.peer}"
+
+    def _ledger_differs(self, author: str, receiver: str) -> Iterator[str]:
+        mine = _chains(self.books[author], receiver, own=True)
+        theirs = _chains(self.books[receiver], author, own=False)
+        if mine != theirs:
+            yield f"the ledger of {author} for {receiver} has {_told(mine)}, the receiver's {_told(theirs)}"
 
     def _records_differ(self, author: str, receiver: str) -> Iterator[str]:
         mine, theirs = self.books[author], self.books[receiver]
@@ -198,6 +201,11 @@ def _chains(books: Books, peer: str, *, own: bool) -> dict[bytes, tuple[int, byt
         for chain in books.chains
         if chain.peer == peer and chain.own is own
     }
+
+
+def _told(chains: dict[bytes, tuple[int, bytes, int]]) -> str:
+    """Epoch, entries, receipted entries, each shortened."""
+    return ", ".join(f"{epoch.hex()[:4]} {tail}/{receipted}" for epoch, (tail, _, receipted) in chains.items())
 
 
 def feeds_differ(publisher: Node, follower: Node) -> Iterator[str]:

@@ -7,11 +7,13 @@ is mended, and within a bounded simulated time all pairs must be linked, all que
 The same plan and seed give the same trace, so a failure is replayed by its seed.
 """
 
-import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 import trio
+import trio.testing
 
+from roamd.storage.records import DELIVERED, PARKED, QUEUED
 from tests.simulation.backend import LawBroken, SimBackend
 from tests.simulation.determinism import run_seeded, stream
 from tests.simulation.faults import HONEST, Faults
@@ -56,6 +58,7 @@ class Result:
     error: str | None
     counts: dict[str, int]
     settled_s: float | None
+    totals: dict[str, int]
     lines: list[str] = field(default_factory=list)
 
 
@@ -137,6 +140,22 @@ class Simulation:
         if node.up:
             self.trace.note("act", f"{node.name} {node.backend.act(node, nursery)}")
 
+    def totals(self) -> dict[str, int]:
+        """How much happened, for a report."""
+        states = Counter(out.state for books in self.law.books.values() for out in books.out.values())
+        backends = [node.backend for node in self.nodes.values()]
+        return {
+            "records": sum(len(backend.handed) for backend in backends),
+            "settled": states[DELIVERED],
+            "parked": states[PARKED],
+            "queued": states[QUEUED],
+            "objects": sum(len(books.objects) for books in self.law.books.values()),
+            "authorizations": sum(backend.answered for backend in backends),
+            "epochs": sum(chain.own for books in self.law.books.values() for chain in books.chains),
+            "commits": sum(node.commits for node in self.nodes.values()),
+            "checks": self.law.checks,
+        }
+
     async def _settle(self, nursery: trio.Nursery) -> None:
         began = trio.current_time()
         faults: list[str] = []
@@ -173,7 +192,7 @@ def simulate(plan: Plan, seed: int, *, faults: Faults = HONEST, echo: bool = Fal
         error = _told(group)
     return Result(
         seed, digest, error, dict(sorted(simulation.trace.counts.items())), simulation.settled_s,
-        list(simulation.trace.lines),
+        simulation.totals(), list(simulation.trace.lines),
     )  # fmt: skip
 
 
