@@ -36,18 +36,20 @@ MAX_ANSWER: Final = 64 * 1024
 MAX_OPEN: Final = 1000
 """Questions by HTTP at a time; each is a task. Beyond, the backend is too slow and waiting would not help."""
 
-MAX_CONNECTIONS: Final = 100
-
 _encode: Final = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
-    """`[backend]` of the configuration. An empty `url`: no callback. `timeout_ms` 0: the question's own deadline."""
+    """`[backend]` of the configuration. An empty `url`: no callback. `timeout_ms` 0: the question's own deadline.
+
+    `connections`, how many questions may be under way over HTTP, stays as it was when serving began.
+    """
 
     url: str = ""
     key: str = ""
     timeout_ms: int = 0
+    connections: int = 32
 
 
 _NOTHING: Final = msgspec.Raw(b"")
@@ -206,10 +208,10 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | 
     return b"".join(parts)
 
 
-def backend_session() -> aiohttp.ClientSession:
+def backend_session(connections: int) -> aiohttp.ClientSession:
     """A session that keeps its connections to the backend and follows nothing: no proxy, no cookies."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=60),
+        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,

@@ -75,8 +75,9 @@ async def serving(
     (systemd's) must be bound and listening. A failing webhook task is a bug and ends the block.
     """
     async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(backend_session())
-        questions = Questions(api, backend or BackendSettings(), session)
+        backend = backend or BackendSettings()
+        session = await stack.enter_async_context(backend_session(backend.connections))
+        questions = Questions(api, backend, session)
         stack.push_async_callback(questions.aclose)
         hooks = [await _webhook(stack, api, each, random) for each in webhooks]
         if isinstance(listen, str):

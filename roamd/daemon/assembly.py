@@ -110,6 +110,7 @@ class Assembly:
             backoff_s=config.link.backoff_s,
             handshakes=config.link.handshakes,
             whitelist_offline=config.authorization.without_answer == "whitelist",
+            unknown_cards_per_minute=config.authorization.unknown_cards_per_minute,
         )
         signer = Signer(identity.endpoint_id, identity.certificate_der, identity.sign, verify)
         return core_parts.Ground(settings, ground.clock, ground.store, ground.run, ground.random, signer, ground.start)

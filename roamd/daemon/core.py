@@ -92,6 +92,7 @@ class Settings:
     backoff_s: float
     handshakes: int
     whitelist_offline: bool
+    unknown_cards_per_minute: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +199,8 @@ class Core:
 
     def _call_services(self) -> dict[int, Any]:
         ground = self.ground
-        unknown = UnknownCards(ground.clock, ground.store)
-        home = HomeAuthorization(ground.clock, self.world.backend, self.journal, self.deadlines, unknown)
+        self.unknown = UnknownCards(ground.clock, ground.store, ground.settings.unknown_cards_per_minute)
+        home = HomeAuthorization(ground.clock, self.world.backend, self.journal, self.deadlines, self.unknown)
         return {
             Service.AUTHORIZATION: home.answer,
             Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,

@@ -102,7 +102,8 @@ def _listen_text(config: Config) -> str:
 
 
 def _backend(config: Config) -> BackendSettings:
-    return BackendSettings(config.backend.url, config.backend.key, config.backend.timeout_ms)
+    ours = config.backend
+    return BackendSettings(ours.url, ours.key, ours.timeout_ms, ours.connections)
 
 
 def _webhook(row: Any) -> WebhookSettings:

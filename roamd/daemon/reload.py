@@ -55,5 +55,6 @@ class Reloader:
         self.assembly.core.maker.timing = Timing(heartbeat_s=config.link.heartbeat_s)
         self.assembly.peering.cap_s = config.link.backoff_s
         self.visited.whitelist_offline = config.authorization.without_answer == "whitelist"
+        self.assembly.core.unknown.usual_per_minute = config.authorization.unknown_cards_per_minute
         for listener in self.listeners:
             listener(config)

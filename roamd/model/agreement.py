@@ -11,12 +11,13 @@ import msgspec
 from roamd.model.ids.party import parse_party
 from roamd.model.roles import FEEDS, RECORD_KINDS, ROLES, SERVICES
 
-UNKNOWN_CARDS_PER_MINUTE = 60
-"""Questions about cards without a contract id or whitelist entry; they tell the asked CSP which cards are about."""
-
 
 class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One peer's rights and ours towards it. JSON text by `to_json`; names that later versions add are ignored."""
+    """One peer's rights and ours towards it. JSON text by `to_json`; names that later versions add are ignored.
+
+    `unknown_cards_per_minute`: questions about cards that we do not know, which tell the asker which cards are about;
+    None is the configuration's rate.
+    """
 
     our_roles: tuple[str, ...]
     their_roles: tuple[str, ...]
@@ -29,7 +30,7 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     services_in: tuple[str, ...] = ()
     records_out: tuple[str, ...] = ()
     records_in: tuple[str, ...] = ()
-    unknown_cards_per_minute: int = UNKNOWN_CARDS_PER_MINUTE
+    unknown_cards_per_minute: int | None = None
 
     def to_json(self) -> bytes:
         """The text that the store keeps."""

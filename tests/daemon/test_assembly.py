@@ -190,7 +190,7 @@ async def test_a_reload_keeps_links_uses_what_it_can_and_names_the_rest(tmp_path
         cso, csp = await pair_of(site)
         links = cso.assembly.core.registry.of(cso.peer(csp))
         cso.write_config(
-            '[authorization]\nwithout_answer = "deny"\n[[webhooks]]\nurl = "https://erp.abc.example/"\n'
+            '[authorization]\nwithout_answer = "deny"\nunknown_cards_per_minute = 5\n[[webhooks]]\nurl = "https://erp.abc.example/"\n'
             'secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n',
             link="heartbeat_s = 7\nbackoff_s = 9\nhandshakes = 3\n",
         )
@@ -201,6 +201,7 @@ async def test_a_reload_keeps_links_uses_what_it_can_and_names_the_rest(tmp_path
         assert cso.assembly.core.maker.timing.heartbeat_s == 7
         assert cso.assembly.peering.cap_s == 9
         assert not cso.assembly.core.visited.whitelist_offline
+        assert cso.assembly.core.unknown.usual_per_minute == 5
         again = await cso.operate("reload")
         assert set(again["restart_needed"]) == {"link.handshakes", "webhooks"}, "still so"
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from roamd.bridge import Port, port_to_trio
 from roamd.clock import SystemClock
@@ -186,10 +187,13 @@ class Site:
         await self.nursery.start(daemon.run)
 
     async def pair(self, inviter: RunningDaemon, joiner: RunningDaemon) -> None:
-        """By invitation, and wait until the link is up."""
+        """By invitation, and wait until the link is up and all that follows from a pairing is done."""
         line = (await inviter.operate("invite", auto=True))["line"]
         await joiner.operate("pair", line=line)
         await self.until_linked(inviter, joiner)
+        for daemon in (inviter, joiner):
+            await daemon.assembly.swap_contexts()  # behind those that are under way
+        await wait_all_tasks_blocked()
 
     async def until_linked(self, one: RunningDaemon, other: RunningDaemon) -> None:
         await until(lambda: one.links_to(other) == other.links_to(one) == 1, 20)

@@ -32,10 +32,11 @@ class _Bucket:
 
 @dataclass(slots=True)
 class UnknownCards:
-    """One bucket a peer, refilled by the minute."""
+    """One bucket a peer, refilled by the minute; `usual_per_minute` is for agreements that name no rate."""
 
     clock: Clock
     store: Store
+    usual_per_minute: int = 60
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
     _known: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
 
@@ -48,7 +49,7 @@ class UnknownCards:
             bucket.told = True
             text = "it asks about more unknown cards than agreed"
             peer.alarm(text)
-            log.warning("unknown_cards_limited", peer=peer.label, per_minute=peer.agreement.unknown_cards_per_minute)
+            log.warning("unknown_cards_limited", peer=peer.label, per_minute=self._rate(peer))
         return False
 
     def answered(self, peer: Peer, type_: str, uid: str, decision: str) -> None:
@@ -64,8 +65,12 @@ class UnknownCards:
         key = fold(type_), canonical_uid(type_, uid)
         return key in self._known or self.store.read(lambda cx: _is_published(cx, *key))
 
+    def _rate(self, peer: Peer) -> int:
+        agreed = peer.agreement.unknown_cards_per_minute
+        return self.usual_per_minute if agreed is None else agreed
+
     def _bucket(self, peer: Peer) -> _Bucket:
-        rate, now = peer.agreement.unknown_cards_per_minute, self.clock.monotonic()
+        rate, now = self._rate(peer), self.clock.monotonic()
         bucket = self._buckets.setdefault(peer.label, _Bucket(rate, now))
         bucket.left = min(float(rate), bucket.left + (now - bucket.at) * rate / MINUTE_S)
         bucket.at = now
