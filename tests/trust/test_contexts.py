@@ -1,12 +1,14 @@
 """Contexts are built new and swapped whole, or not at all."""
 
 import ssl
+from contextlib import nullcontext
 from dataclasses import replace
 from time import perf_counter
 
 import pytest
 
 from roamd.errors import OperatorError
+from roamd.trust.contexts import _shake_hands_in_memory, client_context, server_context
 from roamd.trust.identity import Identity
 from roamd.trust.leaf import issue_leaf
 from tests.support.trust import DAY_MS, Issuer, contexts, identity, odd_leaf, real_now_ms
@@ -63,3 +65,13 @@ def test_a_thousand_peers_cost_a_rebuild_of_less_than_seconds() -> None:
     began = perf_counter()
     holder.replace(identities={peer.endpoint_id: peer.certificate_der for peer in peers})
     assert perf_counter() - began < 3.0, "about 0.3 s on one core"
+
+
+@pytest.mark.parametrize(("curve", "taken"), [("prime256v1", True), ("secp384r1", False), ("secp521r1", False)])
+def test_keys_are_exchanged_over_p256_and_nothing_else(curve: str, taken: bool) -> None:
+    own = identity(0)
+    leaf = issue_leaf(own, real_now_ms())
+    client = client_context(leaf, [own.certificate_der])
+    client.set_ecdh_curve(curve)
+    with nullcontext() if taken else pytest.raises(ssl.SSLError):
+        _shake_hands_in_memory(server_context(leaf, [own.certificate_der]), client)
