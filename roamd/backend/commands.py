@@ -193,6 +193,12 @@ _DOCUMENTED: Final = {
     "STOP_SESSION": ("StopSession", "Stop a session that a peer shows us."),
     "RESERVE_NOW": ("ReserveNow", "Reserve at a peer's station until a time; the same id again replaces it."),
     "CANCEL_RESERVATION": ("CancelReservation", "Cancel a reservation that we asked for."),
+    "SET_CHARGING_PROFILE": (
+        "ProfileSetting",
+        "Limit a session's power until `expires_s` have passed; then the CSO has it cleared, whoever is there.",
+    ),
+    "CLEAR_CHARGING_PROFILE": ("ProfileClearing", "Take a session's charging profile away."),
+    "GET_ACTIVE_PROFILE": ("ProfileQuestion", "How a session will be charged; the answer has `profile`."),
     "UNLOCK_CONNECTOR": ("UnlockConnector", "Unlock a connector at a peer's station; for help desks."),
 }
 _STATION_PARTY: Final = Parameter("party", "The party (`DE*ABC`) whose station it is; else who shows us the place.")

@@ -118,6 +118,16 @@ COMMANDS: Final[dict[str, dict[str, Any]]] = {
         "evse_uid": "3256",
     },
     "CANCEL_RESERVATION": {"reservation_id": "R-2026-000042"},
+    "SET_CHARGING_PROFILE": {
+        "session_id": "THEIRS-1",
+        "charging_profile": {
+            "charging_rate_unit": "W",
+            "charging_profile_period": [{"start_period": 0, "limit": 11000.0}],
+        },
+        "expires_s": 900,
+    },
+    "CLEAR_CHARGING_PROFILE": {"session_id": "THEIRS-1"},
+    "GET_ACTIVE_PROFILE": {"session_id": "THEIRS-1", "duration_s": 3600},
     "UNLOCK_CONNECTOR": {"location_id": "THEIRS-1", "evse_uid": "3256", "connector_id": "1"},
 }
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from roamd.model.commands import DOING, LATE_RULES, RESULTS, STARTING, STATES
+from roamd.model.commands import DOING, LATE_RULES, PROFILE_MAX_S, PROFILE_MIN_S, PROFILE_S, RESULTS, STARTING, STATES
 from roamd.model.roles import COMMANDS
 
 Schema = dict[str, Any]
@@ -191,6 +191,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "UnlockConnector": _ocpi("UnlockConnector without `response_url`", "location_id", "evse_uid", "connector_id"),
     "ReserveNow": _ocpi("ReserveNow without `response_url`", "token", "expiry_date", "reservation_id", "location_id"),
     "CancelReservation": _ocpi("CancelReservation without `response_url`", "reservation_id"),
+    "ProfileSetting": _object(
+        ("session_id", "charging_profile"),
+        session_id=_TEXT,
+        charging_profile=_ANY | {"description": "OCPI ChargingProfile."},
+        expires_s={"type": "integer", "minimum": PROFILE_MIN_S, "maximum": PROFILE_MAX_S, "default": PROFILE_S},
+    ),
+    "ProfileClearing": _object(("session_id",), session_id=_TEXT),
+    "ProfileQuestion": _object(("session_id",), session_id=_TEXT, duration_s=_WHOLE),
     "Command": _COMMAND,
     "CommandPage": _page(_COMMAND, _NULLABLE),
     "CommandReport": _object(

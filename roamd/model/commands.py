@@ -12,6 +12,10 @@ waits for it. If a session begins all the same, or after a REJECTED or FAILED, t
 The asker said beforehand what then happens: STOP, the session is stopped, and asked to stop again until that is
 accepted or the session is over; KEEP, the session goes on and belongs to the command. A start that arrives when its
 time for an answer is over is not carried out at all, then or later.
+
+The rule for charging profiles: each has an expiry, `PROFILE_S` if its backend named none. When it is over the
+visited-CSO has the profile cleared, again and again until that is accepted, so a partner that is lost never leaves a
+car throttled. The command is then EXPIRED.
 """
 
 from dataclasses import dataclass, field, replace
@@ -29,7 +33,7 @@ from roamd.model.roles import COMMANDS
 
 ASKED, ACCEPTED, AT_STATION, WAITING = "ASKED", "ACCEPTED", "AT_STATION", "WAITING_FOR_CABLE"
 STARTED, DONE, REJECTED, FAILED = "STARTED", "DONE", "REJECTED", "FAILED"
-LATE, UNKNOWN = "LATE", "UNKNOWN"
+LATE, UNKNOWN, EXPIRED = "LATE", "UNKNOWN", "EXPIRED"
 
 STOP, KEEP = "STOP", "KEEP"
 LATE_RULES: Final = (STOP, KEEP)
@@ -50,6 +54,7 @@ NEXT: Final[dict[str, frozenset[str]]] = {
     STARTED: frozenset(),
     DONE: frozenset(),
     LATE: frozenset(),
+    EXPIRED: frozenset(),
 }
 STATES: Final = tuple(NEXT)
 OPEN: Final = frozenset({ASKED, UNKNOWN, ACCEPTED, AT_STATION, WAITING})
@@ -66,6 +71,11 @@ def may_report(command: str, report: str) -> bool:
     return report in (STARTING if command == START else DOING)
 
 
+def accepted_state(command: str) -> str:
+    """What ACCEPTED means at once: a question is done with its answer, all else is on its way."""
+    return DONE if command == GET_PROFILE else ACCEPTED
+
+
 def next_state(state: str, report: str) -> str | None:
     """The state that a report leads to; the same when it says nothing new, None when it contradicts the state."""
     if report == state or (state == LATE and report == STARTED):
@@ -77,6 +87,18 @@ def next_state(state: str, report: str) -> str | None:
 
 RESERVE: Final = "RESERVE_NOW"
 CANCEL: Final = "CANCEL_RESERVATION"
+SET_PROFILE: Final = "SET_CHARGING_PROFILE"
+CLEAR_PROFILE: Final = "CLEAR_CHARGING_PROFILE"
+GET_PROFILE: Final = "GET_ACTIVE_PROFILE"
+
+PROFILE_S: Final = 900
+PROFILE_MIN_S: Final = 60
+PROFILE_MAX_S: Final = 86_400
+"""A profile's life: 15 minutes unless it is said, a day at most. Who wants more sets it again."""
+
+IN_FORCE: Final = frozenset({UNKNOWN, ACCEPTED, AT_STATION, DONE})
+"""States in which a profile may throttle a car."""
+
 REFERENCED: Final = frozenset({START, RESERVE})
 """Commands that lead to a session, and so to a record."""
 
@@ -97,8 +119,14 @@ class CheckedCommand:
     token_party: str | None = None
     contract_id: str | None = field(default=None, repr=False)
     warnings: tuple[Fault, ...] = ()
-    is_about_session: bool = False
+    session_id: str | None = None
     location_id: str | None = None
+    expires_s: int | None = None
+
+    @property
+    def is_about_session(self) -> bool:
+        """Whether it names a session rather than a place."""
+        return self.session_id is not None
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -114,6 +142,7 @@ class _Head(msgspec.Struct, frozen=True):
 
     session_id: str | None = None
     reservation_id: str | None = None
+    expires_s: int | None = None
     location_id: str | None = None
     evse_uid: str | None = None
     authorization_reference: str | None = None
@@ -138,6 +167,8 @@ def check_command(command: str, ocpi: str, data: bytes, *, at: str = "$") -> Che
         raise Malformed(tuple(faults))
     body = merge_patch(body, b'{"response_url":null}')
     head = _decode_head(body)
+    if head.expires_s is not None and not PROFILE_MIN_S <= head.expires_s <= PROFILE_MAX_S:
+        raise Malformed((Fault(f"{at}.expires_s", f"must be from {PROFILE_MIN_S} to {PROFILE_MAX_S}", "value"),))
     token = head.token
     return CheckedCommand(
         command=command,
@@ -149,9 +180,18 @@ def check_command(command: str, ocpi: str, data: bytes, *, at: str = "$") -> Che
         token_party=party_of(token.country_code, token.party_id) if token else None,
         contract_id=token.contract_id if token else None,
         warnings=tuple(findings.warnings),
-        is_about_session=head.session_id is not None,
+        session_id=head.session_id,
+        expires_s=head.expires_s,
         location_id=fold(head.location_id) if head.location_id is not None else None,
     )
+
+
+def with_expiry(checked: CheckedCommand) -> CheckedCommand:
+    """A charging profile without an expiry gets the usual one."""
+    if checked.command != SET_PROFILE or checked.expires_s is not None:
+        return checked
+    body = with_fields(checked.body, {"expires_s": str(PROFILE_S).encode()})
+    return replace(checked, body=body, expires_s=PROFILE_S)
 
 
 def with_reference(checked: CheckedCommand, command_id: str) -> CheckedCommand:

@@ -70,6 +70,9 @@ SERVICES: Final[dict[str, ServiceKind]] = {
         ServiceKind("unlock-connector", 18, CSP, CSO, acts=True, body_class="UnlockConnector"),
         ServiceKind("reserve-now", 19, CSP, CSO, acts=True, body_class="ReserveNow"),
         ServiceKind("cancel-reservation", 20, CSP, CSO, acts=True, body_class="CancelReservation"),
+        ServiceKind("set-charging-profile", 21, CSP, CSO, acts=True, body_class="ProfileSetting"),
+        ServiceKind("clear-charging-profile", 22, CSP, CSO, acts=True, body_class="ProfileClearing"),
+        ServiceKind("get-active-profile", 23, CSP, CSO, acts=True, body_class="ProfileQuestion"),
     )
 }
 

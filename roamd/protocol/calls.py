@@ -32,6 +32,9 @@ class Service(IntEnum):
     UNLOCK_CONNECTOR = 18
     RESERVE_NOW = 19
     CANCEL_RESERVATION = 20
+    SET_CHARGING_PROFILE = 21
+    CLEAR_CHARGING_PROFILE = 22
+    GET_ACTIVE_PROFILE = 23
 
 
 class AuthorizeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -90,7 +90,11 @@ def about(cx: Cx, direction: str, command: str, subject: str) -> list[CommandRow
 
 def of_session(cx: Cx, direction: str, session_id: str) -> list[CommandRow]:
     """Starts that led to this session (its folded id), the newest first."""
-    return _rows(cx, "WHERE UPPER(session_id) = ? AND direction = ? ORDER BY id DESC", (session_id, direction))
+    return _rows(
+        cx,
+        "WHERE UPPER(session_id) = ? AND direction = ? AND command = 'START_SESSION' ORDER BY id DESC",
+        (session_id, direction),
+    )
 
 
 def page(

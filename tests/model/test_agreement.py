@@ -100,5 +100,8 @@ def test_the_numbers_on_the_wire_are_the_agreed_ones() -> None:
         18: "unlock-connector",
         19: "reserve-now",
         20: "cancel-reservation",
+        21: "set-charging-profile",
+        22: "clear-charging-profile",
+        23: "get-active-profile",
     }
     assert all(row.number == Service[row.command] for row in SERVICES.values())

@@ -51,6 +51,18 @@ EvseStatus
     status                      Status                      1
     last_updated                DateTime                    1
 
+ProfileSetting
+    session_id                  CiString(36)                1
+    charging_profile            ChargingProfile             1
+    expires_s                   int                         ?
+
+ProfileClearing
+    session_id                  CiString(36)                1
+
+ProfileQuestion
+    session_id                  CiString(36)                1
+    duration_s                  int                         ?
+
 CommandState
     country_code                CiString(2)                 1
     party_id                    CiString(3)                 1
@@ -68,5 +80,5 @@ SdrItemType
     energy parking reservation idle other
 
 CommandStateType
-    ASKED ACCEPTED AT_STATION WAITING_FOR_CABLE STARTED DONE REJECTED FAILED LATE UNKNOWN
+    ASKED ACCEPTED AT_STATION WAITING_FOR_CABLE STARTED DONE REJECTED FAILED LATE UNKNOWN EXPIRED
 """

@@ -381,6 +381,17 @@ UnlockConnector
     evse_uid                    CiString(36)                1
     connector_id                CiString(36)                1
 
+ChargingProfile
+    start_date_time             DateTime                    ?
+    duration                    int                         ?
+    charging_rate_unit          ChargingRateUnit            1
+    min_charging_rate           number                      ?
+    charging_profile_period     ChargingProfilePeriod       *
+
+ChargingProfilePeriod
+    start_period                int                         1
+    limit                       number                      1
+
 CommandResponse
     result                      CommandResponseType         1
     timeout                     int                         1

@@ -17,14 +17,16 @@ from roamd.errors import Conflict, Forbidden, NotFound, ProtocolError
 from roamd.log import get_logger
 from roamd.model.agreement import may_ask
 from roamd.model.commands import (
-    ACCEPTED,
     ASKED,
     FAILED,
     REJECTED,
     RESERVE,
+    START,
     STATES,
     UNKNOWN,
     CheckedCommand,
+    accepted_state,
+    with_expiry,
     with_reference,
 )
 from roamd.model.roles import COMMANDS
@@ -83,7 +85,7 @@ class HomeControl:
         if not may_ask(peer.agreement, service):
             raise Forbidden(f"The agreement with {peer.label} has no {service}.", code="not-agreed")
         command_id = self.random(16).hex()
-        command = with_reference(operation.command, command_id)
+        command = with_expiry(with_reference(operation.command, command_id))
         row = self._row(operation, command, command_id, peer, station)
 
         def txn(cx: Cx) -> str:
@@ -116,12 +118,12 @@ class HomeControl:
             reason=None,
             late=operation.late,
             authorization_reference=command.authorization_reference,
-            session_id=None,
+            session_id=command.session_id,
             request_hash=hashlib.sha256(command.body).digest(),
             answer_status=None,
             answer=None,
             asked_ms=now_ms,
-            expires_ms=now_ms + operation.timeout_s * 1000,
+            expires_ms=now_ms + (command.expires_s or operation.timeout_s) * 1000,
             updated_ms=now_ms,
             due_ms=None,
         )
@@ -189,7 +191,7 @@ class HomeControl:
         self.calls.start(peer, call, deadline_at, lambda answer: self._answered(row.id, answer))
 
     def _answered(self, row_id: int, answer: Answer | None) -> None:
-        outcome, now_ms = outcome_of(answer), self.clock.now_ms()
+        now_ms = self.clock.now_ms()
 
         def done(row: CommandRow | BaseException) -> None:
             for reply in self._waiting.pop(row_id, []):
@@ -200,7 +202,7 @@ class HomeControl:
                 if row.answer_status is None:
                     self.deadlines.after(RESOLVE_AGAIN_S, lambda: self._resolve(row_id))
 
-        self.store.submit(lambda cx: _conclude_txn(cx, row_id, outcome, now_ms), done, essential=True)
+        self.store.submit(lambda cx: _conclude_txn(cx, row_id, answer, now_ms), done, essential=True)
 
     # --- what is not known --------------------------------------------------------------------------------------
 
@@ -240,14 +242,14 @@ def _asked_of(rows: list[CommandRow]) -> dict[str, str]:
     return {row.peer: row.station for row in rows}
 
 
-def outcome_of(answer: Answer | None) -> Outcome:
+def outcome_of(answer: Answer | None, command: str = START) -> Outcome:
     """What the peer's answer, or its silence, makes of a command."""
     if answer is None:
         return Outcome(UNKNOWN, "no answer in time", None, None)
     words = "".join(c if c.isprintable() else "?" for c in answer.body[:200].decode(errors="replace"))
     match answer.status:
         case AnswerStatus.ANSWERED:
-            return _of_backend(answer)
+            return _of_backend(answer, accepted_state(command))
         case AnswerStatus.OUTCOME_UNKNOWN:
             return Outcome(UNKNOWN, words or None, answer.status, answer.body)
         case AnswerStatus.REFUSED | AnswerStatus.MALFORMED:
@@ -256,13 +258,13 @@ def outcome_of(answer: Answer | None) -> Outcome:
             return Outcome(FAILED, words or None, AnswerStatus.NO_ANSWER, answer.body)
 
 
-def _of_backend(answer: Answer) -> Outcome:
+def _of_backend(answer: Answer, accepted: str) -> Outcome:
     try:
         said = CommandAnswer.unpack(answer.body)
     except ProtocolError:
         return Outcome(UNKNOWN, "its answer cannot be read", AnswerStatus.OUTCOME_UNKNOWN, b"")
     if said.result == "ACCEPTED":
-        return Outcome(ACCEPTED, said.reason or None, answer.status, answer.body)
+        return Outcome(accepted, said.reason or None, answer.status, answer.body)
     return Outcome(REJECTED, said.reason or said.result, answer.status, answer.body)
 
 
@@ -279,10 +281,11 @@ def _insert_txn(cx: Cx, row: CommandRow) -> str:
     return commands.insert_txn(cx, row).command_id
 
 
-def _conclude_txn(cx: Cx, row_id: int, outcome: Outcome, now_ms: int) -> CommandRow:
+def _conclude_txn(cx: Cx, row_id: int, answer: Answer | None, now_ms: int) -> CommandRow:
     row = commands.by_id(cx, row_id)
     if row is None:
         raise NotFound("The command was forgotten meanwhile.", code="unknown-command")
+    outcome = outcome_of(answer, row.command)
     concluded = row._replace(answer_status=outcome.status, answer=outcome.answer)
     if row.state in (ASKED, UNKNOWN):  # else the feed was quicker, and knows better
         concluded = concluded._replace(state=outcome.state, reason=outcome.reason)

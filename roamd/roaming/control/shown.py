@@ -7,7 +7,7 @@ import msgspec
 
 from roamd.clock import rfc3339
 from roamd.errors import NotFound, ProtocolError
-from roamd.model.commands import FAILED, LATE, OPEN, START, STOP
+from roamd.model.commands import EXPIRED, FAILED, IN_FORCE, LATE, OPEN, SET_PROFILE, START, STOP
 from roamd.model.keys import ObjectKey, fold
 from roamd.protocol.calls import CommandAnswer
 from roamd.protocol.messages import AnswerStatus
@@ -23,6 +23,8 @@ OCPI = "2.3.0"
 
 STOPPING, STOPPED, KEPT, TIMEOUT = "STOPPING", "STOPPED", "KEPT", "TIMEOUT"
 """Reasons that roamd gives by itself: of a LATE start, and of one that was given up."""
+CLEARING, CLEARED, REPLACED, SESSION_ENDED = "CLEARING", "CLEARED", "REPLACED", "ENDED"
+"""And of a charging profile that is EXPIRED."""
 
 _RESULTS = {
     AnswerStatus.REFUSED: "REFUSED",
@@ -99,7 +101,7 @@ def as_reply(row: CommandRow) -> op.CommandReply:
         session_id=row.session_id,
         asked_at=rfc3339(row.asked_ms),
         updated_at=rfc3339(row.updated_ms),
-        expires_at=rfc3339(row.expires_ms) if row.command == START else None,
+        expires_at=rfc3339(row.expires_ms) if row.command in (START, SET_PROFILE) else None,
         late=row.late if row.command == START else None,
         profile=msgspec.Raw(answer.detail) if answer is not None and answer.detail else None,
     )
@@ -134,10 +136,15 @@ def find_one(cx: Cx, command_id: str, direction: str | None) -> CommandRow:
 
 
 def due_of(row: CommandRow) -> int | None:
-    """When roamd has to look at a command by itself: a start that has had no effect, one that is to be stopped."""
+    """When roamd has to look at a command by itself: a start without effect or to be stopped, a profile."""
     if row.direction == "in" and row.command == START:
         if row.state in OPEN:
             return row.expires_ms
         if row.state == LATE and row.late == STOP and row.reason == STOPPING:
+            return row.updated_ms
+    if row.direction == "in" and row.command == SET_PROFILE:
+        if row.state in IN_FORCE:
+            return row.expires_ms
+        if row.state == EXPIRED and row.reason == CLEARING:
             return row.updated_ms
     return None

@@ -11,6 +11,7 @@ which counts as the report that it started. What `model.commands` says of late s
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,19 +24,23 @@ from roamd.model.commands import (
     ACCEPTED,
     ASKED,
     CANCEL,
+    CLEAR_PROFILE,
     DONE,
+    EXPIRED,
     FAILED,
+    IN_FORCE,
     LATE,
     LATE_RULES,
-    OPEN,
     REJECTED,
     RESERVE,
     RESULTS,
+    SET_PROFILE,
     START,
     STARTED,
     STOP,
     UNKNOWN,
     CheckedCommand,
+    accepted_state,
     check_command,
     may_report,
     next_state,
@@ -50,8 +55,12 @@ from roamd.roaming import operations as op
 from roamd.roaming.audience import is_shown
 from roamd.roaming.calls import Respond
 from roamd.roaming.control.shown import (
+    CLEARED,
+    CLEARING,
     FEED,
     KEPT,
+    REPLACED,
+    SESSION_ENDED,
     STOPPED,
     STOPPING,
     TIMEOUT,
@@ -73,13 +82,22 @@ log = get_logger()
 MARGIN_MS = 25
 """Kept back from the caller's time, so that the answer can still be committed and travel."""
 
-STOP_AGAIN_S = 30.0
-"""Between two tries to have a late session stopped; each waits for the backend as long as `STOP_MS`."""
-STOP_MS = 10_000
+UNDO_AGAIN_S = 30.0
+"""Between two tries to have a session stopped or a profile cleared; each waits for the backend for `UNDO_MS`."""
+UNDO_MS = 10_000
 
 ENDED = ("COMPLETED", "INVALID")
 STOP_SESSION = "STOP_SESSION"
 
+
+class Undoing(NamedTuple):
+    """What the backend is told so that a command's effect ends, and the reason that stands once it is done."""
+
+    command: str
+    done: str
+
+
+UNDOING = {LATE: Undoing(STOP_SESSION, STOPPED), EXPIRED: Undoing(CLEAR_PROFILE, CLEARED)}
 
 _NOTHING = hashlib.sha256(b"").digest()
 """The hash of an id that was forbidden before its command came."""
@@ -126,7 +144,7 @@ class VisitedControl:
         try:
             request = CommandRequest.unpack(call.body)
             command = None if request.only_outcome else check_command(kind.command, request.ocpi, request.body)
-            _require_rule(request)
+            _require_rule(request, command)
         except (ProtocolError, RequestError) as error:
             respond(AnswerStatus.MALFORMED, str(error).encode()[:500])
             return
@@ -196,12 +214,12 @@ class VisitedControl:
             reason=None if checked else "it never arrived",
             late=request.late,
             authorization_reference=checked.authorization_reference if checked else None,
-            session_id=None,
+            session_id=checked.session_id if checked else None,
             request_hash=asked.request_hash,
             answer_status=None if checked else int(AnswerStatus.NO_ANSWER),
             answer=None if checked else b"it never arrived, and will not be carried out",
             asked_ms=now_ms,
-            expires_ms=now_ms + request.timeout_s * 1000,
+            expires_ms=now_ms + (checked.expires_s if checked and checked.expires_s else request.timeout_s) * 1000,
             updated_ms=now_ms,
             due_ms=None,
         )
@@ -322,6 +340,7 @@ class VisitedControl:
         if row is not None and view.status in ENDED and row.state == LATE and row.reason == STOPPING:
             keep_txn(cx, row._replace(reason=STOPPED), now_ms, tell=True)
         if view.status in ENDED:
+            expire_profiles_txn(cx, checked.key.id, SESSION_ENDED, now_ms)
             for stop in commands.about(cx, "in", STOP_SESSION, checked.key.id):
                 moved_txn(cx, stop, DONE, None, None, now_ms)
 
@@ -354,56 +373,56 @@ class VisitedControl:
         row = self.store.read(lambda cx: commands.by_id(cx, row_id))
         if row is None or row.due_ms != due_ms:
             return
-        if row.state == LATE:
-            self._stop(row)
+        if row.state in UNDOING:
+            self._undo(row, UNDOING[row.state])
+        elif row.command == SET_PROFILE:
+            self._change(row, row._replace(state=EXPIRED, reason=CLEARING))
         else:
-            self._give_up(row)
+            self._change(row, row._replace(state=FAILED, reason=TIMEOUT))
 
-    def _give_up(self, row: CommandRow) -> None:
+    def _change(self, row: CommandRow, changed: CommandRow) -> None:
+        """Commit what roamd decided, unless something else happened to the command meanwhile."""
         now_ms = self.clock.now_ms()
 
         def txn(cx: Cx) -> None:
-            fresh = commands.by_id(cx, row.id)
-            if fresh is not None and fresh.state in OPEN and fresh.due_ms == row.due_ms:
-                keep_txn(cx, fresh._replace(state=FAILED, reason=TIMEOUT), now_ms, tell=True)
+            if commands.by_id(cx, row.id) == row:
+                keep_txn(cx, changed, now_ms, tell=True)
 
         self.store.submit(txn, lambda outcome: self.look(), essential=True)
 
-    def _stop(self, row: CommandRow) -> None:
-        """Have a late session stopped; if the backend does not accept it, again in a while, also after a restart."""
-        log.warning("late_start_stopped", peer=row.peer, message_id=row.command_id, session_id=row.session_id)
+    def _undo(self, row: CommandRow, undoing: Undoing) -> None:
+        """Have a late session stopped, or an old profile cleared; again in a while unless the backend accepts it.
+
+        What is to be undone stands in the store, so a restart goes on with it.
+        """
+        log.warning("command_undone", peer=row.peer, message_id=row.command_id, state=row.state)
         question = CommandQuestion(
-            command_id=hashlib.blake2s(bytes.fromhex(row.command_id) + b" stop", digest_size=16).hexdigest(),
+            command_id=hashlib.blake2s(bytes.fromhex(row.command_id) + b" undo", digest_size=16).hexdigest(),
             peer=row.peer,
             party=row.party,
-            command=STOP_SESSION,
+            command=undoing.command,
             ocpi="2.3.0",
             body=msgspec.Raw(msgspec.json.encode({"session_id": row.session_id})),
-            deadline_ms=STOP_MS,
-            expires_at=rfc3339(self.clock.now_ms() + STOP_MS),
+            deadline_ms=UNDO_MS,
+            expires_at=rfc3339(self.clock.now_ms() + UNDO_MS),
         )
         self._watched[row.id] = row.due_ms or 0
-        self._watch(row.id, row.due_ms or 0, STOP_AGAIN_S)
-        self.backend.ask_command(question, lambda told: self._stopped(row, told))
+        self._watch(row.id, row.due_ms or 0, UNDO_AGAIN_S)
 
-    def _stopped(self, row: CommandRow, told: CommandResult | NoAnswer) -> None:
-        if isinstance(told, NoAnswer) or told.result not in ("ACCEPTED", "UNKNOWN_SESSION"):
-            return
-        now_ms = self.clock.now_ms()
+        def told(answer: CommandResult | NoAnswer) -> None:
+            if isinstance(answer, CommandResult) and answer.result in ("ACCEPTED", "UNKNOWN_SESSION"):
+                self._change(row, row._replace(reason=undoing.done))
 
-        def txn(cx: Cx) -> None:
-            fresh = commands.by_id(cx, row.id)
-            if fresh is not None and fresh.reason == STOPPING:
-                keep_txn(cx, fresh._replace(reason=STOPPED), now_ms, tell=True)
-
-        self.store.submit(txn, lambda outcome: self.look(), essential=True)
+        self.backend.ask_command(question, told)
 
 
 def _reserved(cx: Cx, peer: Peer, reservation: str) -> bool:
     return any(row.peer == peer.label for row in commands.about(cx, "in", RESERVE, reservation))
 
 
-def _require_rule(request: CommandRequest) -> None:
+def _require_rule(request: CommandRequest, command: CheckedCommand | None) -> None:
+    if command is not None and command.command == SET_PROFILE and command.expires_s is None:
+        raise Malformed((Fault("$.expires_s", "is missing: a profile has an expiry", "required"),))
     if request.late not in LATE_RULES:
         raise Malformed((Fault("late", f"is not one of {', '.join(LATE_RULES)}", "value"),))
 
@@ -426,7 +445,9 @@ def _conclude_txn(cx: Cx, key: tuple[str, str], told: CommandResult | NoAnswer, 
         return row
     state, reason, status, body = _answer_of(told)
     if row.state == ASKED:
-        row = row._replace(state=state, reason=reason)
+        row = row._replace(state=accepted_state(row.command) if state == ACCEPTED else state, reason=reason)
+    if state == ACCEPTED and row.command in (SET_PROFILE, CLEAR_PROFILE):
+        expire_profiles_txn(cx, row.subject, REPLACED if row.command == SET_PROFILE else CLEARED, now_ms, but=row.id)
     return keep_txn(cx, row._replace(answer_status=int(status), answer=body), now_ms)
 
 
@@ -458,6 +479,13 @@ def moved_txn(
     if state != LATE:
         return keep_txn(cx, moved, now_ms)
     return keep_txn(cx, moved._replace(reason=STOPPING if row.late == STOP else KEPT), now_ms, tell=True)
+
+
+def expire_profiles_txn(cx: Cx, session: str, reason: str, now_ms: int, *, but: int = 0) -> None:
+    """The profiles of a session are no longer in force."""
+    for row in commands.about(cx, "in", SET_PROFILE, session):
+        if row.id != but and (row.state in IN_FORCE or row.reason == CLEARING):
+            keep_txn(cx, row._replace(state=EXPIRED, reason=reason), now_ms)
 
 
 def keep_txn(cx: Cx, row: CommandRow, now_ms: int, *, tell: bool = False) -> CommandRow:
