@@ -223,7 +223,10 @@ async def test_one_write_that_does_not_leave_ends_the_link(autojump_clock: MockC
         assert cso.links[-1].reason == "stalled"
 
 
-async def test_a_silent_peer_whose_wire_stands_still_is_not_waited_for(autojump_clock: MockClock) -> None:
+async def test_a_silent_peer_whose_wire_stands_still_is_not_waited_for(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "STALLED_S", 10**6)
     async with Neighbourhood() as hood:
         cso, csp = await strangers_to_be(hood)
         tap = clogged(hood)

@@ -280,8 +280,15 @@ async def test_a_stop_tells_every_peer_when_to_come_back(autojump_clock: MockClo
         hood.nursery.start_soon(here.core.peering.say_goodbye, until_ms)
         goodbye = await far.hear_goodbye()
         assert (goodbye.code, goodbye.until_ms) == (GoodbyeCode.SHUTTING_DOWN, until_ms)
-        await far.stream.aclose()
-        await until(lambda: len(here.core.registry) == 0)
-        before = len(here.dialled)
+
+
+async def test_who_stops_dials_nobody_any_more(autojump_clock: MockClock) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await hood.linked()
+        hood.ports.pop(cso.address or "")
+        await cso.core.peering.say_goodbye(cso.clock.now_ms())
+        await until(lambda: len(cso.core.registry) == 0)
+        before = len(cso.dialled)
         await trio.sleep(600)
-        assert len(here.dialled) == before, "who stops dials nobody"
+        assert len(cso.dialled) == before
+        assert not csp.is_up(cso)
