@@ -220,6 +220,38 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class OcpiBackend:
+    """A system of the company's own that speaks OCPI; roamd serves it under /ocpi/versions (repeat for more)."""
+
+    name: str = _key(values.text(40, required=True), REQUIRED, "How logs call it.", example="csms")
+    token: str = _key(
+        values.text(64, required=True),
+        REQUIRED,
+        "The first token, which its operator enters there together with the address of /ocpi/versions. A new one lets "
+        "a backend register anew whose tokens are lost.",
+        example="a long random text",
+        secret=True,
+    )
+    url: str = _key(
+        values.URL,
+        "",
+        "The face's own address as this backend reaches it, without /versions. Empty: as its requests name the host.",
+        example="https://roamd.abc.example/ocpi",
+    )
+    base_url: str = _key(
+        values.URL,
+        "",
+        "Put in the place of scheme and host of every address that the backend names, where those are wrong.",
+    )
+    handshake: bool = _key(
+        values.BOOLEAN, True, "Whether it registers. false: the first token opens everything, for one that only pushes."
+    )
+    private: bool = _key(
+        values.BOOLEAN, True, "Whether its addresses may be private or local ones of this machine's network."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DiscoverySection:
     """Who else is out there; being found is never being trusted."""
 
@@ -323,6 +355,7 @@ class Config:
     api: ApiSection
     backend: BackendSection
     webhooks: tuple[Webhook, ...]
+    ocpi: tuple[OcpiBackend, ...]
     discovery: DiscoverySection
     candidates: tuple[StaticCandidate, ...]
     authorization: AuthorizationSection
@@ -342,7 +375,7 @@ class Config:
         return self.endpoint.state / "roamd.db"
 
 
-TABLES: Final = {"webhooks": Webhook, "candidates": StaticCandidate}
+TABLES: Final = {"webhooks": Webhook, "ocpi": OcpiBackend, "candidates": StaticCandidate}
 """Sections that are lists of tables."""
 
 SECTIONS: Final[dict[str, type]] = {

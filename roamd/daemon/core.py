@@ -41,6 +41,7 @@ from roamd.roaming.ledger.receiver import Take
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.take import TakeEntries
 from roamd.roaming.mirror import Mirror
+from roamd.roaming.ocpi import OcpiDesk
 from roamd.roaming.peerbook import Change, PeerBook
 from roamd.roaming.peerstatus import OwnStatus
 from roamd.roaming.ports import Backend
@@ -230,6 +231,7 @@ class Core:
             records=Records(clock, store, self.directory, self.journal, ground.random, self._queued),
             ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
             events=EventDesk(clock, store),
+            ocpi=OcpiDesk(clock, store, self.directory),
             replies=RememberedReplies(clock),
             operate=self.world.operate,
         )

@@ -14,6 +14,7 @@ from roamd.roaming.control.visited import VisitedControl
 from roamd.roaming.events import EventDesk
 from roamd.roaming.ledger.desk import LedgerDesk
 from roamd.roaming.mirror import Mirror
+from roamd.roaming.ocpi import OcpiDesk
 from roamd.roaming.ports import Reply
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
@@ -34,6 +35,7 @@ class Services:
     records: Records
     ledger: LedgerDesk
     events: EventDesk
+    ocpi: OcpiDesk
     replies: RememberedReplies
     operate: Handler
 
@@ -69,6 +71,9 @@ class OperationTable:
             op.ReadEvents: events.read,
             op.AcknowledgeEvents: events.acknowledge,
             op.WebhookPosition: events.webhook_position,
+            op.ListRegistrations: services.ocpi.list,
+            op.KeepRegistration: services.ocpi.keep,
+            op.ListPartners: services.ocpi.partners,
             op.Operate: services.operate,
         }
 

@@ -408,3 +408,37 @@ class Operate:
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+# --- the OCPI face ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ListRegistrations:
+    """The backends that have registered at the OCPI face. Reply: dict of name to what KeepRegistration kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRegistration:
+    """Keep a backend's registration, or forget it (None). Reply: None, after the commit."""
+
+    name: str
+    registration: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListPartners:
+    """Every paired endpoint with its parties. Reply: list of Partner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A paired endpoint. `since_ms` is when its link came up last, or when it was paired if it never did."""
+
+    peer: str
+    name: str
+    parties: tuple[str, ...]
+    roles: tuple[str, ...]
+    state: str
+    connected: bool
+    since_ms: int

@@ -35,6 +35,8 @@ class FakeCore:
         self.events: list[ops.Event] = []
         self.acknowledged: list[str] = []
         self.positions: dict[str, str] = {}
+        self.registrations: dict[str, bytes] = {}
+        self.partners: list[ops.Partner] = []
         self.remembered: dict[tuple[str, str], tuple[bytes, Any]] = {}
         self.asked: list[object] = []
         self.refuse_with: RoamdError | None = None
@@ -301,6 +303,20 @@ class FakeCore:
         if asked.cursor is not None:
             self.positions[asked.name] = asked.cursor
         return self.positions.get(asked.name, "")
+
+    # --- the OCPI face ---
+
+    def _listregistrations(self, asked: ops.ListRegistrations) -> dict[str, bytes]:
+        return dict(self.registrations)
+
+    def _keepregistration(self, asked: ops.KeepRegistration) -> None:
+        if asked.registration is None:
+            self.registrations.pop(asked.name, None)
+        else:
+            self.registrations[asked.name] = asked.registration
+
+    def _listpartners(self, asked: ops.ListPartners) -> list[ops.Partner]:
+        return list(self.partners)
 
     # --- operating ---
 
