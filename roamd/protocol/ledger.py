@@ -27,7 +27,7 @@ from msgspec import Meta
 
 from roamd.errors import ProtocolError
 from roamd.protocol.codes import GoodbyeCode
-from roamd.protocol.messages import Hash32, Mark, Small, decode_as
+from roamd.protocol.messages import Count, Hash32, Mark, Small, decode_as
 
 GENESIS: Final = bytes(32)  # the "previous hash" of an epoch's first entry, whose sequence is 1
 FIRST_SEQUENCE: Final = 1
@@ -180,11 +180,20 @@ class EpochOpening:
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The JSON body of a REFUSED entry, whose record id is the refused record's."""
+    """The JSON body of a REFUSED entry, whose record id is the refused record's.
+
+    `epoch` and `sequence` name the refused entry, because a record may have been sent again since; 0 names none.
+    """
 
     party: Annotated[str, Meta(max_length=16)]  # the author party of the refused record, "" when it could not be read
     reason: Annotated[str, Meta(max_length=64)]  # a short stable word
     detail: Annotated[str, Meta(max_length=500)] = ""
+    epoch: Annotated[str, Meta(max_length=32)] = ""  # in hexadecimal
+    sequence: Count = 0
+
+    def names(self, epoch: bytes, sequence: int) -> bool:
+        """Whether it is this entry that is refused."""
+        return not self.sequence or (self.epoch, self.sequence) == (epoch.hex(), sequence)
 
     def pack(self) -> bytes:
         """As compact JSON text."""

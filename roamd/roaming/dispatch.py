@@ -21,7 +21,7 @@ from roamd.protocol.messages import Answer, Call, FeedAck, Mark, Receipt
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.cursors import CursorSeal
 from roamd.roaming.directory import Directory, Peer
-from roamd.roaming.follower import Follower, Taken
+from roamd.roaming.follower import Follower, Judge, Taken
 from roamd.roaming.ledger.author import Author, is_known, is_ours
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ledger.forgetting import look_back
@@ -70,6 +70,7 @@ class Parts:
     take: Take
     events_written: Callable[[], None]
     taken: Mapping[str, Taken]
+    judged: Mapping[str, Judge]
 
 
 class Exchange:
@@ -84,11 +85,13 @@ class Exchange:
         self._shown = own_head_shown(marks)
         self._work = Wake()
         self._bulk: deque[events.BulkLedger | events.BulkFeed] = deque()
+        self._held: list[events.BulkLedger] | None = []
         self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id)
         self.author = Author(peer, parts.store, parts.signer, parts.clock, parts.events_written, self._close)
         self._follower = Follower(
-            peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close, parts.taken
-        )
+            peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close, parts.taken,
+            parts.judged,
+        )  # fmt: skip
         self._receiver = Receiver(
             peer, parts.store, parts.signer, parts.clock, parts.take, self._send_receipt, self._took, link.close
         )
@@ -131,6 +134,9 @@ class Exchange:
                 pass  # CreditArrived: the task looks how much there is
 
     def _take_bulk(self, event: events.BulkLedger | events.BulkFeed) -> None:
+        if self._held is not None and isinstance(event, events.BulkLedger):
+            self._held.append(event)
+            return
         pattern = Pattern.LEDGER if isinstance(event, events.BulkLedger) else Pattern.FEEDS
 
         def consumed() -> None:
@@ -169,15 +175,26 @@ class Exchange:
         if shown is not None and not is_ours(parts.signer, self.peer, shown):
             log.warning("unsigned_claim_ignored", peer=self.peer.label, claimed_sequence=shown.sequence)
             shown = None
+        rollback = Rollback(self.peer, parts.store, parts.clock, parts.outgoing, parts.random)
         if shown is not None and self._was_rolled_back(shown):
-            await Rollback(self.peer, parts.store, parts.clock, parts.outgoing, parts.random).mend(shown)
+            await rollback.mend(shown)
+        elif self._is_recovering():
+            await rollback.give_up()
+        self._release()
         self.author.begin(shown)
         self._work.set()
 
     def _was_rolled_back(self, shown: Mark) -> bool:
         """We do not know what we signed; or we did not, and a crash came before all of it was mended."""
-        store = self._parts.store
-        return not is_known(store, self.peer, shown) or store.read(lambda cx: is_recovering(cx, self.peer.label))
+        return not is_known(self._parts.store, self.peer, shown) or self._is_recovering()
+
+    def _is_recovering(self) -> bool:
+        return self._parts.store.read(lambda cx: is_recovering(cx, self.peer.label))
+
+    def _release(self) -> None:
+        """What the peer's ledger says of our records can be taken now that we know them again."""
+        held, self._held = self._held or [], None
+        self._bulk.extendleft(reversed(held))
 
     def _step(self) -> bool:
         """One payload in, one out; whether there may be more to do."""

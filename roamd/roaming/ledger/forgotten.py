@@ -11,6 +11,7 @@ from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming.calls import Respond
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.chain import as_item
+from roamd.roaming.ledger.refusals import refused_as
 from roamd.storage import ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import RecordRow
@@ -20,7 +21,7 @@ RECORD_KINDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
 
 
 def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRow) -> None:
-    """An entry that we had forgotten is back: so is its record, as DELIVERED, for the peer has it.
+    """An entry that we had forgotten is back: so is its record, as DELIVERED, for the peer has it; or has refused it.
 
     If the backend has handed the same record in again meanwhile, that one takes this place instead of a second one;
     with another content it is parked for a person to look at.
@@ -38,26 +39,27 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
             cx, again.id, records.PARKED, "the peer holds another content under this id", now_ms=row.at_ms
         )
         return
-    records.put_txn(
-        cx,
-        RecordRow(
-            direction="out",
-            party=checked.party,
-            record_id=checked.id,
-            peer=peer.label,
-            kind=EntryKind(item.kind).name,
-            state=records.DELIVERED,
-            reason=None,
-            ocpi=checked.ocpi,
-            body_hash=body_hash,
-            body=None,
-            chain_id=chain_id,
-            sequence=row.sequence,
-            authorization_reference=checked.authorization_reference,
-            created_ms=row.at_ms,
-            updated_ms=row.at_ms,
-        ),
+    regained = RecordRow(
+        direction="out",
+        party=checked.party,
+        record_id=checked.id,
+        peer=peer.label,
+        kind=EntryKind(item.kind).name,
+        state=records.DELIVERED,
+        reason=None,
+        ocpi=checked.ocpi,
+        body_hash=body_hash,
+        body=None,
+        chain_id=chain_id,
+        sequence=row.sequence,
+        authorization_reference=checked.authorization_reference,
+        created_ms=row.at_ms,
+        updated_ms=row.at_ms,
     )
+    reason = refused_as(cx, peer.label, regained)
+    if reason is not None:
+        regained = regained._replace(state=records.PARKED, reason=reason)
+    records.put_txn(cx, regained)
 
 
 class LedgerFetches:

@@ -28,7 +28,7 @@ from roamd.protocol.ledger import SALT_SIZE, EntryKind, EpochOpening, LedgerItem
 from roamd.protocol.messages import Answer, AnswerStatus, Call, Mark
 from roamd.roaming.calls import OutgoingCalls
 from roamd.roaming.directory import Peer
-from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows
+from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows, own_chain_txn
 from roamd.roaming.ledger.forgotten import regain_txn
 from roamd.roaming.ledger.sound import sound_body
 from roamd.roaming.waiting import Outcome, write
@@ -83,6 +83,21 @@ class Rollback:
         chain = await self._regain(last)
         await write(self.store, lambda cx: self._reopen_txn(cx, chain), essential=True)
         log.warning("ledger_mended", peer=self.peer.label, sequence=chain.tail_sequence)
+
+    async def give_up(self) -> None:
+        """The peer, too, has lost what we were about to fetch: go on in a new epoch behind what we have."""
+        await write(self.store, self._give_up_txn, essential=True)
+        log.warning("ledger_not_mended", peer=self.peer.label)
+
+    def _give_up_txn(self, cx: Cx) -> None:
+        own = [chain for chain in ledgers.chains(cx, self.peer.label) if chain.own]
+        if own and own[-1].tail_sequence:
+            self._reopen_txn(cx, own[-1])
+            return
+        meta.delete_txn(cx, marker(self.peer.label))
+        if records.without_place(cx, self.peer.label):
+            chain = own_chain_txn(cx, self.peer.label, self.random)
+            place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
 
     # --- what was forgotten -------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ refused entry is committed and receipted like any other.
 import hashlib
 from dataclasses import dataclass
 
+import msgspec
+
 from roamd import metrics
 from roamd.errors import Malformed, ProtocolError, RoamdError
 from roamd.log import get_logger
@@ -17,8 +19,9 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.events import record_event_txn
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.receiver import Arrival
+from roamd.roaming.ledger.refusals import refusal_reason, refuses
 from roamd.roaming.ledger.rollback import is_recovering
-from roamd.storage import records
+from roamd.storage import ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import DELIVERED, PARKED, RecordRow
 from roamd.storage.store import Cx
@@ -51,7 +54,7 @@ class TakeEntries:
             try:
                 self._take_txn(cx, arrival, item, row)
             except RefusedError as error:
-                refusals.append(self._refused(arrival.peer, item, error.refusal))
+                refusals.append(self._refused(cx, arrival, item, row, error.refusal))
         if not refusals:
             return False
         return self._answer_txn(cx, arrival, refusals)
@@ -65,16 +68,18 @@ class TakeEntries:
         elif item.kind not in SILENT:
             raise RefusedError("unsupported-kind", f"entries of kind {item.kind} are not supported here")
 
-    def _refused(self, peer: Peer, item: LedgerItem, refusal: Refusal) -> LedgerItem:
-        metrics.record_refusals.labels(peer.label, "out").inc()
-        log.warning("record_refused", peer=peer.label, reason=refusal.reason)
-        return LedgerItem(EntryKind.REFUSED, item.record_id, self.random(SALT_SIZE), refusal.pack())
+    def _refused(self, cx: Cx, arrival: Arrival, item: LedgerItem, row: EntryRow, refusal: Refusal) -> LedgerItem:
+        metrics.record_refusals.labels(arrival.peer.label, "out").inc()
+        log.warning("record_refused", peer=arrival.peer.label, reason=refusal.reason)
+        chain = ledgers.get_chain(cx, arrival.chain_id)
+        epoch = chain.epoch.hex() if chain is not None else ""
+        placed = msgspec.structs.replace(refusal, epoch=epoch, sequence=row.sequence)
+        return LedgerItem(EntryKind.REFUSED, item.record_id, self.random(SALT_SIZE), placed.pack())
 
     def _answer_txn(self, cx: Cx, arrival: Arrival, refusals: list[LedgerItem]) -> bool:
         if is_recovering(cx, arrival.peer.label):
-            # Our chain takes nothing at this time; the refused entries stand in the peer's chain all the same.
-            log.warning("refusals_not_sent", peer=arrival.peer.label, count=len(refusals))
-            return False
+            # Our chain takes nothing at this time, so this batch is not taken either: it comes again.
+            raise RoamdError("a rollback is being mended")
         append_items_txn(cx, own_chain_txn(cx, arrival.peer.label, self.random), refusals, arrival.now_ms)
         return True
 
@@ -129,7 +134,7 @@ def _checked(peer: Peer, item: LedgerItem) -> CheckedRecord:
 
 
 def park_refused_txn(cx: Cx, arrival: Arrival, item: LedgerItem) -> None:
-    """The peer refuses a record of ours: it is PARKED with the peer's reason."""
+    """The peer refuses a record of ours: it is PARKED with the peer's reason, unless it was sent again meanwhile."""
     if item.body is None:
         return
     try:
@@ -138,10 +143,8 @@ def park_refused_txn(cx: Cx, arrival: Arrival, item: LedgerItem) -> None:
         log.warning("refusal_unreadable", peer=arrival.peer.label)
         return
     for row in records.find(cx, item.record_id, direction="out"):
-        if row.peer == arrival.peer.label and (not refusal.party or refusal.party == row.party):
-            reason = f"refused by {arrival.peer.label}: {refusal.reason}" + (
-                f" ({refusal.detail})" if refusal.detail else ""
-            )
+        if row.peer == arrival.peer.label and refuses(cx, refusal, row):
+            reason = refusal_reason(arrival.peer.label, refusal)
             records.set_state_txn(cx, row.id, PARKED, reason, now_ms=arrival.now_ms)
             record_event_txn(cx, row._replace(state=PARKED, reason=reason), "record.state", arrival.now_ms)
             metrics.record_refusals.labels(arrival.peer.label, "in").inc()

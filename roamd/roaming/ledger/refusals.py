@@ -1,0 +1,41 @@
+"""What a peer refuses of our records: read from its chain, so that the state of a record can be had anew from both.
+
+A refusal names the entry that it refuses. A record that was sent again stands at another place, and is refused only by
+a refusal of that one.
+"""
+
+from roamd.errors import ProtocolError
+from roamd.protocol.ledger import EntryKind, Refusal
+from roamd.storage import ledgers
+from roamd.storage.records import RecordRow
+from roamd.storage.store import Cx
+
+
+def refuses(cx: Cx, refusal: Refusal, row: RecordRow) -> bool:
+    """Whether it is this record, at its present place, that is refused."""
+    if refusal.party and refusal.party != row.party:
+        return False
+    chain = ledgers.get_chain(cx, row.chain_id) if row.chain_id is not None else None
+    return refusal.names(chain.epoch if chain is not None else b"", row.sequence or 0)
+
+
+def refusal_reason(peer: str, refusal: Refusal) -> str:
+    """The reason with which a refused record is parked."""
+    return f"refused by {peer}: {refusal.reason}" + (f" ({refusal.detail})" if refusal.detail else "")
+
+
+def refused_as(cx: Cx, peer: str, row: RecordRow) -> str | None:
+    """The reason with which the peer's chain here refuses a record at its place; None when it does not."""
+    for chain_id, entry in ledgers.entries_of_record(cx, row.record_id):
+        if entry.kind != EntryKind.REFUSED or entry.body is None:
+            continue
+        chain = ledgers.get_chain(cx, chain_id)
+        if chain is None or chain.own or chain.peer != peer:
+            continue
+        try:
+            refusal = Refusal.unpack(entry.body)
+        except ProtocolError:
+            continue
+        if refuses(cx, refusal, row):
+            return refusal_reason(peer, refusal)
+    return None
