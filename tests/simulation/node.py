@@ -4,6 +4,7 @@ A life ends in one of three ways: `stop` says Goodbye, `kill` says nothing, and 
 after it. What remains is the store as it was committed; a restart opens exactly that, a roll-back an older copy.
 """
 
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -271,7 +272,8 @@ class Node:
             if life is self._ended and not self._dead:
                 reply(value)
 
-        self.core.operations.handle(operation, answered)
+        with contextlib.suppress(Crash):  # it strikes the process, not who asked
+            self.core.operations.handle(operation, answered)
 
 
 class _Dialling:

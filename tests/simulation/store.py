@@ -5,17 +5,14 @@ the process may die. A crash forgets what waits and keeps what was committed. `f
 """
 
 import random
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import trio
 
 from roamd.errors import StoreFull
 from roamd.roaming.waiting import Wake
 from roamd.storage.group import Job
-from roamd.storage.store import Cx, Store
-
-T = TypeVar("T")
+from roamd.storage.store import Store
 
 SYNC_S = (0.001, 0.02)
 """How long a commit takes."""
@@ -30,14 +27,11 @@ class SimStore(Store):
         self._jobs: list[Job] = []
         self._wake: Wake | None = None
 
-    def submit(
-        self, fn: Callable[[Cx], T], done: Callable[[T | BaseException], None], *, essential: bool = False
-    ) -> None:
-        """As the daemon's store; see `roamd.storage.store`."""
+    def _submit(self, job: Job) -> None:
         if self._wake is None or self._closed:
-            super().submit(fn, done, essential=essential)
+            super()._submit(job)
             return
-        self._jobs.append(Job(fn, done, essential))
+        self._jobs.append(job)
         self._wake.set()
 
     @property
@@ -52,7 +46,7 @@ class SimStore(Store):
             await trio.sleep(rng.uniform(*SYNC_S))
             jobs, self._jobs = self._jobs, []
             refused = [job for job in jobs if self.out_of_space and not job.essential]
-            accepted = [job for job in jobs if job not in refused]
+            accepted = [job for job in jobs if job.essential or not self.out_of_space]
             deliveries = self._group.commit(accepted) if accepted else []
             for done, outcome in [*deliveries, *((job.done, StoreFull("no room")) for job in refused)]:
                 done(outcome)
