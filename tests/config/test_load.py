@@ -228,7 +228,7 @@ def test_a_directory_in_its_place_is_a_fault_and_no_traceback(tmp_path: Path) ->
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "roamd.toml").write_text("#" * (1 << 21))
-    assert faults(tmp_path / "roamd.toml")[0].startswith("roamd.toml: it is larger than 128 KiB")
+    assert faults(tmp_path / "roamd.toml")[0].startswith("roamd.toml: it is larger than 64 KiB")
 
 
 # --- the table itself -------------------------------------------------------------------------------------------
@@ -258,3 +258,18 @@ def test_a_reload_tells_which_keys_must_wait_for_a_restart(write: Write) -> None
 
 def test_the_tables_of_lists_stand_among_the_sections() -> None:
     assert set(TABLES) < set(SECTIONS)
+
+
+def test_a_file_full_of_faults_is_told_in_a_hundred_lines(tmp_path: Path) -> None:
+    (tmp_path / "roamd.toml").write_text("[[candidates]]\n" * 4000)
+    assert len(faults(tmp_path / "roamd.toml")) == 100
+
+
+def test_a_number_of_thousands_of_digits_is_a_fault_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "roamd.toml").write_text("[link]\nheartbeat_s = " + "9" * 5000)
+    assert faults(tmp_path / "roamd.toml") == ["roamd.toml:1: it has a number of far too many digits; no key takes one"]
+
+
+def test_a_key_of_thousands_of_parts_is_refused_before_the_parser_sees_it(tmp_path: Path) -> None:
+    (tmp_path / "roamd.toml").write_text("a." * 20_000 + "a = 1")
+    assert "more than 64 dots" in faults(tmp_path / "roamd.toml")[0]
