@@ -55,6 +55,10 @@ FEEDS: Final = ("locations", "tariffs", "user-credentials", "sessions")
 """Feeds that have a collection of their own; EVSE status is written and read with its location."""
 
 
+PATCH_MAX: Final = 192 * 1024
+"""Merging holds a patch's members one by one; who changes more of an object than this may as well PUT it."""
+
+
 def matches_etag(header: str | None, etag: str) -> bool:
     """Whether an `If-None-Match` header names this version (compared weakly, as RFC 9110 has it for reading)."""
     if header is None:
@@ -96,7 +100,7 @@ def evse_patch(data: bytes, ocpi: str, now_ms: int) -> bytes:
 
 def patch_text(data: bytes) -> bytes:
     """A merge patch as compact text. Raises Malformed when it is no object, or has keys twice."""
-    patch = compact(data)
+    patch = compact(data, limit=PATCH_MAX)
     if not isinstance(tree(patch), dict):
         raise fault("$", "must be an object", "type")
     return patch

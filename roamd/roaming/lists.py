@@ -1,7 +1,7 @@
 """Lists and single look-ups as all operations give them: a page, a cursor, one object or a plain refusal."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
 from roamd.errors import Conflict, Fault, Malformed, NotFound, RoamdError
@@ -10,6 +10,10 @@ from roamd.model.keys import ObjectKey
 from roamd.roaming.ports import Reply
 from roamd.storage.feeds import PAGE_BYTES
 from roamd.storage.store import Cx, Store
+
+
+_CURSOR_MAX: Final = 4096
+"""Three quoted names of up to 255 characters have less."""
 
 
 class Keyed(Protocol):
@@ -38,6 +42,8 @@ def key_after(cursor: str | None) -> ObjectKey | None:
     """The key that an object list's cursor names; Malformed when this list never gave it."""
     if not cursor:
         return None
+    if len(cursor) > _CURSOR_MAX:
+        raise bad_cursor()
     parts = [unquote(part) for part in cursor.split("/")]
     if len(parts) != 3:
         raise bad_cursor()
