@@ -34,3 +34,13 @@ def test_every_metric_with_a_peer_label_is_forgotten_with_it() -> None:
         metric.labels(**dict.fromkeys(metric._labelnames, "gone"))
     metrics.forget_peer("gone")
     assert 'peer="gone"' not in metrics.render().decode()
+
+
+def test_a_kept_child_is_the_metrics_own_and_goes_with_its_peer() -> None:
+    metrics.child(metrics.calls, "brief", "ANSWERED").inc()
+    metrics.child(metrics.calls, "brief", "ANSWERED").inc()
+    assert 'roamd_calls_total{peer="brief",status="ANSWERED"} 2.0' in metrics.render().decode()
+    metrics.forget_peer("brief")
+    metrics.child(metrics.calls, "brief", "ANSWERED").inc()
+    assert 'roamd_calls_total{peer="brief",status="ANSWERED"} 1.0' in metrics.render().decode()
+    metrics.forget_peer("brief")

@@ -110,7 +110,7 @@ class OutgoingCalls:
 def _finish(waiting: OpenCall, answer: Answer | None) -> None:
     """Tell who asked. A fault of theirs is theirs alone: the answers behind this one in the frame are still taken."""
     status = "TIMED_OUT" if answer is None else _status_name(answer.status)
-    metrics.calls.labels(waiting.peer.label, status).inc()
+    metrics.child(metrics.calls, waiting.peer.label, status).inc()
     try:
         waiting.done(answer)
     except Exception:  # the edge: it is reported, and whoever else waits is not left hanging

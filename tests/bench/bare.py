@@ -60,14 +60,14 @@ class Bare:
     def receive(self) -> list[Any]:
         """All values that came in whole, at least one; nothing when the other end is gone."""
         while True:
+            self._decrypt()  # first: with the end of the handshake more may have come
+            values = list(self._unpacker)
+            if values:
+                return values
             data = self._socket.recv(READ)
             if not data:
                 return []
             self._in.write(data)
-            self._decrypt()
-            values = list(self._unpacker)
-            if values:
-                return values
 
     def _decrypt(self) -> None:
         try:
