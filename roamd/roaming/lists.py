@@ -11,7 +11,6 @@ from roamd.roaming.ports import Reply
 from roamd.storage.feeds import PAGE_BYTES
 from roamd.storage.store import Cx, Store
 
-
 _CURSOR_MAX: Final = 4096
 """Three quoted names of up to 255 characters have less."""
 
