@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from roamd.clock import Clock
+from roamd.model.objects import Checked
 from roamd.model.roles import COMMANDS
 from roamd.peering.link import Link, OwnEnd
 from roamd.peering.maker import LinkMaker
@@ -35,6 +36,7 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.dispatch import Parts
 from roamd.roaming.events import EventDesk
 from roamd.roaming.introduce import Introductions, ReadDescriptor
+from roamd.roaming.leases import HomeLeases, VisitedLeases
 from roamd.roaming.ledger.desk import LedgerDesk
 from roamd.roaming.ledger.forgotten import LedgerFetches
 from roamd.roaming.ledger.receiver import Take
@@ -164,6 +166,10 @@ class Core:
             clock, store, self.directory, world.backend, self.deadlines, settings.parties[0], self._published,
             self._events_written,
         )  # fmt: skip
+        self.visited_leases = VisitedLeases(clock, store, self.directory, self._events_written)
+        self.home_leases = HomeLeases(
+            clock, store, self.directory, self.outgoing, self.deadlines, random, self._told_backend
+        )
         self.parts = self._parts()
         self.registry = Registry(self.endpoint_id, self.parts, self._link_changed)
         self.maker = self._maker()
@@ -195,7 +201,8 @@ class Core:
             random=ground.random,
             take=self.world.take or TakeEntries(ground.random),
             events_written=self._events_written,
-            taken={"commands": self.home_control.taken_txn},
+            taken={"commands": self.home_control.taken_txn, "session-leases": self.home_leases.taken_txn},
+            judged={"sessions": self.home_leases.judge},
         )
 
     def _call_services(self) -> dict[int, Any]:
@@ -207,6 +214,7 @@ class Core:
             Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,
             Service.PEER_STATUS: OwnStatus(ground.clock, ground.clock.now_ms(), self.world.ready).answer,
             Service.DESCRIPTOR: self.introductions.answer,
+            Service.SESSION_QUESTION: self.visited_leases.answer,
             **{row.number: self.visited_control.answer for row in COMMANDS.values()},
         }
 
@@ -238,18 +246,31 @@ class Core:
 
     def _catalogue(self) -> Catalogue:
         ground = self.ground
-        heeded = {"sessions": self.visited_control.session_txn}
-        return Catalogue(ground.clock, ground.store, frozenset(ground.settings.parties), self._own_published, heeded)
+        return Catalogue(
+            ground.clock, ground.store, frozenset(ground.settings.parties), self._own_published,
+            heeded={"sessions": self._session_txn}, judged={"sessions": self.visited_leases.judge_txn},
+        )  # fmt: skip
+
+    def _session_txn(self, cx: Cx, checked: Checked) -> None:
+        """Our backend publishes a session: it may be a command's, and it is held while it goes on."""
+        self.visited_control.session_txn(cx, checked)
+        self.visited_leases.session_txn(cx, checked)
 
     # --- what follows from what ---------------------------------------------------------------------------------
 
     def _events_written(self) -> None:
+        """Something came in: the backend may read it, and a lease may run."""
+        self._told_backend()
+        self.home_leases.look()
+
+    def _told_backend(self) -> None:
         self.world.backend.events_arrived("")
 
     def _own_published(self, feed: str) -> None:
         """Our backend has published something; a session may be what a command waits for."""
         self._published(feed)
         if feed == "sessions":
+            self._published("session-leases")
             self.visited_control.look()
 
     def arrived(self, peer: Peer) -> None:
@@ -260,6 +281,7 @@ class Core:
         if peer.exchange is not None:
             self.introductions.tell(peer)
             self.home_control.link_up(peer)
+            self.home_leases.link_up(peer)
         self.peering.link_changed(peer)
 
     def _published(self, feed: str) -> None:

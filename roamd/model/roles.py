@@ -58,6 +58,7 @@ FEEDS: Final[dict[str, FeedKind]] = {
         FeedKind("sessions", 4, CSO, CSP, "Session"),
         FeedKind("user-credentials", 5, CSP, CSO, "Token"),
         FeedKind("commands", 6, CSO, CSP, "CommandState"),
+        FeedKind("session-leases", 7, CSO, CSP, "SessionLease"),
     )
 }
 
@@ -73,6 +74,7 @@ SERVICES: Final[dict[str, ServiceKind]] = {
         ServiceKind("set-charging-profile", 21, CSP, CSO, acts=True, body_class="ProfileSetting"),
         ServiceKind("clear-charging-profile", 22, CSP, CSO, acts=True, body_class="ProfileClearing"),
         ServiceKind("get-active-profile", 23, CSP, CSO, acts=True, body_class="ProfileQuestion"),
+        ServiceKind("session-question", 24, CSP, CSO),
     )
 }
 

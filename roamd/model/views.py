@@ -1,6 +1,7 @@
 """The few fields of each object that roamd decides on, typed. Made of checked bodies only, and never encoded back."""
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -41,6 +42,7 @@ class SessionView(msgspec.Struct, frozen=True):
     contract_id: str
     authorization_reference: str | None
     last_updated_ms: int
+    kwh: Decimal = Decimal(0)
 
     def __repr__(self) -> str:
         return f"SessionView({self.status} {self.location_id} {self.token_party} {masked(self.token_uid)})"
@@ -60,6 +62,12 @@ class CommandStateView(msgspec.Struct, frozen=True):
     state: str
     reason: str | None
     session_id: str | None
+
+
+class SessionLeaseView(msgspec.Struct, frozen=True):
+    """Until when a session is held, by its operator's clock."""
+
+    lease_until_ms: int
 
 
 def location_view(body: Body) -> LocationView:
@@ -86,6 +94,7 @@ def session_view(body: Body) -> SessionView:
         contract_id=token["contract_id"],
         authorization_reference=body.get("authorization_reference"),
         last_updated_ms=time_ms(body["last_updated"]),
+        kwh=Decimal(str(body["kwh"])),
     )
 
 
@@ -113,6 +122,11 @@ def command_state_view(body: Body) -> CommandStateView:
     return CommandStateView(body["id"].lower(), body["state"], body.get("reason"), body.get("session_id"))
 
 
+def session_lease_view(body: Body) -> SessionLeaseView:
+    """Of a checked SessionLease."""
+    return SessionLeaseView(time_ms(body["lease_until"]))
+
+
 def token_party(token: Body) -> str:
     """The canonical party that issued a token; empty when its two fields make none."""
     return party_of(token["country_code"], token["party_id"]) or ""
@@ -125,4 +139,5 @@ VIEWS: Final[dict[str, Callable[[Body], object]]] = {
     "Token": user_credential_view,
     "EvseStatus": evse_status_view,
     "CommandState": command_state_view,
+    "SessionLease": session_lease_view,
 }

@@ -27,7 +27,7 @@ class Service(IntEnum):
     LEDGER_FETCH = 2
     PEER_STATUS = 3
     DESCRIPTOR = 4  # the body is the asker's own signed descriptor (see trust), newer than the one the peer holds
-    START_SESSION = 16  # from here on: commands, asked with a CommandRequest
+    START_SESSION = 16  # 16 to 23: commands, asked with a CommandRequest
     STOP_SESSION = 17
     UNLOCK_CONNECTOR = 18
     RESERVE_NOW = 19
@@ -35,6 +35,7 @@ class Service(IntEnum):
     SET_CHARGING_PROFILE = 21
     CLEAR_CHARGING_PROFILE = 22
     GET_ACTIVE_PROFILE = 23
+    SESSION_QUESTION = 24
 
 
 class AuthorizeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -122,6 +123,33 @@ class CommandAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return decode_as(_COMMAND_ANSWER, body, "command answer")
 
 
+class SessionQuestion(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What of this session of yours, whose lease has run out? `party` and `id` are its key."""
+
+    party: Name
+    id: Name
+
+    def pack(self) -> bytes:
+        """As a Call's body."""
+        return encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "SessionQuestion":
+        """ProtocolError when it cannot be read."""
+        return decode_as(_SESSION_QUESTION, body, "session question")
+
+
+class SessionAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How it stands: its status, empty when there is no such session of the asker, and until when it is held."""
+
+    status: Name
+    lease_until_ms: Millis = 0
+
+    def pack(self) -> bytes:
+        """As an Answer's body."""
+        return encode(self)
+
+
 class LedgerFetch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Give me back my own chain's entries after a sequence; the answer's body is a ledger batch payload.
 
@@ -165,5 +193,6 @@ _AUTHORIZE_REQUEST: Final = msgspec.msgpack.Decoder(AuthorizeRequest)
 _AUTHORIZE_ANSWER: Final = msgspec.msgpack.Decoder(AuthorizeAnswer)
 _COMMAND_REQUEST: Final = msgspec.msgpack.Decoder(CommandRequest)
 _COMMAND_ANSWER: Final = msgspec.msgpack.Decoder(CommandAnswer)
+_SESSION_QUESTION: Final = msgspec.msgpack.Decoder(SessionQuestion)
 _LEDGER_FETCH: Final = msgspec.msgpack.Decoder(LedgerFetch)
 _PEER_STATUS: Final = msgspec.msgpack.Decoder(PeerStatus)

@@ -31,7 +31,7 @@ Heed = Callable[[Cx, Checked], None]
 class Catalogue:
     """Handles the operations on own objects. `published(feed)` is called after each commit that made a version.
 
-    `heeded` has the services that look at what is published, by feed.
+    `heeded` has the services that look at what is published, `judged` those that may refuse it before, by feed.
     """
 
     clock: Clock
@@ -39,6 +39,7 @@ class Catalogue:
     own_parties: frozenset[str]
     published: Callable[[str], None]
     heeded: Mapping[str, Heed] = field(default_factory=dict)
+    judged: Mapping[str, Heed] = field(default_factory=dict)
 
     def put(self, operation: op.PutObject, reply: Reply) -> None:
         """PutObject -> StoredObject."""
@@ -105,7 +106,7 @@ class Catalogue:
         self._publish_txn(cx, "locations", self._check("locations", row.ocpi, merged, operation.location_id))
 
     def delete(self, operation: op.DeleteObject, reply: Reply) -> None:
-        """DeleteObject -> None; a location takes its EVSE status along."""
+        """DeleteObject -> None; a location takes its EVSE status along, a session its lease."""
 
         def txn(cx: Cx) -> None:
             row = _one(cx, operation.feed, operation.id, operation.party, operation.token_type)
@@ -113,6 +114,8 @@ class Catalogue:
             feeds.withdraw_txn(cx, operation.feed, row.key, self.clock.now_ms())
             for status in _statuses(cx, row) if operation.feed == "locations" else ():
                 feeds.withdraw_txn(cx, "evse-status", status.key, self.clock.now_ms())
+            if operation.feed == "sessions":
+                feeds.withdraw_txn(cx, "session-leases", row.key, self.clock.now_ms())
 
         self._commit(operation.feed, txn, reply)
 
@@ -137,6 +140,8 @@ class Catalogue:
         return check_object(feed, ocpi, body, own_parties=self.own_parties, path_id=path_id)
 
     def _publish_txn(self, cx: Cx, feed: str, checked: Checked) -> op.StoredObject:
+        if feed in self.judged:
+            self.judged[feed](cx, checked)
         result = feeds.publish_txn(
             cx, feed, checked.key, checked.ocpi, checked.body, audience_of(checked), self.clock.now_ms()
         )

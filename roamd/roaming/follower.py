@@ -36,11 +36,16 @@ Taken = Callable[[Cx, str, FeedItem, int], None]
 """A service's own way to take an object of a peer, in its transaction and in place of the object's event."""
 
 
+Judge = Callable[[bytes, FeedItem], str | None]
+"""Why an object cannot have become what a peer sends in its place (its known body, the item); None when it can."""
+
+
 @dataclass(slots=True)
 class Follower:
     """Takes one peer's chunks. `took` is called after a commit that changed something.
 
-    `taken` has the services that do something with a feed's objects beyond keeping them, by feed.
+    `taken` has the services that do something with a feed's objects beyond keeping them, `judged` those that know
+    which change is impossible, by feed.
     """
 
     peer: Peer
@@ -50,6 +55,7 @@ class Follower:
     took: Callable[[], None]
     close: Callable[[int, str], None]
     taken: Mapping[str, Taken] = field(default_factory=dict)
+    judged: Mapping[str, Judge] = field(default_factory=dict)
     began: bool = False
 
     def begin(self) -> None:
@@ -107,7 +113,7 @@ class Follower:
         if ChunkFlag.REPLACING_LAST in chunk.flags:
             replacing = False
             for key in feeds.mirror_finish_replacing_txn(cx, self.peer.label, feed, generation):
-                self._note_txn(cx, feed, key, "object.removed", "", now_ms)
+                self._removed_txn(cx, feed, key, now_ms)
                 changed += 1
         feeds.set_cursor_txn(cx, self.peer.label, feed, FeedPosition(chunk.cursor, generation, replacing))
         return changed
@@ -116,8 +122,10 @@ class Follower:
         key = ObjectKey(item.party, item.id, item.sub)
         if item.body is None:
             if feeds.mirror_remove_txn(cx, self.peer.label, feed, key):
-                self._note_txn(cx, feed, key, "object.removed", "", now_ms)
+                self._removed_txn(cx, feed, key, now_ms)
                 return True
+            return False
+        if feed in self.judged and self._is_impossible_txn(cx, feed, key, item, generation):
             return False
         version = feeds.mirror_put_txn(
             cx, self.peer.label, feed, key, ocpi=item.ocpi, body=item.body, generation=generation
@@ -128,10 +136,23 @@ class Follower:
             self._note_txn(cx, feed, key, "object.changed", str(version), now_ms)
         return version is not None
 
+    def _removed_txn(self, cx: Cx, feed: str, key: ObjectKey, now_ms: int) -> None:
+        if feed in self.taken:
+            self.taken[feed](cx, self.peer.label, FeedItem(*key, "", None), now_ms)
+        else:
+            self._note_txn(cx, feed, key, "object.removed", "", now_ms)
+
+    def _is_impossible_txn(self, cx: Cx, feed: str, key: ObjectKey, item: FeedItem, generation: int) -> bool:
+        """Whether to keep what is known; a replacing snapshot that brings the object counts as having brought that."""
+        known = feeds.get_mirrored(cx, self.peer.label, feed, key)
+        if known is None or self.judged[feed](known.body, item) is None:
+            return False
+        feeds.mirror_put_txn(cx, self.peer.label, feed, key, ocpi=known.ocpi, body=known.body, generation=generation)
+        self._refuse(feed, "impossible-change")
+        return True
+
     def _note_txn(self, cx: Cx, feed: str, key: ObjectKey, type_: str, version: str, now_ms: int) -> None:
         """The event for the backend. A status belongs to its location, and is held back until that is there."""
-        if feed in self.taken:
-            return
         if feed == "evse-status":
             location = feeds.get_mirrored(cx, self.peer.label, "locations", ObjectKey(key.party, key.id))
             if location is None:

@@ -92,6 +92,7 @@ def test_the_numbers_on_the_wire_are_the_agreed_ones() -> None:
         4: "sessions",
         5: "user-credentials",
         6: "commands",
+        7: "session-leases",
     }
     assert {row.number: row.name for row in SERVICES.values()} == {
         1: "authorization",
@@ -103,5 +104,6 @@ def test_the_numbers_on_the_wire_are_the_agreed_ones() -> None:
         21: "set-charging-profile",
         22: "clear-charging-profile",
         23: "get-active-profile",
+        24: "session-question",
     }
     assert all(row.number == Service[row.command] for row in SERVICES.values())

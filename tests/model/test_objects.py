@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -61,7 +62,16 @@ def test_the_views_hold_what_is_decided_on() -> None:
     assert put("locations", without(bodies.location(), "evses")).view == LocationView(True, (), STAMP_MS)
     assert put("tariffs", bodies.tariff()).view == TariffView("EUR", STAMP_MS)
     assert put("sessions", bodies.session()).view == SessionView(
-        "ACTIVE", "Loc-1", "E1", "FRRMD", "RFID", "04A1B2C3", "FR-RMD-C00000042-X", "REF-1", STAMP_MS
+        "ACTIVE",
+        "Loc-1",
+        "E1",
+        "FRRMD",
+        "RFID",
+        "04A1B2C3",
+        "FR-RMD-C00000042-X",
+        "REF-1",
+        STAMP_MS,
+        Decimal("1.5"),
     )
     assert put("user-credentials", bodies.token()).view == UserCredential(
         "DEABC", "RFID", "04A1B2C3", "DE-ABC-C00000001-3", True, "ALLOWED", None, STAMP_MS

@@ -63,6 +63,13 @@ ProfileQuestion
     session_id                  CiString(36)                1
     duration_s                  int                         ?
 
+SessionLease
+    country_code                CiString(2)                 1
+    party_id                    CiString(3)                 1
+    id                          CiString(36)                1
+    lease_until                 DateTime                    1
+    last_updated                DateTime                    1
+
 CommandState
     country_code                CiString(2)                 1
     party_id                    CiString(3)                 1

@@ -226,7 +226,9 @@ class HomeControl:
 
     def taken_txn(self, cx: Cx, peer: str, item: FeedItem, now_ms: int) -> None:
         """A peer shows how a command stands (follower.Taken): that is how it stands."""
-        view = command_state_view(msgspec.json.decode(item.body or b"{}"))
+        if item.body is None:
+            return
+        view = command_state_view(msgspec.json.decode(item.body))
         row = commands.get(cx, "out", peer, view.command_id)
         if row is None or view.state not in STATES:
             return
