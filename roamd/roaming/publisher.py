@@ -115,20 +115,30 @@ class Publisher:
 
     def _heed_rights(self) -> None:
         """What was sent under other rights than today's is replaced, also while the link stays up."""
-        for number, following in self._following.items():
+        for following in self._following.values():
             if following.rights_version != self.peer.row.rights_version:
-                replaced = self._begin(following.feed, number, following.sent or following.acknowledged)
-                replaced.sent = replaced.acknowledged = following.acknowledged
-                self._following[number] = replaced
+                self._start_over(following, self.store.read(meta.newest_version))
+
+    def _start_over(self, following: _Following, newest: int) -> None:
+        """A replacing snapshot over a link that is up."""
+        metrics.replacing_snapshots.labels(self.peer.label, following.feed).inc()
+        log.info("feed_replaced", peer=self.peer.label, feed=following.feed)
+        following.rights_version = self.peer.row.rights_version
+        following.version, following.told, following.snapshot_end = 0, 0, max(1, newest)
+        following.first = following.behind = True
 
     def _chunk(self, following: _Following) -> bytes | None:
         """One read of the tail; None when there was nothing in it that the peer has to be told."""
 
-        def read(cx: Cx) -> tuple[list[PublishedRow], int]:
+        def read(cx: Cx) -> tuple[list[PublishedRow], int, int]:
             rows = feeds.tail(cx, following.feed, following.version, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
-            return rows, meta.newest_version(cx)
+            return rows, meta.newest_version(cx), feeds.purged_upto(cx, following.feed)
 
-        rows, newest = self.store.read(read)
+        rows, newest, purged_upto = self.store.read(read)
+        if max(following.version, following.snapshot_end) < purged_upto:
+            # A tombstone went before the peer was sent it: the link has stood still for longer than they are kept.
+            self._start_over(following, newest)
+            return None
         # The end of the tail is known by an empty read only: a page may be cut short by its bytes.
         following.behind = bool(rows)
         items, version = self._fitting_items(rows, following, newest)

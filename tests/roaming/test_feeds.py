@@ -221,6 +221,20 @@ def test_a_purged_tombstone_that_the_follower_had_seen_costs_nothing(cso: Compan
     assert link(cso, csp).payloads == []
 
 
+def test_a_tombstone_that_was_purged_before_a_link_that_stood_still_had_sent_it_is_made_up_for(
+    cso: Company, csp: Company
+) -> None:
+    for number in (1, 2):
+        cso.publish("tariffs", tariff(number))
+    line = link(cso, csp)
+    cso.withdraw("tariffs", key(1))
+    cso.store.write(lambda cx: feeds.purge_tombstones_txn(cx, cso.clock.now_ms() + 1))
+    line.wake_all()
+    line.pump()
+    assert tariffs_of(csp) == texts(tariff(2))
+    assert link(cso, csp).payloads == []
+
+
 @pytest.mark.parametrize("cursor", [b"x", bytes(56), b"x" * 64])
 def test_a_cursor_that_was_not_made_here_makes_a_replacing_snapshot(cso: Company, csp: Company, cursor: bytes) -> None:
     cso.publish("tariffs", tariff(1))
