@@ -6,6 +6,7 @@ object is what was last promised or is under way. While a pair recovers from a r
 cannot be lost by it. At the end nothing is under way any more: then feeds, records and ledgers are equal on all pairs.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -71,10 +72,12 @@ class Law:
         self.nodes = {node.name: node for node in nodes}
         self.books: dict[str, Books] = {}
         self.unreconciled: set[frozenset[str]] = set()
+        self.restored: set[str] = set()
         self.checks = 0
 
     def was_restored(self, node: Node) -> None:
         """A node began anew from an old copy."""
+        self.restored.add(node.name)
         self.unreconciled |= {frozenset((node.name, partner.name)) for partner in node.backend.partners}
 
     def check(self) -> None:
@@ -111,6 +114,9 @@ class Law:
                 _require(held.state in STATES, f"{node.name}: record {record_id} is {held.state}")
         for record_id in books.out:
             _require(record_id in backend.handed, f"{node.name} has a record {record_id} that nobody handed in")
+        epochs = Counter(chain.peer for chain in books.chains if chain.own)
+        forgot = node.name not in self.restored and any(count > 1 for count in epochs.values())
+        _require(not forgot, f"{node.name} opened a new epoch, as if it had been restored from a copy")
         for key, body in backend.shown.items():
             allowed = [body, *backend.in_flight.get(key, [])]
             _require(books.objects.get(key) in allowed, f"{node.name}: {key} is not what was promised")

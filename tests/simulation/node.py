@@ -150,7 +150,9 @@ class Node:
     async def live(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """One life; returns when it has ended, however."""
         self._dead, self._scope, self._ended = False, None, trio.Event()
-        self.store = store = SimStore.open_memory(self.image, clock=self.clock, crash_point=self._crash_point)
+        self.store = store = self.around.faults.store.open_memory(
+            self.image, clock=self.clock, crash_point=self._crash_point
+        )
         try:
             run = store.write(self._begin_txn)
             self.restored = False
@@ -176,7 +178,7 @@ class Node:
         self._dead = True
         self.around.network.kill(self.name)
         assert self.store is not None
-        self.image = self.store.snapshot_bytes()
+        self.image = self.store.after_crash()
         self.store.close()
         self.core, self.store = None, None
         self.crash_at = None
@@ -253,13 +255,14 @@ class Node:
     def _world(self, nursery: trio.Nursery) -> World:
         company, authority = self.company, self.around.authority
         return World(
-            network=lambda core: self.around.faults.plant(core, _Dialling(self, core, nursery)),
+            network=lambda core: _Dialling(self, core, nursery),
             backend=self.backend,
             addresses=lambda peer: (peer.row.address,) if peer.row.address else (),
             peer_changed=lambda peer, what: None,
             operate=lambda operation, reply: None,
             descriptor=lambda: authority.encode_descriptor(company.descriptor(1), company.identity),
             read_descriptor=authority.read_descriptor,
+            take=self.around.faults.take(self.rng.randbytes),
         )
 
     def ask(self, operation: object, reply: Callable[[Any], None]) -> None:

@@ -7,6 +7,7 @@ is mended, and within a bounded simulated time all pairs must be linked, all que
 The same plan and seed give the same trace, so a failure is replayed by its seed.
 """
 
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -198,8 +199,6 @@ def simulate(plan: Plan, seed: int, *, faults: Faults = HONEST, echo: bool = Fal
 
 def _told(group: BaseExceptionGroup[Exception]) -> str:
     """The first broken law, else the first fault with its traceback."""
-    import traceback
-
     leaves: list[BaseException] = []
     waiting: list[BaseException] = [group]
     while waiting:

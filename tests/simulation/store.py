@@ -38,6 +38,13 @@ class SimStore(Store):
     def full(self) -> bool:
         return self.out_of_space
 
+    def committed(self) -> None:
+        """After each group."""
+
+    def after_crash(self) -> bytes:
+        """What is found on the disk after the process died."""
+        return self.snapshot_bytes()
+
     async def pace(self, rng: random.Random) -> None:
         """Commit what waits, group by group, until cancelled."""
         self._wake = Wake()
@@ -48,5 +55,6 @@ class SimStore(Store):
             refused = [job for job in jobs if self.out_of_space and not job.essential]
             accepted = [job for job in jobs if job.essential or not self.out_of_space]
             deliveries = self._group.commit(accepted) if accepted else []
+            self.committed()
             for done, outcome in [*deliveries, *((job.done, StoreFull("no room")) for job in refused)]:
                 done(outcome)
