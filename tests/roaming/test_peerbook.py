@@ -199,6 +199,7 @@ async def test_changes_that_come_together_lose_nothing_of_each_other(book: Book)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: book.book.remove(peer, park=False))
         nursery.start_soon(book.book.renew, peer, partner(2, sequence=6), b"d")
+    await book.book.renew(peer, partner(2, sequence=7), b"d")
     assert book.stored("rmd") is None
     assert book.cso.directory.find("rmd") is None
 
