@@ -191,7 +191,9 @@ class OwnFeed:
                   (Answer(200, "A page.", "ObjectPage"),), parameters=(AFTER, LIMIT)),
             Route("POST", f"/v1/{feed}/batch", self._batch.post, feed,
                   "Publish any number of objects, one a line; good lines are stored even if others are not.",
-                  (Answer(200, "All lines are stored.", "BatchSummary"),),
+                  (Answer(200, "All lines are stored.", "BatchSummary"),
+                   Answer(422, "Some lines are not; the same summary says which and why.", "BatchSummary"),
+                   Answer(507, "The disk is full; the summary says from which line to repeat.", "BatchSummary")),
                   Body(_SCHEMAS[feed], line, "application/x-ndjson"), (OCPI_VERSION, IDEMPOTENCY_KEY)),
         ]  # fmt: skip
         if feed == "locations":
