@@ -105,6 +105,8 @@ def _response(answer: Answer) -> dict[str, Any]:
         told["content"] = {answer.media: {"schema": _ref(answer.schema)}}
     elif answer.status == 200:
         told["content"] = {answer.media: {"schema": {"type": "string"}}}
+    if answer.status >= 400:
+        told["content"] |= _PROBLEM
     return told
 
 

@@ -57,14 +57,18 @@ async def send_example(api: Harness, row: Route) -> None:
     if row.body is not None:
         body = row.body.example if isinstance(row.body.example, dict) else row.body.example.encode()
     answered = await api.send(row.method, path, body, headers=row.example_headers)
-    assert answered.status in {answer.status for answer in row.answers}, (row.method, path, answered.body)
+    assert answered.status in {answer.status for answer in row.answers if answer.status < 400}, (
+        row.method,
+        path,
+        answered.body,
+    )
 
 
 def test_every_example_is_answered_as_documented() -> None:
     async def test(api: Harness) -> None:
         for name in ("PARKED-1", "PARKED-2", "PARKED-3"):
             await api.send("POST", "/v1/records", {**SERVICE_RECORD, "id": name})
-        for feed in ("locations", "tariffs", "user-credentials", "sessions"):
+        for feed in ("locations", "tariffs", "user-credentials", "sessions", "session-leases", "reservations"):
             api.core.theirs["xyz", feed, "THEIRS-1"] = StoredObject(b"{}", '"1"', "2.3.0")
         for row in rows():
             if row.path not in ("/v1/stream", "/v1/api-key/rotate"):
