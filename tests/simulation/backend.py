@@ -16,7 +16,7 @@ from roamd.clock import rfc3339
 from roamd.errors import RoamdError
 from roamd.model.objects import CheckedRecord, check_object, check_record
 from roamd.roaming import operations as op
-from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
+from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, CommandQuestion, CommandResult, NoAnswer
 from tests.model import bodies
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class SimBackend:
     def act(self, node: "Node", nursery: trio.Nursery) -> str:
         """One thing that backends do; what it was."""
         self._nursery = nursery
-        acts: list[Callable[["Node"], str]] = [self.read_events]
+        acts: list[Callable[[Node], str]] = [self.read_events]
         if "cso" in self.company.roles:
             acts += [self.hand_in, self.hand_in, self.hand_in, self.publish, self.publish, self.change_status]
             acts += [self.authorize, self.withdraw, self.publish_session, self.retry]
@@ -267,6 +267,10 @@ class SimBackend:
             return
         decision = self.rng.choice(("ALLOWED", "ALLOWED", "BLOCKED", "UNKNOWN"))
         self._nursery.start_soon(_later, self.rng.uniform(0.001, 0.4), done, BackendAnswer(decision))
+
+    def ask_command(self, question: CommandQuestion, done: Callable[[CommandResult | NoAnswer], None]) -> None:
+        """It takes no commands (ports.Backend)."""
+        done(NoAnswer("not supported"))
 
     def events_arrived(self, newest: str) -> None:
         """It reads when it likes (ports.Backend)."""

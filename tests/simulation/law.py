@@ -9,11 +9,13 @@ cannot be lost by it. At the end nothing is under way any more: then feeds, reco
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from roamd.model.agreement import may_follow, may_publish
 from roamd.model.roles import FEEDS
 from roamd.protocol.ledger import EntryKind
 from roamd.roaming.audience import is_shown
+from roamd.roaming.ledger.rollback import marker
 from roamd.storage import feeds, ledgers, meta
 from roamd.storage.ledgers import Chain
 from roamd.storage.records import DELIVERED, PARKED, QUEUED
@@ -21,6 +23,7 @@ from roamd.storage.store import Cx
 from tests.simulation.backend import LawBroken
 from tests.simulation.node import Node
 
+ALL = 1_000_000
 STATES = frozenset({QUEUED, DELIVERED, PARKED})
 
 
@@ -101,7 +104,7 @@ class Law:
         if not (a.up and b.up and linked(a, other) and linked(b, one)):
             return False
         return equal_ledgers(self.books[one], one, self.books[other], other) and not any(
-            x.look(lambda cx, label=y.name: meta.get(cx, f"recovering:{label}")) for x, y in ((a, b), (b, a))
+            x.look(partial(meta.get, name=marker(y.name))) for x, y in ((a, b), (b, a))
         )
 
     def _check_own(self, node: Node) -> None:
@@ -222,13 +225,13 @@ def feeds_differ(publisher: Node, follower: Node) -> Iterator[str]:
     for feed in FEEDS:
         if not (may_publish(peer.agreement, feed) and may_follow(own.agreement, feed)):
             continue
-        rows = publisher.look(lambda cx, feed=feed: feeds.tail(cx, feed, 0, max_rows=100_000, max_bytes=1 << 30))
+        rows = publisher.look(partial(feeds.tail, feed=feed, after_version=0, max_rows=ALL, max_bytes=1 << 30))
         shown = {
             row.key: (row.ocpi, row.body)
             for row in rows
             if row.body is not None and is_shown(row.audience, peer, publisher.core.directory)
         }
-        held = follower.look(lambda cx, feed=feed: feeds.list_mirrored(cx, publisher.name, feed, None, 100_000))
+        held = follower.look(partial(feeds.list_mirrored, peer=publisher.name, feed=feed, after=None, limit=ALL))
         has = {row.key: (row.ocpi, row.body) for row in held}
         if shown != has:
             keys = sorted({key for key, _ in set(shown.items()) ^ set(has.items())})

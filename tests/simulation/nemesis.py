@@ -3,6 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -87,7 +88,7 @@ class Nemesis:
         self.rng.shuffle(ways)
         for source, target in ways:
             self.network.clog(source, target)
-            self._later(lambda source=source, target=target: self.network.unclog(source, target))
+            self._later(partial(self.network.unclog, source, target))
         return node.name
 
     def _delay(self) -> str:

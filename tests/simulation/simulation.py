@@ -189,7 +189,7 @@ def simulate(plan: Plan, seed: int, *, faults: Faults = HONEST, echo: bool = Fal
 
     try:
         run_seeded(seed, main)
-    except* Exception as group:  # the edge: whatever breaks is the result
+    except* Exception as group:  # noqa: BLE001 - the edge: whatever breaks is the result
         error = _told(group)
     return Result(
         seed, digest, error, dict(sorted(simulation.trace.counts.items())), simulation.settled_s,

@@ -44,9 +44,10 @@ def test_a_seed_gives_the_same_trace_twice_and_another_seed_another_one() -> Non
 def test_a_trace_does_not_depend_on_the_process() -> None:
     digests = set()
     for hash_seed in ("1", "2"):
-        command = [sys.executable, CHECKOUT / "scripts" / "simulate", "--nodes", "4", "--steps", "60", "--seeds", "3..3"]
+        script = str(CHECKOUT / "scripts" / "simulate")
+        command = [sys.executable, script, "--nodes", "4", "--steps", "60", "--seeds", "3", "--json"]
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        done = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         digests.add(json.loads(done.stdout.splitlines()[0])["digest"])
     assert len(digests) == 1
 
@@ -62,6 +63,5 @@ def test_twenty_endpoints_keep_the_law_over_a_day_of_cuts_and_restarts_twice_ali
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found(fault: str) -> None:
     plan = replace(HOUR, allowed=frozenset({"reset", "kill", "crash"}))
-    found = next((result for seed in range(1, 6) if (result := simulate(plan, seed, faults=PLANTED[fault])).error), None)
-    assert found is not None
-    assert "the law is broken" in (found.error or "")
+    errors = (simulate(plan, seed, faults=PLANTED[fault]).error for seed in range(1, 6))
+    assert "the law is broken" in next(filter(None, errors), "")
