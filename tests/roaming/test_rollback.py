@@ -15,7 +15,7 @@ from roamd.roaming.ledger import rollback as rollback_module
 from roamd.roaming.ledger.author import is_known, is_ours
 from roamd.roaming.ledger.forgotten import LedgerFetches
 from roamd.roaming.ledger.rollback import Rollback, is_recovering
-from roamd.storage import ledgers, records
+from roamd.storage import ledgers, meta, records
 from tests.model import bodies
 from tests.support.roaming import Company, LedgerLine, Line, LogLines, carry, served_by
 
@@ -180,6 +180,32 @@ async def test_a_crash_at_any_commit_of_the_mending_is_mended_by_the_next_try(
     assert set(restored.states().values()) == {"DELIVERED"}
     assert sorted(restored.states()) == sorted(csp.states("in"))
     assert len(restored.states()) == 7
+
+
+async def test_a_refusal_that_nobody_had_received_is_said_again_in_the_new_epoch(cso: Company, csp: Company) -> None:
+    csp.meets(cso, "abc", records_in=())
+    hand_in(cso, 1)
+    carry(cso, csp)
+    carry(csp, cso)  # the peer has this refusal
+    backup = csp.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    carry(csp, cso)  # and this one, which the backup will have forgotten
+    restored = csp.restored(backup)
+    hand_in(cso, 3)
+    carry(cso, restored)  # refused on the old state, at a place that the peer knows otherwise
+    shown = LedgerLine(restored, cso).shown()
+    assert shown is not None
+    calls = OutgoingCalls(restored.clock, restored.timers)
+    incoming = IncomingCalls(cso.clock, cso.timers, {Service.LEDGER_FETCH: LedgerFetches(cso.store).answer})
+    line = Line(restored.peer("abc"), answers=served_by(incoming, cso.peer("rmd")))
+    line.take = calls.on_answer
+    restored.peer("abc").exchange = line  # type: ignore[assignment]
+    with trio.fail_after(5):
+        await Rollback(restored.peer("abc"), restored.store, restored.clock, calls, restored.random).mend(shown)
+    assert carry(restored, cso).closed == []
+    assert cso.states() == dict.fromkeys(["C-0001", "C-0002", "C-0003"], "PARKED")
+    assert not restored.store.read(lambda cx: meta.get(cx, "refusals:abc"))
 
 
 async def test_a_peer_that_was_restored_too_is_sent_the_end_of_the_closed_epoch_first(

@@ -30,6 +30,7 @@ from roamd.roaming.calls import OutgoingCalls
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows, own_chain_txn
 from roamd.roaming.ledger.forgotten import regain_txn
+from roamd.roaming.ledger.refusals import keep_refusals_txn, kept_refusals_txn
 from roamd.roaming.ledger.sound import sound_body
 from roamd.roaming.waiting import Outcome, write
 from roamd.storage import ledgers, meta, records
@@ -179,6 +180,7 @@ class Rollback:
             ledgers.drop_empty_chain_txn(cx, later.chain_id)
 
     def _displace_txn(self, cx: Cx, chain: Chain) -> Chain:
+        keep_refusals_txn(cx, chain)
         records.displace_txn(cx, chain.chain_id, chain.receipted_sequence, now_ms=self.clock.now_ms())
         return ledgers.truncate_txn(cx, chain.chain_id, chain.receipted_sequence)
 
@@ -215,7 +217,8 @@ class Rollback:
         opening = EpochOpening(old.epoch, old.tail_sequence, old.tail_hash)
         chain = ledgers.open_chain_txn(cx, self.peer.label, own=True, epoch=self.random(16))
         first = LedgerItem(EntryKind.EPOCH, opening.record_id(), self.random(SALT_SIZE), opening.pack())
-        chain = append_items_txn(cx, chain, [first], self.clock.now_ms())
+        again = kept_refusals_txn(cx, self.peer.label, self.random)
+        chain = append_items_txn(cx, chain, [first, *again], self.clock.now_ms())
         meta.delete_txn(cx, marker(self.peer.label))
         place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
 
