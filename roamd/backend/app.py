@@ -10,7 +10,7 @@ from roamd.backend.context import Api
 from roamd.backend.edge import make_edge, remembered
 from roamd.backend.events import Events
 from roamd.backend.health import Health
-from roamd.backend.objects import FEEDS, OwnFeed, PeerFeed
+from roamd.backend.objects import FEEDS, PEER_FEEDS, OwnFeed, PeerFeed
 from roamd.backend.openapi import Document
 from roamd.backend.operate import Operating
 from roamd.backend.records import Records
@@ -30,7 +30,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
         *Events(api).routes(),
         *streams.routes(),
         *Operating(api, streams).routes(),
-        *(row for feed in FEEDS for row in PeerFeed(api, feed).routes()),
+        *(row for feed in PEER_FEEDS for row in PeerFeed(api, feed).routes()),
         *Health(api).routes(),
         *document.routes(),
     ]

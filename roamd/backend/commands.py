@@ -192,6 +192,7 @@ _DOCUMENTED: Final = {
     ),
     "STOP_SESSION": ("StopSession", "Stop a session that a peer shows us."),
     "RESERVE_NOW": ("ReserveNow", "Reserve at a peer's station until a time; the same id again replaces it."),
+    "RESERVE": ("ReservationAsk", "Reserve at a peer's station for any time, to charge or to park."),
     "CANCEL_RESERVATION": ("CancelReservation", "Cancel a reservation that we asked for."),
     "SET_CHARGING_PROFILE": (
         "ProfileSetting",

@@ -79,7 +79,29 @@ SESSION: Final[dict[str, Any]] = {
     "last_updated": "2026-11-22T10:20:00Z",
 }
 
-OBJECTS: Final = {"locations": LOCATION, "tariffs": TARIFF, "user-credentials": TOKEN, "sessions": SESSION}
+RESERVATION: Final[dict[str, Any]] = {
+    "country_code": "DE",
+    "party_id": "ABC",
+    "id": "R-2026-000007",
+    "kind": "PARKING",
+    "status": "RESERVED",
+    "cdr_token": SESSION["cdr_token"],
+    "location_id": "LOC1",
+    "parking_id": "P-12",
+    "start_date_time": "2026-11-23T08:00:00Z",
+    "end_date_time": "2026-11-23T10:00:00Z",
+    "currency": "EUR",
+    "price": {"before_taxes": 4.00},
+    "last_updated": "2026-11-22T10:00:00Z",
+}
+
+OBJECTS: Final = {
+    "locations": LOCATION,
+    "tariffs": TARIFF,
+    "user-credentials": TOKEN,
+    "sessions": SESSION,
+    "reservations": RESERVATION,
+}
 
 SERVICE_RECORD: Final[dict[str, Any]] = {
     "kind": "SDR",
@@ -116,6 +138,15 @@ COMMANDS: Final[dict[str, dict[str, Any]]] = {
         "reservation_id": "R-2026-000042",
         "location_id": "THEIRS-1",
         "evse_uid": "3256",
+    },
+    "RESERVE": {
+        "token": {**TOKEN, "type": "APP_USER", "whitelist": "NEVER"},
+        "reservation_id": "R-2026-000043",
+        "kind": "ADVANCE",
+        "location_id": "THEIRS-1",
+        "evse_uid": "3256",
+        "start_date_time": "2026-11-23T08:00:00Z",
+        "end_date_time": "2026-11-23T10:00:00Z",
     },
     "CANCEL_RESERVATION": {"reservation_id": "R-2026-000042"},
     "SET_CHARGING_PROFILE": {

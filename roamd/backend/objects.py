@@ -51,8 +51,11 @@ from roamd.roaming.operations import (
     StoredObject,
 )
 
-FEEDS: Final = ("locations", "tariffs", "user-credentials", "sessions")
+FEEDS: Final = ("locations", "tariffs", "user-credentials", "sessions", "reservations")
 """Feeds that have a collection of their own; EVSE status is written and read with its location."""
+
+PEER_FEEDS: Final = (*FEEDS, "session-leases")
+"""What is read of peers; a session's lease is roamd's own object."""
 
 
 PATCH_MAX: Final = 192 * 1024
@@ -255,4 +258,5 @@ _SCHEMAS: Final = {
     "tariffs": "Tariff",
     "user-credentials": "Token",
     "sessions": "Session",
+    "reservations": "Reservation",
 }

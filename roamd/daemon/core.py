@@ -248,7 +248,8 @@ class Core:
         ground = self.ground
         return Catalogue(
             ground.clock, ground.store, frozenset(ground.settings.parties), self._own_published,
-            heeded={"sessions": self._session_txn}, judged={"sessions": self.visited_leases.judge_txn},
+            heeded={"sessions": self._session_txn, "reservations": self.visited_control.reservation_txn},
+            judged={"sessions": self.visited_leases.judge_txn},
         )  # fmt: skip
 
     def _session_txn(self, cx: Cx, checked: Checked) -> None:
@@ -271,6 +272,7 @@ class Core:
         self._published(feed)
         if feed == "sessions":
             self._published("session-leases")
+        if feed in ("sessions", "reservations"):
             self.visited_control.look()
 
     def arrived(self, peer: Peer) -> None:

@@ -99,7 +99,9 @@ PROFILE_MAX_S: Final = 86_400
 IN_FORCE: Final = frozenset({UNKNOWN, ACCEPTED, AT_STATION, DONE})
 """States in which a profile may throttle a car."""
 
-REFERENCED: Final = frozenset({START, RESERVE})
+RESERVES: Final = (RESERVE, "RESERVE")
+"""Both ways to reserve: OCPI's, from now on, and ours, for any time and for parking too."""
+REFERENCED: Final = frozenset({START, *RESERVES})
 """Commands that lead to a session, and so to a record."""
 
 

@@ -59,6 +59,7 @@ FEEDS: Final[dict[str, FeedKind]] = {
         FeedKind("user-credentials", 5, CSP, CSO, "Token"),
         FeedKind("commands", 6, CSO, CSP, "CommandState"),
         FeedKind("session-leases", 7, CSO, CSP, "SessionLease"),
+        FeedKind("reservations", 8, CSO, CSP, "Reservation"),
     )
 }
 
@@ -75,6 +76,7 @@ SERVICES: Final[dict[str, ServiceKind]] = {
         ServiceKind("clear-charging-profile", 22, CSP, CSO, acts=True, body_class="ProfileClearing"),
         ServiceKind("get-active-profile", 23, CSP, CSO, acts=True, body_class="ProfileQuestion"),
         ServiceKind("session-question", 24, CSP, CSO),
+        ServiceKind("reserve", 25, CSP, CSO, acts=True, body_class="ReservationAsk"),
     )
 }
 

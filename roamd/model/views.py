@@ -64,6 +64,17 @@ class CommandStateView(msgspec.Struct, frozen=True):
     session_id: str | None
 
 
+class ReservationView(msgspec.Struct, frozen=True):
+    """Whose reservation it is and how it stands. `token_party` is as in SessionView."""
+
+    status: str
+    location_id: str
+    token_party: str
+    contract_id: str
+    authorization_reference: str | None
+    last_updated_ms: int
+
+
 class SessionLeaseView(msgspec.Struct, frozen=True):
     """Until when a session is held, by its operator's clock."""
 
@@ -122,6 +133,19 @@ def command_state_view(body: Body) -> CommandStateView:
     return CommandStateView(body["id"].lower(), body["state"], body.get("reason"), body.get("session_id"))
 
 
+def reservation_view(body: Body) -> ReservationView:
+    """Of a checked Reservation."""
+    token = body["cdr_token"]
+    return ReservationView(
+        status=body["status"],
+        location_id=body["location_id"],
+        token_party=token_party(token),
+        contract_id=token["contract_id"],
+        authorization_reference=body.get("authorization_reference"),
+        last_updated_ms=time_ms(body["last_updated"]),
+    )
+
+
 def session_lease_view(body: Body) -> SessionLeaseView:
     """Of a checked SessionLease."""
     return SessionLeaseView(time_ms(body["lease_until"]))
@@ -140,4 +164,5 @@ VIEWS: Final[dict[str, Callable[[Body], object]]] = {
     "EvseStatus": evse_status_view,
     "CommandState": command_state_view,
     "SessionLease": session_lease_view,
+    "Reservation": reservation_view,
 }

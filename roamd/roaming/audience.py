@@ -1,13 +1,13 @@
 """To whom an object is shown: a text that is stored with it and judged by the agreements of the day.
 
-"*" is everyone whose agreement lets it follow the feed. A session is shown to its home-CSP alone, so its audience is
+"*" is everyone whose agreement lets it follow the feed. A session or reservation is shown to its home-CSP alone, so its audience is
 the identifiers that may name that CSP, contract prefix first: "FRRMD BEXYZ". It holds no peer's label, so a partner
 that is paired tomorrow finds the sessions that are its own. What concerns one endpoint alone, such as the state of its
 commands, has "@" and that endpoint's id: a label may be given to another one later.
 """
 
 from roamd.model.objects import Checked
-from roamd.model.views import SessionView
+from roamd.model.views import ReservationView, SessionView
 from roamd.roaming.directory import Directory, Peer, provider_of
 
 EVERYONE = "*"
@@ -21,7 +21,7 @@ def only(endpoint_id: str) -> str:
 def audience_of(checked: Checked) -> str:
     """The audience of an object that is about to be published."""
     view = checked.view
-    if not isinstance(view, SessionView):
+    if not isinstance(view, SessionView | ReservationView):
         return EVERYONE
     names = (provider_of(view.contract_id), view.token_party)
     return " ".join(dict.fromkeys(name for name in names if name))

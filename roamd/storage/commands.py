@@ -88,6 +88,11 @@ def about(cx: Cx, direction: str, command: str, subject: str) -> list[CommandRow
     return _rows(cx, where, (subject, command, direction))
 
 
+def reserving(cx: Cx, direction: str, kinds: tuple[str, ...], reservation_id: str) -> list[CommandRow]:
+    """Commands of these kinds about a reservation (its folded id), the newest first."""
+    return [row for kind in kinds for row in about(cx, direction, kind, reservation_id)]
+
+
 def of_session(cx: Cx, direction: str, session_id: str) -> list[CommandRow]:
     """Starts that led to this session (its folded id), the newest first."""
     return _rows(

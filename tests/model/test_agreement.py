@@ -93,6 +93,7 @@ def test_the_numbers_on_the_wire_are_the_agreed_ones() -> None:
         5: "user-credentials",
         6: "commands",
         7: "session-leases",
+        8: "reservations",
     }
     assert {row.number: row.name for row in SERVICES.values()} == {
         1: "authorization",
@@ -105,5 +106,6 @@ def test_the_numbers_on_the_wire_are_the_agreed_ones() -> None:
         22: "clear-charging-profile",
         23: "get-active-profile",
         24: "session-question",
+        25: "reserve",
     }
     assert all(row.number == Service[row.command] for row in SERVICES.values())

@@ -63,6 +63,37 @@ ProfileQuestion
     session_id                  CiString(36)                1
     duration_s                  int                         ?
 
+Reservation
+    country_code                CiString(2)                 1
+    party_id                    CiString(3)                 1
+    id                          CiString(36)                1
+    kind                        ReservationKind             1
+    status                      ReservationState            1
+    cdr_token                   CdrToken                    1
+    authorization_reference     CiString(36)                ?
+    location_id                 CiString(36)                1
+    evse_uid                    CiString(36)                ?
+    connector_id                CiString(36)                ?
+    parking_id                  CiString(36)                ?
+    start_date_time             DateTime                    1
+    end_date_time               DateTime                    1
+    session_id                  CiString(36)                ?
+    currency                    string(3)                   ?
+    price                       Amount                      ?
+    last_updated                DateTime                    1
+
+ReservationAsk
+    token                       Token                       1
+    reservation_id              CiString(36)                1
+    kind                        ReservationKind             1
+    location_id                 CiString(36)                1
+    evse_uid                    CiString(36)                ?
+    connector_id                CiString(36)                ?
+    parking_id                  CiString(36)                ?
+    start_date_time             DateTime                    1
+    end_date_time               DateTime                    1
+    authorization_reference     CiString(36)                ?
+
 SessionLease
     country_code                CiString(2)                 1
     party_id                    CiString(3)                 1
@@ -85,6 +116,12 @@ CommandState
 OWN_ENUMS: Final = """
 SdrItemType
     energy parking reservation idle other
+
+ReservationKind
+    NOW ADVANCE PARKING
+
+ReservationState
+    PENDING RESERVED FULFILLED CANCELED EXPIRED NO_SHOW FAILED
 
 CommandStateType
     ASKED ACCEPTED AT_STATION WAITING_FOR_CABLE STARTED DONE REJECTED FAILED LATE UNKNOWN EXPIRED

@@ -20,7 +20,7 @@ from roamd.model.commands import (
     ASKED,
     FAILED,
     REJECTED,
-    RESERVE,
+    RESERVES,
     START,
     STATES,
     UNKNOWN,
@@ -155,7 +155,7 @@ class HomeControl:
             if command.is_about_session:
                 shown = {row.peer: row.key.party for row in feeds.find_mirrored(cx, "sessions", command.subject)}
                 return shown or _asked_of(commands.of_session(cx, "out", command.subject))
-            return _asked_of(commands.about(cx, "out", RESERVE, command.subject))
+            return _asked_of(commands.reserving(cx, "out", RESERVES, command.subject))
 
         return self.store.read(read)
 

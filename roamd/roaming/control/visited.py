@@ -32,7 +32,7 @@ from roamd.model.commands import (
     LATE,
     LATE_RULES,
     REJECTED,
-    RESERVE,
+    RESERVES,
     RESULTS,
     SET_PROFILE,
     START,
@@ -48,7 +48,7 @@ from roamd.model.commands import (
 from roamd.model.keys import fold
 from roamd.model.objects import Checked
 from roamd.model.roles import SERVICE_BY_NUMBER
-from roamd.model.views import SessionView
+from roamd.model.views import ReservationView, SessionView
 from roamd.protocol.calls import CommandAnswer, CommandRequest
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming import operations as op
@@ -96,6 +96,9 @@ class Undoing(NamedTuple):
     command: str
     done: str
 
+
+_RESERVATION_REPORTS = {"RESERVED": DONE, "FULFILLED": DONE, "FAILED": FAILED}
+"""What a reservation's status says of the command that asked for it."""
 
 UNDOING = {LATE: Undoing(STOP_SESSION, STOPPED), EXPIRED: Undoing(CLEAR_PROFILE, CLEARED)}
 
@@ -344,6 +347,17 @@ class VisitedControl:
             for stop in commands.about(cx, "in", STOP_SESSION, checked.key.id):
                 moved_txn(cx, stop, DONE, None, None, now_ms)
 
+    def reservation_txn(self, cx: Cx, checked: Checked) -> None:
+        """A reservation of ours is published (catalogue.Heed): it may be what a command asked for, or cancelled."""
+        view, now_ms = checked.view, self.clock.now_ms()
+        report = _RESERVATION_REPORTS.get(view.status) if isinstance(view, ReservationView) else None
+        if report is not None:
+            for asked in commands.reserving(cx, "in", RESERVES, checked.key.id):
+                moved_txn(cx, asked, report, None, None, now_ms)
+        if isinstance(view, ReservationView) and view.status == "CANCELED":
+            for cancel in commands.about(cx, "in", CANCEL, checked.key.id):
+                moved_txn(cx, cancel, DONE, None, None, now_ms)
+
     def _start_of(self, cx: Cx, view: SessionView, session: str) -> CommandRow | None:
         reference = view.authorization_reference
         row = commands.by_reference(cx, "in", reference, START) if reference else None
@@ -417,7 +431,7 @@ class VisitedControl:
 
 
 def _reserved(cx: Cx, peer: Peer, reservation: str) -> bool:
-    return any(row.peer == peer.label for row in commands.about(cx, "in", RESERVE, reservation))
+    return any(row.peer == peer.label for row in commands.reserving(cx, "in", RESERVES, reservation))
 
 
 def _require_rule(request: CommandRequest, command: CheckedCommand | None) -> None:
