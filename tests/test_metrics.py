@@ -6,9 +6,9 @@ from roamd import metrics
 
 
 def test_the_page_shows_help_type_and_value() -> None:
-    metrics.authorizations.labels("ALLOWED", "WHITELIST").inc()
+    metrics.object_refusals.labels("shown", "tariffs", "malformed").inc()  # of a peer that no other test counts for
     page = metrics.render().decode()
-    assert 'roamd_authorizations_total{decision="ALLOWED",source="WHITELIST"} 1.0' in page
+    assert 'roamd_object_refusals_total{feed="tariffs",peer="shown",reason="malformed"} 1.0' in page
     assert "# TYPE roamd_call_duration_seconds histogram" in page
 
 
