@@ -161,8 +161,10 @@ class Rollback:
         if chain is None:
             current = ledgers.current_chain(cx, self.peer.label, own=True)
             if current is not None:
-                self._displace_txn(cx, current)
-                ledgers.close_chain_txn(cx, current.chain_id)
+                if self._displace_txn(cx, current).tail_sequence:
+                    ledgers.close_chain_txn(cx, current.chain_id)
+                else:
+                    ledgers.drop_empty_chain_txn(cx, current.chain_id)
             return ledgers.open_chain_txn(cx, self.peer.label, own=True, epoch=goal.epoch)
         if chain.closed:
             self._dissolve_later_txn(cx, chain)
