@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from roamd.clock import rfc3339
-from roamd.errors import RoamdError
-from roamd.model.objects import CheckedRecord, check_object, check_record
+from roamd.errors import NotFound, RoamdError
+from roamd.model.objects import Checked, CheckedRecord, check_object, check_record
 from roamd.roaming import operations as op
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, CommandQuestion, CommandResult, NoAnswer
 from tests.model import bodies
@@ -48,6 +48,7 @@ class SimBackend:
     partners: list["Company"] = field(default_factory=list)
     handed: dict[str, Handed] = field(default_factory=dict)
     shown: dict[Key, bytes | None] = field(default_factory=dict)
+    latest: dict[Key, Checked | None] = field(default_factory=dict)
     in_flight: dict[Key, list[bytes | None]] = field(default_factory=dict)
     seen: set[tuple[str | None, str]] = field(default_factory=set)
     cursor: str = ""
@@ -80,7 +81,9 @@ class SimBackend:
         return f"{len(new)} records for {partner.name}"
 
     def hand_in_again(self, node: "Node") -> bool:
-        """Everything that the node has not promised; whether there was any."""
+        """Everything that the node has not promised, records and objects; whether there was any record."""
+        for key in [key for key in self.latest if key not in self.shown]:
+            self._show(node, key, self.latest[key])
         open_ = [handed for handed in self.handed.values() if not handed.promised]
         for handed in open_:
             self._post(node, [handed])
@@ -170,8 +173,7 @@ class SimBackend:
     def _put(self, node: "Node", feed: str, value: dict[str, Any]) -> str:
         checked = check_object(feed, "2.3.0", bodies.text(value), own_parties=frozenset((self.company.party,)))
         key = (feed, checked.key.id)
-        self._begin(key, checked.body)
-        node.ask(op.PutObject(feed, checked), self._settler(key, checked.body))
+        self._show(node, key, checked)
         return f"put {feed} {checked.key.id}"
 
     def withdraw(self, node: "Node") -> str:
@@ -180,8 +182,7 @@ class SimBackend:
         if not keys:
             return "nothing"
         key = self.rng.choice(keys)
-        self._begin(key, None)
-        node.ask(op.DeleteObject(*key), self._settler(key, None))
+        self._show(node, key, None)
         return f"withdraw {key[0]} {key[1]}"
 
     def change_status(self, node: "Node") -> str:
@@ -193,8 +194,12 @@ class SimBackend:
         node.ask(op.PatchEvse(location, "E2", patch.encode(), "2.3.0"), lambda value: None)
         return f"status {location}"
 
-    def _begin(self, key: Key, body: bytes | None) -> None:
+    def _show(self, node: "Node", key: Key, checked: Checked | None) -> None:
+        self.latest[key] = checked
+        body = checked.body if checked is not None else None
         self.in_flight.setdefault(key, []).append(body)
+        asked = op.PutObject(key[0], checked) if checked is not None else op.DeleteObject(*key)
+        node.ask(asked, self._settler(key, body))
 
     def _settler(self, key: Key, body: bytes | None) -> Callable[[Any], None]:
         def reply(value: Any) -> None:
@@ -202,7 +207,7 @@ class SimBackend:
             flights = self.in_flight.get(key, [])
             if body in flights:
                 del flights[: flights.index(body) + 1]
-            if not isinstance(value, RoamdError):
+            if not isinstance(value, RoamdError) or (body is None and isinstance(value, NotFound)):
                 self.shown[key] = body
 
         return reply
