@@ -60,3 +60,32 @@ def test_a_cso_that_is_killed_while_its_backend_works_never_tells_it_twice(fleet
     cso.api.need("PUT", "/v1/sessions/S-2", objects.session("S-2", APP_DRIVER, "A-2", NOW_MS))
     fleet.wait_until("the start at the CSP", lambda: state_at(csp, asked["command_id"]) == "STARTED")
     assert len(cso.backend.asked("command")) == 1
+
+
+def test_a_profile_a_lease_and_a_reservation_pass_through_real_daemons(fleet: Fleet) -> None:
+    cso, csp = two(fleet)
+    label = csp.partners["cso"]
+    started = objects.session("S-3", APP_DRIVER, None, NOW_MS)
+    cso.api.need("PUT", "/v1/sessions/S-3", started | {"kwh": 2.5})
+    lease = fleet.wait_until("the lease", lambda: csp.api.find(f"/v1/peers/{label}/session-leases/S-3"))
+    assert lease["lease_until"] > lease["last_updated"]
+    refused = cso.api.request("PATCH", "/v1/sessions/S-3", {"kwh": 2.4})
+    assert (refused.status, refused.body["code"]) == (409, "impossible-change")
+
+    limit = {"charging_rate_unit": "W", "charging_profile_period": [{"start_period": 0, "limit": 3700.0}]}
+    body = {"session_id": "S-3", "charging_profile": limit, "expires_s": 600}
+    profile = csp.api.need("POST", "/v1/commands/SET_CHARGING_PROFILE", body)
+    assert profile["state"] == "ACCEPTED"
+    csp.api.need("POST", "/v1/commands/CLEAR_CHARGING_PROFILE", {"session_id": "S-3"})
+    fleet.wait_until("the profile's end", lambda: state_at(csp, profile["command_id"]) == "EXPIRED")
+
+    place = {"location_id": objects.LOCATION_ID, "evse_uid": objects.EVSE_UID}
+    when = {"start_date_time": "2026-12-24T08:00:00Z", "end_date_time": "2026-12-24T10:00:00Z"}
+    token = objects.start(APP_DRIVER, "R-REF", NOW_MS)["token"]
+    asked = {"token": token, "reservation_id": "R-3", "kind": "ADVANCE", **place, **when}
+    made = csp.api.need("POST", "/v1/commands/RESERVE", asked)
+    shown = {"id": "R-3", "kind": "ADVANCE", "status": "RESERVED", "cdr_token": APP_DRIVER.cdr_token(), **place, **when}
+    own = objects.OWNED_BY_CSO | shown | {"last_updated": "2026-12-01T08:00:00Z"}
+    cso.api.need("PUT", "/v1/reservations/R-3", own)
+    fleet.wait_until("the reservation", lambda: state_at(csp, made["command_id"]) == "DONE")
+    assert csp.api.get(f"/v1/peers/{label}/reservations/R-3") == own
