@@ -105,15 +105,17 @@ class PeerBook:
         label: str,
     ) -> PeerRow:
         agreement = preset(self.our_roles, descriptor.roles, descriptor.parties)
-        # A partner that is confirmed stays so when it pairs again.
-        paired = confirmed or (known is not None and known.row.state == PAIRED)
+        # A partner that is confirmed or suspended stays so when it pairs again: only the operator ends a suspension.
+        state = PAIRED if confirmed else PENDING
+        if known is not None and known.row.state in (PAIRED, SUSPENDED):
+            state = known.row.state
         return PeerRow(
             peer=label,
             endpoint_id=descriptor.endpoint_id,
             identity_der=descriptor.identity_der,
             name=descriptor.name,
             parties=descriptor.parties,
-            state=PAIRED if paired else PENDING,
+            state=state,
             address=descriptor.addresses[0] if descriptor.addresses else None,
             descriptor=data,
             descriptor_sequence=descriptor.sequence,

@@ -107,6 +107,13 @@ async def test_who_pairs_again_keeps_label_agreement_and_confirmation(book: Book
     assert (again.label, again.row.name, again.row.state, again.row.address) == ("rmd", "Renamed", "PAIRED", None)
 
 
+async def test_who_pairs_again_while_suspended_stays_suspended(book: Book) -> None:
+    peer = await book.pair()
+    await book.book.suspend(peer)
+    again = await book.pair(confirmed=True)
+    assert (again.row.state, again.active) == ("SUSPENDED", False)
+
+
 async def test_what_else_belongs_to_the_pairing_is_committed_with_it_or_nothing_is(book: Book) -> None:
     def refuse(cx: Cx) -> None:
         raise Conflict("used")
