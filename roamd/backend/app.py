@@ -11,6 +11,7 @@ from roamd.backend.edge import make_edge, remembered
 from roamd.backend.events import Events
 from roamd.backend.health import Health
 from roamd.backend.objects import FEEDS, PEER_FEEDS, OwnFeed, PeerFeed
+from roamd.backend.ocpi.face import Face
 from roamd.backend.openapi import Document
 from roamd.backend.operate import Operating
 from roamd.backend.records import Records
@@ -38,11 +39,13 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
     return rows
 
 
-def build(api: Api) -> web.Application:
-    """The application. When it shuts down, whoever waits on it is let go."""
+def build(api: Api, face: Face | None = None) -> web.Application:
+    """The application, with the OCPI face if there is one. When it shuts down, whoever waits on it is let go."""
     streams = Streams(api)
     application = web.Application(middlewares=[make_edge(api)], client_max_size=MAX_BODY)
     _add(application, api, all_routes(api, streams))
+    if face is not None:
+        application.router.add_route("*", "/ocpi{rest:(/.*)?}", face.handle)
 
     async def let_go(_application: web.Application) -> None:
         api.events.close()

@@ -40,7 +40,8 @@ def make_edge(api: Api) -> Middleware:
 
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            _admit(api, hosts, request)
+            if not _is_ocpi(request):  # the face admits by tokens of its own
+                _admit(api, hosts, request)
             return await handler(request)
         except RoamdError as error:
             refusals.note(request, error)
@@ -72,6 +73,11 @@ def _admit(api: Api, hosts: HostCheck, request: web.Request) -> None:
         hosts.check(api.host_names, headers.get("Host"), headers.get("Origin"), local)
     if request.path not in OPEN_PATHS and not api.keys.matches(headers.get("Authorization", "")):
         raise Unauthorized("The API key is missing or wrong; send `Authorization: Bearer` with the key of api.key.")
+
+
+def _is_ocpi(request: web.Request) -> bool:
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical.startswith("/ocpi")
 
 
 def _local_address(request: web.Request) -> str | None:

@@ -14,6 +14,8 @@ from aiohttp import web
 
 from roamd.backend.app import build
 from roamd.backend.context import Api
+from roamd.backend.ocpi.backends import OcpiSettings
+from roamd.backend.ocpi.plug import ocpi_face
 from roamd.backend.questions import BackendSettings, Questions, backend_session
 from roamd.backend.webhooks import Webhook, WebhookSettings, webhook_session
 from roamd.errors import ConfigError
@@ -67,6 +69,7 @@ async def serving(
     *,
     backend: BackendSettings | None = None,
     webhooks: Sequence[WebhookSettings] = (),
+    ocpi: Sequence[OcpiSettings] = (),
     random: Callable[[int], bytes] = os.urandom,
 ) -> AsyncIterator[Serving]:
     """Listen, and answer until the block ends; then whoever waits is let go and everything is closed.
@@ -82,8 +85,9 @@ async def serving(
         hooks = [await _webhook(stack, api, each, random) for each in webhooks]
         if isinstance(listen, str):
             api.listen_names = Listen.parse(listen).names
+        face = await stack.enter_async_context(ocpi_face(api, ocpi, random))
         runner = web.AppRunner(
-            build(api), access_log=None, handle_signals=False, logger=_quiet, shutdown_timeout=SHUTDOWN_S
+            build(api, face), access_log=None, handle_signals=False, logger=_quiet, shutdown_timeout=SHUTDOWN_S
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -8,6 +8,7 @@ from typing import Any
 from roamd import metrics
 from roamd.backend.auth import KeyHolder
 from roamd.backend.context import Api, ApiSettings
+from roamd.backend.ocpi.backends import OcpiSettings
 from roamd.backend.questions import BackendSettings, Questions
 from roamd.backend.server import serving
 from roamd.backend.webhooks import WebhookSettings
@@ -55,7 +56,8 @@ class LocalSide:
         config = self._config
         listen = self._handed or _listen_text(config)
         backend, webhooks = _backend(config), [_webhook(each) for each in config.webhooks]
-        async with serving(self._api, listen, backend=backend, webhooks=webhooks) as serving_now:
+        ocpi = _ocpi(config)
+        async with serving(self._api, listen, backend=backend, webhooks=webhooks, ocpi=ocpi) as serving_now:
             self._reconfigure = port_to_asyncio(lambda new: self._use(new, serving_now.questions))
             self._assembly.backend.attach(serving_now.questions)
             try:
@@ -110,3 +112,12 @@ def _webhook(row: Any) -> WebhookSettings:
     return replace(
         WebhookSettings(url=row.url, secret=row.secret), events=row.events, allow_private=row.private, name=row.name
     )
+
+
+def _ocpi(config: Config) -> list[OcpiSettings]:
+    return [
+        OcpiSettings(
+            row.name, row.token, row.url, row.base_url, row.handshake, row.private, company=config.endpoint.name
+        )
+        for row in config.ocpi
+    ]

@@ -15,6 +15,7 @@ import aiohttp
 
 from roamd.backend.auth import KeyHolder
 from roamd.backend.context import Api, ApiSettings
+from roamd.backend.ocpi.backends import OcpiSettings
 from roamd.backend.questions import BackendSettings
 from roamd.backend.server import Serving, serving
 from roamd.backend.webhooks import WebhookSettings
@@ -153,6 +154,7 @@ def run_api(
     listen: str = "127.0.0.1:0",
     backend: BackendSettings | None = None,
     webhooks: Sequence[WebhookSettings] = (),
+    ocpi: Sequence[OcpiSettings] = (),
     connector: Callable[[], aiohttp.BaseConnector] | None = None,
 ) -> None:
     """Run one test against a fresh API."""
@@ -165,7 +167,7 @@ def run_api(
         fake.on_event = lambda newest: api.events.arrived()
         async with (
             asyncio.timeout(PATIENCE_S),
-            serving(api, listen, backend=backend, webhooks=webhooks, random=os.urandom) as served,
+            serving(api, listen, backend=backend, webhooks=webhooks, ocpi=ocpi, random=os.urandom) as served,
             aiohttp.ClientSession(connector=connector() if connector else None) as session,
         ):
             await test(Harness(fake, api, served, session))

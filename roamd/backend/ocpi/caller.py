@@ -1,0 +1,170 @@
+"""Calls to a backend: one request, its envelope read with patience for what is met in the field.
+
+Nothing is followed (a redirect would carry the token elsewhere), everything read is bounded, and what went wrong is a
+`CallFailed` whose words hold no token. A 401 is tried once more with the token in its other form, which is remembered.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import aiohttp
+import msgspec
+
+from roamd.backend.guard import guarded_socket
+from roamd.backend.ocpi.backends import Backend, header_of
+from roamd.errors import RoamdError
+
+MAX_ANSWER: Final = 8 * 1024 * 1024
+TIMEOUT_S: Final = 10.0
+
+
+class CallFailed(RoamdError):
+    """There was no readable answer; the message says why in a few words."""
+
+    code = "ocpi-call-failed"
+
+
+class _EnvelopeIn(msgspec.Struct):
+    status_code: int | str | None = None
+    status_message: msgspec.Raw = msgspec.Raw(b"")
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+_decode = msgspec.json.Decoder(_EnvelopeIn).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. `code` is OCPI's status, None where there was no envelope."""
+
+    status: int
+    code: int | None
+    data: bytes = field(repr=False)
+    headers: Mapping[str, str]
+
+    @property
+    def good(self) -> bool:
+        """Whether both layers say yes."""
+        return 200 <= self.status < 300 and (self.code is None or 1000 <= self.code < 2000)
+
+    @property
+    def passing(self) -> bool:
+        """Whether it may be otherwise if asked again: the other side or what is between failed, or bids us wait."""
+        return self.status in (401, 403, 408, 425, 429) or self.status >= 500 or (self.code or 0) // 1000 == 3
+
+    @property
+    def words(self) -> str:
+        """For a log."""
+        return f"HTTP {self.status}" if self.code is None else f"HTTP {self.status} with OCPI status {self.code}"
+
+    def one(self) -> bytes:
+        """`data` as one object; some send an array of one."""
+        if not self.data.startswith(b"["):
+            return self.data
+        elements = _decode_list(self.data)
+        return bytes(elements[0]) if len(elements) == 1 else self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """With which token a call is made. `form` is the likelier one."""
+
+    token: str = field(repr=False)
+    form: str
+
+
+@dataclass(slots=True)
+class Caller:
+    """Calls one backend."""
+
+    backend: Backend
+    session: aiohttp.ClientSession
+    random: Callable[[int], bytes]
+    other_form: bool = False
+
+    def access(self) -> Access:
+        """By its registration; CallFailed when it has none."""
+        kept = self.backend.registration
+        if kept is None:
+            raise CallFailed("not registered")
+        return Access(kept.their_token, kept.form)
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        *,
+        access: Access | None = None,
+        routing: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Reply:
+        """One request; raises CallFailed."""
+        given = access or self.access()
+        forms = [given.form, "raw" if given.form == "base64" else "base64"]
+        if self.other_form:
+            forms.reverse()
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await self._once(method, url, body, header_of(given.token, forms[0]), routing)
+                if reply.status != 401:
+                    return reply
+                second = await self._once(method, url, body, header_of(given.token, forms[1]), routing)
+        except TimeoutError as error:
+            raise CallFailed("late") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise CallFailed(type(error.__cause__ or error).__name__) from error
+        self.other_form ^= second.status != 401
+        return second
+
+    async def _once(
+        self, method: str, url: str, body: bytes | None, authorization: str, routing: Mapping[str, str] | None
+    ) -> Reply:
+        headers = {
+            "Authorization": authorization,
+            "X-Request-ID": self._id(),
+            "X-Correlation-ID": self._id(),
+            "User-Agent": "roamd",
+            **(routing or {}),
+        }
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        async with self.session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+            return read_reply(response.status, await _bounded(response), response.headers)
+
+    def _id(self) -> str:
+        return str(UUID(bytes=self.random(16), version=4))
+
+
+def read_reply(status: int, text: bytes, headers: Mapping[str, str]) -> Reply:
+    """The answer, whether or not it stands in an envelope."""
+    try:
+        envelope = _decode(text)
+        code = None if envelope.status_code is None else int(envelope.status_code)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return Reply(status, None, b"", headers)
+    return Reply(status, code, bytes(envelope.data).strip(), headers)
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_ANSWER:
+            response.close()
+            raise ValueError("answer too large")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def caller_session(private: bool) -> aiohttp.ClientSession:
+    """A session without cookies, proxies and, unless private ones are meant, without private addresses."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=32, socket_factory=None if private else guarded_socket),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+    )

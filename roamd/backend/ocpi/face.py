@@ -1,0 +1,187 @@
+"""The face itself: every request to /ocpi comes through `Face.handle`, and every answer leaves it in an envelope.
+
+    /ocpi/versions                     all that roamd is
+    /ocpi/cpo/versions                 roamd as the CPOs behind it (for a backend that is an eMSP)
+    /ocpi/emsp/versions                roamd as the eMSPs behind it (for a backend that is a CPO)
+    /ocpi[/face]/{version}             version details
+    /ocpi[/face]/{version}/credentials
+    /ocpi/{face}/{version}/{module}/...
+
+One route takes them all and the path is taken apart here, because slashes are doubled, missing and left over in the
+field, and a redirect would lose the token.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from aiohttp import ClientError, web
+
+from roamd.backend.context import Api
+from roamd.backend.ocpi.asked import FACES, MAX_SEGMENTS, VERSIONS, Asked, segments_of
+from roamd.backend.ocpi.backends import Backends, Presented
+from roamd.backend.ocpi.envelope import Answer, Refusal, encode, not_allowed, not_found, refused
+from roamd.errors import RoamdError
+from roamd.log import get_logger
+
+log = get_logger(room="backend")
+
+Handler = Callable[[Asked], Awaitable[Answer]]
+
+OFFERED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "cpo": (
+        ("locations", "SENDER"),
+        ("tariffs", "SENDER"),
+        ("sessions", "SENDER"),
+        ("cdrs", "SENDER"),
+        ("tokens", "RECEIVER"),
+        ("hubclientinfo", "SENDER"),
+    ),
+    "emsp": (
+        ("locations", "RECEIVER"),
+        ("tariffs", "RECEIVER"),
+        ("sessions", "RECEIVER"),
+        ("cdrs", "RECEIVER"),
+        ("tokens", "SENDER"),
+        ("hubclientinfo", "SENDER"),
+    ),
+}
+"""The modules of each face, and the interface that it serves."""
+
+_UNROUTED: Final = frozenset({"credentials", "hubclientinfo"})
+"""Modules whose answers carry no routing headers."""
+
+MAX_ECHO: Final = 200
+
+
+@dataclass(slots=True)
+class Face:
+    """Serves the documents and gives each module's requests to its handler (`modules`: by face and module)."""
+
+    api: Api
+    backends: Backends
+    credentials: Handler
+    modules: Mapping[tuple[str, str], Handler]
+    urls: Mapping[str, str]
+    random: Callable[[int], bytes]
+    _details: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer anything."""
+        routing: dict[str, str] = {}
+        try:
+            answer = await self._answer(request, routing)
+        except RoamdError as error:
+            answer = refused(error)
+            if answer.status >= 500:
+                log.warning("ocpi_request_failed", code=error.code, method=request.method)
+        except web.HTTPRequestEntityTooLarge:
+            answer = Answer(None, 413, 2001, "The body is larger than 8 MiB.")
+        except (ClientError, web.HTTPException, web.PayloadAccessError, ConnectionError):
+            answer = Answer(None, 400, 2001, "The body could not be read to its end.")
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # the edge: a bug is answered, and logged with its traceback
+            log.exception("ocpi_request_broke", method=request.method)
+            answer = Answer(None, 500, 3000, "The daemon failed at this request; its log says where.")
+        return self._response(request, answer, routing)
+
+    async def _answer(self, request: web.Request, routing: dict[str, str]) -> Answer:
+        presented = await self.backends.identify(request.headers.get("Authorization"))
+        base = self.urls.get(presented.backend.settings.name) or f"{request.scheme}://{request.host}/ocpi"
+        path = segments_of(request.rel_url.raw_path)[1:]
+        if len(path) > MAX_SEGMENTS:
+            raise not_found("There is nothing at this address.")
+        face = path.pop(0).lower() if path and path[0].lower() in FACES else ""
+        if path in ([], ["versions"]):
+            return self._document(request, self._versions(base, face))
+        version = path.pop(0)
+        if version not in VERSIONS:
+            raise not_found(f"Version {version[:20]} is not served; GET {base}/versions tells which are.")
+        if not path:
+            return self._document(request, self._details_of(base, face, version))
+        return await self._module(
+            Asked(request, presented, base, face, version, path[0].lower(), tuple(path[1:])), routing
+        )
+
+    def _document(self, request: web.Request, data: bytes) -> Answer:
+        if request.method not in ("GET", "HEAD"):
+            raise not_allowed("This document takes GET only.")
+        return Answer(data)
+
+    def _versions(self, base: str, face: str) -> bytes:
+        prefix = f"{base}/{face}" if face else base
+        return encode([{"version": version, "url": f"{prefix}/{version}"} for version in VERSIONS])
+
+    def _details_of(self, base: str, face: str, version: str) -> bytes:
+        known = self._details.get((base, face, version))
+        if known is None:
+            known = encode({"version": version, "endpoints": endpoints_of(base, face, version)})
+            if len(self._details) < 100:
+                self._details[base, face, version] = known
+        return known
+
+    async def _module(self, asked: Asked, routing: dict[str, str]) -> Answer:
+        if asked.module == "credentials":
+            return await self.credentials(asked)
+        _require_own_token(asked.presented)
+        handler = self.modules.get((asked.face, asked.module))
+        if handler is None:
+            raise not_found("There is nothing at this address; the version details tell what is served where.")
+        if asked.module not in _UNROUTED:
+            routing.update(self._swapped(asked))
+        return await handler(asked)
+
+    def _swapped(self, asked: Asked) -> dict[str, str]:
+        """The answer's routing headers: to whoever asked, from whoever was asked."""
+        own = min(self.api.own_parties)
+        to, origin = asked.party("from") or own, asked.party("to") or own
+        return routing_headers(to, origin)
+
+    def _response(self, request: web.Request, answer: Answer, routing: dict[str, str]) -> web.Response:
+        headers = {**routing, **answer.headers}
+        for name in ("X-Request-ID", "X-Correlation-ID"):
+            given = request.headers.get(name, "")
+            usable = given.isprintable() and given.isascii() and 0 < len(given) <= MAX_ECHO
+            headers[name] = given if usable else str(UUID(bytes=self.random(16), version=4))
+        if answer.status == 401:
+            headers["WWW-Authenticate"] = "Token"
+        response = web.Response(
+            body=answer.text(self.api.clock.now_ms()),
+            status=answer.status,
+            headers=headers,
+            content_type="application/json",
+        )
+        if len(response.body or b"") > 4096:  # type: ignore[arg-type]
+            response.enable_compression()
+        return response
+
+
+def endpoints_of(base: str, face: str, version: str) -> list[dict[str, Any]]:
+    """The endpoints of a version; the common document has those of both faces."""
+    own = f"{base}/{face}" if face else base
+    found = [{"identifier": "credentials", "role": "SENDER", "url": f"{own}/{version}/credentials"}]
+    seen = set()
+    for each in (face,) if face else FACES:
+        for identifier, role in OFFERED[each]:
+            if (identifier, role) not in seen:
+                seen.add((identifier, role))
+                found.append({"identifier": identifier, "role": role, "url": f"{base}/{each}/{version}/{identifier}"})
+    return found
+
+
+def routing_headers(to: str, origin: str) -> dict[str, str]:
+    """The four headers for two canonical parties."""
+    return {
+        "OCPI-to-country-code": to[:2],
+        "OCPI-to-party-id": to[2:],
+        "OCPI-from-country-code": origin[:2],
+        "OCPI-from-party-id": origin[2:],
+    }
+
+
+def _require_own_token(presented: Presented) -> None:
+    if presented.kind == "first":
+        raise Refusal(401, 2001, "This token opens versions and credentials only; register first.")
