@@ -10,7 +10,7 @@ from roamd import metrics
 from roamd.clock import Clock, rfc3339
 from roamd.errors import ProtocolError
 from roamd.log import get_logger
-from roamd.model.agreement import may_be_asked
+from roamd.model.agreement import may_be_asked, owns_party
 from roamd.model.credentials import DECISIONS
 from roamd.model.times import time_ms
 from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest
@@ -53,6 +53,10 @@ class HomeAuthorization:
         except ProtocolError as error:
             respond(AnswerStatus.MALFORMED, str(error).encode())
             return
+        if request.party and not owns_party(peer.agreement, request.party):
+            log.warning("authorization_refused", peer=peer.label, message_id=call.id.hex(), reason="foreign party")
+            respond(AnswerStatus.REFUSED, b"the station's party is not one of the asker's")
+            return
         if not self.unknown.may_ask(peer, request.type, request.uid):
             answer = AuthorizeAnswer("UNKNOWN", "more unknown cards than agreed", "POLICY")
             metrics.authorizations_answered.labels(peer.label, answer.decision, answer.source).inc()
@@ -75,7 +79,7 @@ class HomeAuthorization:
                 respond(AnswerStatus.NO_ANSWER, f"its backend: {answer.reason}".encode())
                 return
             self.unknown.answered(peer, request.type, request.uid, answer.decision)
-            metrics.authorizations_answered.labels(peer.label, answer.decision, answer.source).inc()
+            metrics.child(metrics.authorizations_answered, peer.label, answer.decision, answer.source).inc()
             self._note(peer, question, answer, elapsed_ms)
             respond(AnswerStatus.ANSWERED, answer.pack())
 
