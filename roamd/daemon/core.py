@@ -24,7 +24,7 @@ from roamd.roaming.authorization.unknown import UnknownCards
 from roamd.roaming.authorization.visited import VisitedAuthorization
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.catalogue import Catalogue
-from roamd.roaming.control import home, visited
+from roamd.roaming.control import home, moves
 from roamd.roaming.control.desk import ControlDesk
 from roamd.roaming.control.home import HomeControl
 from roamd.roaming.control.visited import VisitedControl
@@ -72,7 +72,7 @@ def begin_run_txn(cx: Cx, clock: Clock, random: Random) -> Run:
     restored_ms = meta.take_restored_txn(cx)
     meta.begin_run_txn(cx, run_id, clock.now_ms())
     home.recover_txn(cx, clock.now_ms())
-    visited.recover_txn(cx, clock.now_ms())
+    moves.recover_txn(cx, clock.now_ms())
     return Run(instance, run_id, secret, restored_ms)
 
 

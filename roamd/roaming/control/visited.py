@@ -2,7 +2,7 @@
 
 A command is committed as ASKED before the backend is told, and its answer before that is sent. A repeat gets the stored
 answer. A command that is found unanswered at a start was in the backend's hands when roamd died: its answer is
-OUTCOME_UNKNOWN for ever, and it is not carried out again (`recover_txn`).
+OUTCOME_UNKNOWN for ever, and it is not carried out again (`moves.recover_txn`).
 
 Afterwards the backend reports how it goes on, or publishes a session that bears the command's authorization reference,
 which counts as the report that it started. What `model.commands` says of late starts is done here.
@@ -17,58 +17,47 @@ import msgspec
 
 from roamd import metrics
 from roamd.clock import Clock, rfc3339
-from roamd.errors import Conflict, Fault, Malformed, NotFound, ProtocolError, RequestError
+from roamd.errors import Conflict, Fault, Malformed, ProtocolError, RequestError
 from roamd.log import get_logger
 from roamd.model.agreement import may_be_asked
 from roamd.model.commands import (
-    ACCEPTED,
     ASKED,
     CANCEL,
     CLEAR_PROFILE,
     DONE,
     EXPIRED,
     FAILED,
-    IN_FORCE,
     LATE,
     LATE_RULES,
-    REJECTED,
     RESERVES,
     RESULTS,
     SET_PROFILE,
     START,
     STARTED,
-    STOP,
-    UNKNOWN,
     CheckedCommand,
-    accepted_state,
     check_command,
     may_report,
-    next_state,
 )
 from roamd.model.keys import fold
 from roamd.model.objects import Checked
 from roamd.model.roles import SERVICE_BY_NUMBER
 from roamd.model.views import ReservationView, SessionView
-from roamd.protocol.calls import CommandAnswer, CommandRequest
+from roamd.protocol.calls import CommandRequest
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming import operations as op
 from roamd.roaming.audience import is_shown
 from roamd.roaming.calls import Respond
+from roamd.roaming.control.moves import conclude_txn, expire_profiles_txn, keep_txn, moved_txn
 from roamd.roaming.control.shown import (
     CLEARED,
     CLEARING,
     FEED,
-    KEPT,
-    REPLACED,
     SESSION_ENDED,
     STOPPED,
     STOPPING,
     TIMEOUT,
     as_reply,
-    due_of,
     find_one,
-    publish_txn,
-    state_event_txn,
 )
 from roamd.roaming.deadlines import Deadlines
 from roamd.roaming.directory import Directory, Peer
@@ -298,7 +287,7 @@ class VisitedControl:
                 self._log_answer(row, told)
                 self.look()
 
-        self.store.submit(lambda cx: _conclude_txn(cx, key, told, now_ms), done, essential=True)
+        self.store.submit(lambda cx: conclude_txn(cx, key, told, now_ms), done, essential=True)
 
     def _log_answer(self, row: CommandRow, told: CommandResult | NoAnswer) -> None:
         if isinstance(told, NoAnswer):
@@ -448,79 +437,6 @@ def _checked(told: CommandResult | NoAnswer) -> CommandResult | NoAnswer:
     if told.result not in RESULTS:
         return NoAnswer("its backend's result is not one of " + ", ".join(RESULTS))
     return told
-
-
-def _conclude_txn(cx: Cx, key: tuple[str, str], told: CommandResult | NoAnswer, now_ms: int) -> CommandRow:
-    """The answer, once; the state too, unless reports were quicker."""
-    row = commands.get(cx, "in", *key)
-    if row is None:
-        raise NotFound("The command was forgotten meanwhile.", code="unknown-command")
-    if row.answer_status is not None:
-        return row
-    state, reason, status, body = _answer_of(told)
-    if row.state == ASKED:
-        row = row._replace(state=accepted_state(row.command) if state == ACCEPTED else state, reason=reason)
-    if state == ACCEPTED and row.command in (SET_PROFILE, CLEAR_PROFILE):
-        expire_profiles_txn(cx, row.subject, REPLACED if row.command == SET_PROFILE else CLEARED, now_ms, but=row.id)
-    return keep_txn(cx, row._replace(answer_status=int(status), answer=body), now_ms)
-
-
-def _answer_of(told: CommandResult | NoAnswer) -> tuple[str, str | None, AnswerStatus, bytes]:
-    if isinstance(told, NoAnswer):
-        words = told.reason.encode()[:500]
-        if told.asked:
-            return UNKNOWN, told.reason, AnswerStatus.OUTCOME_UNKNOWN, words
-        return FAILED, told.reason, AnswerStatus.NO_ANSWER, words
-    reason = (told.reason or "")[:200]
-    body = CommandAnswer(told.result, reason, bytes(told.profile) if told.profile else None).pack()
-    if told.result == "ACCEPTED":
-        return ACCEPTED, reason or None, AnswerStatus.ANSWERED, body
-    return REJECTED, reason or told.result, AnswerStatus.ANSWERED, body
-
-
-def moved_txn(
-    cx: Cx, row: CommandRow, report: str, reason: str | None, session_id: str | None, now_ms: int
-) -> CommandRow | None:
-    """The command after a report; None when it contradicts where the command stands."""
-    state = next_state(row.state, report)
-    if state is None:
-        return None
-    if state == row.state and session_id in (None, row.session_id):
-        return row
-    moved = row._replace(state=state, session_id=session_id or row.session_id)
-    if state != row.state:
-        moved = moved._replace(reason=reason)
-    if state != LATE:
-        return keep_txn(cx, moved, now_ms)
-    return keep_txn(cx, moved._replace(reason=STOPPING if row.late == STOP else KEPT), now_ms, tell=True)
-
-
-def expire_profiles_txn(cx: Cx, session: str, reason: str, now_ms: int, *, but: int = 0) -> None:
-    """The profiles of a session are no longer in force."""
-    for row in commands.about(cx, "in", SET_PROFILE, session):
-        if row.id != but and (row.state in IN_FORCE or row.reason == CLEARING):
-            keep_txn(cx, row._replace(state=EXPIRED, reason=reason), now_ms)
-
-
-def keep_txn(cx: Cx, row: CommandRow, now_ms: int, *, tell: bool = False) -> CommandRow:
-    """Keep and show a command. `tell`: our own backend has an event of it, because roamd decided it."""
-    row = row._replace(updated_ms=now_ms)
-    row = row._replace(due_ms=due_of(row))
-    commands.update_txn(cx, row)
-    publish_txn(cx, row)
-    if tell:
-        state_event_txn(cx, row, now_ms)
-    return row
-
-
-def recover_txn(cx: Cx, now_ms: int) -> None:
-    """At the start: what the backend was told when the last run ended may have been done, and is never told again."""
-    for row in commands.unanswered(cx, "in"):
-        words = "roamd ended while it was carried out"
-        state = UNKNOWN if row.state == ASKED else row.state
-        reason = words if row.state == ASKED else row.reason
-        status = int(AnswerStatus.OUTCOME_UNKNOWN)
-        keep_txn(cx, row._replace(state=state, reason=reason, answer_status=status, answer=words.encode()), now_ms)
 
 
 def _id_of(checked: Checked) -> str:
