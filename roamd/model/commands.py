@@ -168,7 +168,7 @@ def check_command(command: str, ocpi: str, data: bytes, *, at: str = "$") -> Che
     if faults:
         raise Malformed(tuple(faults))
     body = merge_patch(body, b'{"response_url":null}')
-    head = _decode_head(body)
+    head = _head_of(body, at)
     if head.expires_s is not None and not PROFILE_MIN_S <= head.expires_s <= PROFILE_MAX_S:
         raise Malformed((Fault(f"{at}.expires_s", f"must be from {PROFILE_MIN_S} to {PROFILE_MAX_S}", "value"),))
     token = head.token
@@ -186,6 +186,15 @@ def check_command(command: str, ocpi: str, data: bytes, *, at: str = "$") -> Che
         expires_s=head.expires_s,
         location_id=fold(head.location_id) if head.location_id is not None else None,
     )
+
+
+def _head_of(body: bytes, at: str) -> _Head:
+    """A field that this command's class does not know, but roamd by its name does, may be of any type: then Malformed."""
+    try:
+        return _decode_head(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        raise Malformed((Fault(at + path.removesuffix("`"), message, "type"),)) from error
 
 
 def with_expiry(checked: CheckedCommand) -> CheckedCommand:
