@@ -1,13 +1,16 @@
 """Targets: what comes over a link, from the first byte of a handshake to the items in a bulk payload."""
 
+import contextlib
 from itertools import chain
 
 import msgpack
 import zstandard
 
+from roamd.backend.examples import COMMANDS
 from roamd.clock import rfc3339
 from roamd.errors import RoamdError
 from roamd.model.body import merge_evse_status
+from roamd.model.commands import check_command
 from roamd.model.keys import ObjectKey
 from roamd.model.objects import check_peer_object, check_peer_record
 from roamd.model.roles import FEED_BY_NUMBER
@@ -20,7 +23,15 @@ from roamd.protocol.bulk import (
     unpack_feed_chunk,
     unpack_ledger_batch,
 )
-from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest, LedgerFetch, PeerStatus
+from roamd.protocol.calls import (
+    AuthorizeAnswer,
+    AuthorizeRequest,
+    CommandAnswer,
+    CommandRequest,
+    LedgerFetch,
+    PeerStatus,
+    SessionQuestion,
+)
 from roamd.protocol.connection import Connection
 from roamd.protocol.events import BulkFeed, BulkLedger, Event, HelloReceived, PeerSaidGoodbye, ProofReceived
 from roamd.protocol.flow import Pattern
@@ -28,6 +39,7 @@ from roamd.protocol.frames import FrameType
 from roamd.protocol.ledger import EntryKind, EpochOpening, LedgerItem, Refusal
 from roamd.protocol.messages import DECODERS, Answer, Call, FeedAck, Receipt, decode, encode
 from tests.fuzz.samples import feed_items_of, records
+from tests.model.bodies import text
 from tests.support.wire import CLOCK_MS, Wire
 
 NOW = 100.0
@@ -146,7 +158,15 @@ def message_seeds() -> list[bytes]:
     return [bytes([TYPES.index(type_)]) + encode(each) for type_, each in messages.items()]
 
 
-CALL_BODIES = (AuthorizeRequest, AuthorizeAnswer, LedgerFetch, PeerStatus)
+CALL_BODIES = (
+    AuthorizeRequest,
+    AuthorizeAnswer,
+    LedgerFetch,
+    PeerStatus,
+    CommandRequest,
+    CommandAnswer,
+    SessionQuestion,
+)
 
 
 def call_body(data: bytes) -> None:
@@ -156,7 +176,16 @@ def call_body(data: bytes) -> None:
         rfc3339(body.valid_until_ms)
     if isinstance(body, PeerStatus):
         rfc3339(body.clock_ms), rfc3339(body.up_since_ms)
+    if isinstance(body, CommandRequest):
+        _refused_or_not(body)
     body.pack()
+
+
+def _refused_or_not(request: CommandRequest) -> None:
+    """The OCPI command inside, whichever it was sent as."""
+    for command in COMMANDS:
+        with contextlib.suppress(RoamdError):
+            check_command(command, request.ocpi, request.body)
 
 
 def call_body_seeds() -> list[bytes]:
@@ -166,6 +195,9 @@ def call_body_seeds() -> list[bytes]:
         AuthorizeAnswer("ALLOWED", "", "BACKEND", "ref", CLOCK_MS, b"{}", b"{}"),
         LedgerFetch(ID, 0, 64),
         PeerStatus("roamd", CLOCK_MS, CLOCK_MS),
+        CommandRequest("DEABC", "2.3.0", 120, "STOP", text(COMMANDS["START_SESSION"])),
+        CommandAnswer("ACCEPTED", "", b"{}"),
+        SessionQuestion("DEABC", "S1"),
     )
     return [bytes([index]) + body.pack() for index, body in enumerate(bodies)]
 

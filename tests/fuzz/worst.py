@@ -8,12 +8,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
+from roamd.backend.objects import FEEDS
 from roamd.protocol.frames import RULES, FrameType, pack_frame
 from roamd.protocol.messages import encode
 from roamd.trust.pairing import MAX_DOCUMENT, framed
 from tests.fuzz.samples import feed_items_of, objects
 from tests.fuzz.targets import TARGETS
-from tests.fuzz.wire_side import TYPES
+from tests.fuzz.wire_side import CALL_BODIES, TYPES
 from tests.model.bodies import cdr, evse, sdr, text
 
 MEGABYTE = 1 << 20
@@ -277,12 +278,17 @@ def _pairing() -> dict[str, Maker]:
 
 
 def _objects() -> dict[str, Maker]:
-    names = list(objects())
-    made = {}
+    made: dict[str, Maker] = {}
     for name, (feed, maker) in OF_OBJECTS.items():
-        made |= behind(bytes([("locations", "tariffs", "user-credentials", "sessions").index(feed)]), {name: maker})
-    assert set(names) == {"locations", "tariffs", "user-credentials", "sessions"}
+        made |= behind(bytes([FEEDS.index(feed)]), {name: maker})
     return {**behind(b"\0", JSON), **made}
+
+
+def _call_bodies() -> dict[str, Maker]:
+    made: dict[str, Maker] = {}
+    for number, kind in enumerate(CALL_BODIES):
+        made |= {f"{kind.__name__}: {name}": maker for name, maker in behind(bytes([number]), MSGPACK).items()}
+    return made
 
 
 def _lines() -> dict[str, Maker]:
@@ -303,7 +309,9 @@ WORST: dict[str, dict[str, Maker]] = {
         for type_ in TYPES
         for n, m in behind(bytes([TYPES.index(type_)]), MSGPACK).items()
     },
-    "call-body": {f"{kind} {n}": m for kind in range(4) for n, m in behind(bytes([kind]), MSGPACK).items()},
+    "call-body": {
+        f"{kind} {n}": m for kind in range(len(CALL_BODIES)) for n, m in behind(bytes([kind]), MSGPACK).items()
+    },
     "bulk-payload": {**behind(b"\0", MSGPACK), **_bulk()},
     "feed-items": _feed_items(),
     "ledger-items": _ledger_items(),
@@ -338,7 +346,7 @@ LIMITS: dict[str, int] = {
     "invitation": 600,
     "certificate": 4096,
     "object": 256 * 1024,
-    "patch": 192 * 1024,
+    "patch": 128 * 1024,
     "record": 256 * 1024,
     "small-request": 16 * 1024,
     "backend-answer": 64 * 1024,
