@@ -189,7 +189,7 @@ def check_command(command: str, ocpi: str, data: bytes, *, at: str = "$") -> Che
 
 
 def _head_of(body: bytes, at: str) -> _Head:
-    """A field that this command's class does not know, but roamd by its name does, may be of any type: then Malformed."""
+    """A field that the class of this command does not know, but roamd does by its name, may be of any type."""
     try:
         return _decode_head(body)
     except msgspec.ValidationError as error:
