@@ -58,7 +58,7 @@ PEER_FEEDS: Final = (*FEEDS, "session-leases")
 """What is read of peers; a session's lease is roamd's own object."""
 
 
-PATCH_MAX: Final = 192 * 1024
+PATCH_MAX: Final = 128 * 1024
 """Merging holds a patch's members one by one; who changes more of an object than this may as well PUT it."""
 
 
