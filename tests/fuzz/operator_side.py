@@ -1,6 +1,8 @@
 """Targets: what the operator's machine reads: its configuration, and what the local network says."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -22,6 +24,7 @@ def _directory() -> Path:
     """One for the whole run, in memory where that is to be had: a file a run, and no disk."""
     memory = Path("/dev/shm")
     room = tempfile.mkdtemp(prefix="roamd-fuzz-", dir=memory if os.access(memory, os.W_OK) else None)
+    atexit.register(shutil.rmtree, room, ignore_errors=True)
     return Path(room)
 
 
