@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import hmac
 import json
+import socket
 from base64 import b64decode, b64encode
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import TCPConnector, web
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from roamd.backend.guard import RefusedAddress, guarded_socket, is_public
 from roamd.backend.webhooks import (
@@ -203,6 +205,37 @@ def test_a_webhook_on_a_private_address_is_never_dialled() -> None:
     run_api(test)
 
 
+class Rebinding(AbstractResolver):
+    """A name that was public when the operator wrote it down, and is ours when it is dialled."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked += 1
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_name_that_was_rebound_to_a_private_address_is_never_dialled() -> None:
+    async def test(api: Harness) -> None:
+        receiver, resolver = Receiver(), Rebinding()
+        async with a_backend(receiver.take) as url, webhook_session(allow_private=False) as session:
+            assert isinstance(session.connector, TCPConnector)
+            session.connector._resolver = resolver
+            named = WebhookSettings(url.replace("127.0.0.1", "hooks.abc.example"), SECRET)
+            hook = Webhook(api.api, named, session, SystemClock(), bytes)
+            outcome, _ = await hook._try(Delivery("msg_1", b"{}", "1"))
+        assert (outcome, resolver.asked) == ("RefusedAddress", 1)
+        assert receiver.got.empty()
+
+    run_api(test)
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -222,8 +255,6 @@ def test_public_addresses_are_dialled(address: str) -> None:
 
 
 def test_the_guard_stands_where_the_socket_is_made() -> None:
-    import socket
-
     where = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 80))
     with pytest.raises(RefusedAddress):
         guarded_socket(where)
