@@ -148,7 +148,7 @@ class Questions:
         self._ask(question, done)
 
     def _ask(self, question: Question, done: Done) -> None:
-        taker = self._api.takers.newest()
+        taker = self._api.takers.taker_of(question)
         if taker is not None:
             taker.take_question(question, _measured("stream", self._api.clock, done))
         elif not self._url:

@@ -15,7 +15,7 @@ from aiohttp import web
 from roamd.backend.app import build
 from roamd.backend.context import Api
 from roamd.backend.ocpi.backends import OcpiSettings
-from roamd.backend.ocpi.plug import ocpi_face
+from roamd.backend.ocpi.plug import ocpi_plug
 from roamd.backend.questions import BackendSettings, Questions, backend_session
 from roamd.backend.webhooks import Webhook, WebhookSettings, webhook_session
 from roamd.errors import ConfigError
@@ -85,9 +85,9 @@ async def serving(
         hooks = [await _webhook(stack, api, each, random) for each in webhooks]
         if isinstance(listen, str):
             api.listen_names = Listen.parse(listen).names
-        face = await stack.enter_async_context(ocpi_face(api, ocpi, random))
+        plug = await stack.enter_async_context(ocpi_plug(api, ocpi, random))
         runner = web.AppRunner(
-            build(api, face), access_log=None, handle_signals=False, logger=_quiet, shutdown_timeout=SHUTDOWN_S
+            build(api, plug.face), access_log=None, handle_signals=False, logger=_quiet, shutdown_timeout=SHUTDOWN_S
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -95,6 +95,7 @@ async def serving(
         _open_socket_file(listen)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(hook.run()) for hook in hooks]
+            tasks += [group.create_task(pusher.run()) for pusher in plug.pushers]
             try:
                 yield Serving(questions, runner.addresses)
             finally:

@@ -81,11 +81,23 @@ class QuestionTaker(Protocol):
         ...
 
 
+class StandingTaker(QuestionTaker, Protocol):
+    """One that is there without a stream, for some questions."""
+
+    def takes(self, question: Question) -> bool:
+        """Whether it can be asked this now."""
+        ...
+
+
 class QuestionTakers:
-    """The streams that subscribed to questions. They go to the newest, so that a restarted backend takes over."""
+    """The streams that subscribed to questions. They go to the newest, so that a restarted backend takes over.
+
+    `standing` (the OCPI face) is asked what it takes while there is no stream.
+    """
 
     def __init__(self) -> None:
         self._takers: list[QuestionTaker] = []
+        self.standing: StandingTaker | None = None
 
     def add(self, taker: QuestionTaker) -> None:
         """It is the newest now, also when it was there before."""
@@ -100,3 +112,10 @@ class QuestionTakers:
     def newest(self) -> QuestionTaker | None:
         """Who is asked next."""
         return self._takers[-1] if self._takers else None
+
+    def taker_of(self, question: Question) -> QuestionTaker | None:
+        """Who is asked this."""
+        newest, standing = self.newest(), self.standing
+        if newest is None and standing is not None and standing.takes(question):
+            return standing
+        return newest

@@ -5,6 +5,7 @@ with a `Desk`. The backend serves its versions, takes what is pushed to it, and 
 stands in `requests`.
 """
 
+import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,6 +51,8 @@ class OcpiBackend:
     requests: list[Seen] = field(default_factory=list)
     objects: dict[str, Any] = field(default_factory=dict)
     url: str = ""
+    port: int = 0
+    """The same after each start."""
     _runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -57,9 +60,9 @@ class OcpiBackend:
         application.router.add_route("*", "/{rest:.*}", self._handle)
         self._runner = web.AppRunner(application)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        host, port = self._runner.addresses[0]
-        self.url = f"http://{host}:{port}"
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        self.port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self.port}"
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -134,6 +137,13 @@ class Desk:
         assert answered.json["status_code"] == 1000, answered.body
         self.token = answered.json["data"]["token"]
         return self.token
+
+    async def sent(self, *wanted: tuple[str, str]) -> None:
+        """Wait until the backend was sent all these (method, path)."""
+        while not set(wanted) <= {(seen.method, seen.path) for seen in self.backend.requests}:
+            came = asyncio.Event()
+            self.backend.on_request = came.set
+            await came.wait()
 
     async def need(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answered:
         """A request that must succeed."""

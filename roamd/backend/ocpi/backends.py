@@ -17,7 +17,7 @@ import asyncio
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -117,7 +117,11 @@ class Presented:
 class Backends:
     """All configured backends."""
 
-    def __init__(self, core: CoreLink, clock: Clock, settings: Iterable[OcpiSettings]) -> None:
+    def __init__(
+        self, core: CoreLink, clock: Clock, settings: Iterable[OcpiSettings], wake: Callable[[], None]
+    ) -> None:
+        """`wake` is called after each change, so that whoever waits looks again."""
+        self._wake = wake
         self._core = core
         self._clock = clock
         self._all = [Backend(each) for each in settings]
@@ -149,6 +153,7 @@ class Backends:
         await self._core.ask(KeepRegistration(backend.settings.name, text))
         backend.registration = registration
         backend.changed.set()
+        self._wake()
 
     async def identify(self, authorization: str | None) -> Presented:
         """Who presents this header; Refusal (401) when nobody does."""

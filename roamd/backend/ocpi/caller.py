@@ -54,7 +54,7 @@ class Reply:
     @property
     def passing(self) -> bool:
         """Whether it may be otherwise if asked again: the other side or what is between failed, or bids us wait."""
-        return self.status in (401, 403, 408, 425, 429) or self.status >= 500 or (self.code or 0) // 1000 == 3
+        return self.status in (401, 408, 425, 429) or self.status >= 500 or (self.code or 0) // 1000 == 3
 
     @property
     def words(self) -> str:

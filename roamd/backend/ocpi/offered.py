@@ -8,7 +8,7 @@ has gone since is left out of its page, and the places of the others stay.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -19,7 +19,7 @@ from roamd.backend.ocpi.envelope import Answer, encode, not_allowed, not_found
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.received import FEED, PARTS, part_of
 from roamd.backend.ocpi.texts import bubbled, stored_stamp
-from roamd.errors import Conflict, NotFound, RoamdError
+from roamd.errors import Conflict, NotFound
 from roamd.model.roles import FEEDS
 from roamd.model.times import parse_time, time_ms
 from roamd.roaming.operations import (
@@ -187,7 +187,7 @@ class Offered:
             return [body for body in await self._bodies_of(entries) if body]
         asked = [GetPeerObject(e.peer, FEED[module], e.id, e.party, e.sub) for e in entries]
         stored = await self.api.core.ask_many(asked)
-        return [_shown(FEED[module], each) for each in stored if isinstance(each, StoredObject)]
+        return [shown(FEED[module], each) for each in stored if isinstance(each, StoredObject)]
 
     async def _bodies_of(self, entries: list[Entry]) -> list[bytes | None]:
         replies = await self.api.core.ask_many([GetRecord(entry.id, entry.party, "in") for entry in entries])
@@ -209,7 +209,7 @@ class Offered:
         stored = await self.find(partners, FEED[asked.module], id_, asked.query("type"))
         if stored is None:
             raise not_found("No partner publishes such an object.")
-        body = _shown(FEED[asked.module], stored)
+        body = shown(FEED[asked.module], stored)
         return Answer(part_of(body, tuple(parts)) if parts else body)
 
     async def find(self, partners: list[Partner], feed: str, id_: str, kind: str | None) -> StoredObject | None:
@@ -221,18 +221,19 @@ class Offered:
         return None
 
     async def find_at(self, partner: Partner, feed: str, id_: str, kind: str | None) -> StoredObject | None:
-        """The partner's object of this id, whichever of its parties it is of."""
-        found: Any
+        """The partner's object of this id, the first if several are."""
+        return next(iter(await self.all_at(partner, feed, id_, kind)), None)
+
+    async def all_at(self, partner: Partner, feed: str, id_: str, kind: str | None) -> list[StoredObject]:
+        """The partner's objects of this id: more than one when its parties, or types of tokens, share it."""
         try:
-            found = await self.api.core.ask(GetPeerObject(partner.peer, feed, id_, None, kind))
+            return [await self.api.core.ask(GetPeerObject(partner.peer, feed, id_, None, kind))]
         except NotFound:
-            return None
+            return []
         except Conflict:
             kinds = TOKEN_TYPES if feed == "user-credentials" and kind is None else (kind,)
             asked = [GetPeerObject(partner.peer, feed, id_, party, each) for party in partner.parties for each in kinds]
-            answers = await self.api.core.ask_many(asked)
-            found = next((each for each in answers if not isinstance(each, RoamdError)), None)
-        return found if isinstance(found, StoredObject) else None
+            return [each for each in await self.api.core.ask_many(asked) if isinstance(each, StoredObject)]
 
 
 def entry_of(peer: str, feed: str, body: bytes) -> Entry | None:
@@ -248,7 +249,7 @@ def entry_of(peer: str, feed: str, body: bytes) -> Entry | None:
     return Entry(at_ms, peer, (head.country_code + head.party_id).upper(), head.id or head.uid, sub)
 
 
-def _shown(feed: str, stored: StoredObject) -> bytes:
+def shown(feed: str, stored: StoredObject) -> bytes:
     return bubbled(stored.body) if feed == "locations" else stored.body
 
 

@@ -1,50 +1,61 @@
-"""Makes the face of its parts: what `serving` enters and `build` mounts."""
+"""Makes the face of its parts: what `serving` enters, mounts and runs."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from roamd.backend.context import Api
 from roamd.backend.ocpi.authorize import TokensAndAuthorize
 from roamd.backend.ocpi.backends import Backends, OcpiSettings
 from roamd.backend.ocpi.caller import Caller, caller_session
+from roamd.backend.ocpi.cards import CardQuestions
 from roamd.backend.ocpi.cdrs import PostedCdrs
 from roamd.backend.ocpi.credentials import Credentials
 from roamd.backend.ocpi.face import Face, Handler
 from roamd.backend.ocpi.offered import ClientInfos, Offered, Snapshots
 from roamd.backend.ocpi.partners import Partners
+from roamd.backend.ocpi.push import Pusher
 from roamd.backend.ocpi.received import Received
 
 
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """The face to mount, None when no backend is configured, and the pushers to run beside it."""
+
+    face: Face | None = None
+    pushers: tuple[Pusher, ...] = ()
+
+
 @contextlib.asynccontextmanager
-async def ocpi_face(
-    api: Api, settings: Sequence[OcpiSettings], random: Callable[[int], bytes]
-) -> AsyncIterator[Face | None]:
-    """The face for these backends, None when there are none; its connections are closed at the end."""
+async def ocpi_plug(api: Api, settings: Sequence[OcpiSettings], random: Callable[[int], bytes]) -> AsyncIterator[Plug]:
+    """All that serves these backends; its connections are closed at the end."""
     if not settings:
-        yield None
+        yield Plug()
         return
     async with contextlib.AsyncExitStack() as stack:
-        backends = Backends(api.core, api.clock, settings)
-        callers = {
-            backend.settings.name: Caller(
-                backend, await stack.enter_async_context(caller_session(backend.settings.private)), random
-            )
-            for backend in backends
-        }
-        yield make_face(api, backends, callers, random)
+        backends = Backends(api.core, api.clock, settings, api.events.arrived)
+        callers: dict[str, Caller] = {}
+        for backend in backends:
+            session = await stack.enter_async_context(caller_session(backend.settings.private))
+            callers[backend.settings.name] = Caller(backend, session, random)
+        cards = CardQuestions(api, backends, callers)
+        api.takers.standing = cards
+        stack.push_async_callback(cards.aclose)
+        yield _plug(api, backends, callers, random)
 
 
-def make_face(api: Api, backends: Backends, callers: dict[str, Caller], random: Callable[[int], bytes]) -> Face:
-    """The face over ready parts."""
+def _plug(api: Api, backends: Backends, callers: dict[str, Caller], random: Callable[[int], bytes]) -> Plug:
     partners = Partners(api)
+    offered = Offered(api, partners, Snapshots(api.clock.monotonic))
     credentials = Credentials(api, backends, partners, callers, random)
     urls = {backend.settings.name: backend.settings.url for backend in backends}
-    return Face(api, backends, credentials.handle, _modules(api, partners), urls, random)
+    face = Face(api, backends, credentials.handle, _modules(api, partners, offered), urls, random)
+    pushers = [Pusher(api, backends, each, callers[each.settings.name], partners, offered, random) for each in backends]
+    return Plug(face, tuple(pushers))
 
 
-def _modules(api: Api, partners: Partners) -> dict[tuple[str, str], Handler]:
+def _modules(api: Api, partners: Partners, offered: Offered) -> dict[tuple[str, str], Handler]:
     received, cdrs, infos = Received(api), PostedCdrs(api), ClientInfos(partners)
-    offered = Offered(api, partners, Snapshots(api.clock.monotonic))
     tokens = TokensAndAuthorize(api, partners, offered)
     return {
         **{("cpo", module): offered.handle for module in ("locations", "tariffs", "sessions", "cdrs")},

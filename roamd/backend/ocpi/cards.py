@@ -1,0 +1,116 @@
+"""A partner's question about a driver of ours becomes `POST {tokens}/{uid}/authorize` at an eMSP backend."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from roamd.backend.context import Api
+from roamd.backend.ocpi.backends import Backend, Backends
+from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
+from roamd.backend.ocpi.envelope import UNKNOWN_TOKEN, encode
+from roamd.backend.ocpi.face import routing_headers
+from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer, Question, Told
+
+MAX_OPEN: Final = 1000
+_NOTHING: Final = msgspec.Raw(b"")
+
+
+class _InfoIn(msgspec.Struct):
+    allowed: str
+    authorization_reference: str | None = None
+    location: msgspec.Raw = _NOTHING
+    info: msgspec.Raw = _NOTHING
+
+
+_decode: Final = msgspec.json.Decoder(_InfoIn).decode
+
+
+@dataclass(slots=True)
+class CardQuestions:
+    """Takes questions for the first registered backend that serves tokens as SENDER."""
+
+    api: Api
+    backends: Backends
+    callers: Mapping[str, Caller]
+    _open: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def takes(self, question: Question) -> bool:
+        """Authorizations, while there is such a backend."""
+        return isinstance(question, AuthorizeQuestion) and self._backend() is not None
+
+    def take_question(self, question: Question, done: Told) -> None:
+        """Ask; `done` is called once, by the deadline."""
+        backend = self._backend()
+        if backend is None or not isinstance(question, AuthorizeQuestion):
+            done(NoAnswer("not configured", asked=False))
+        elif len(self._open) >= MAX_OPEN:
+            done(NoAnswer("too many open questions", asked=False))
+        else:
+            task = asyncio.get_running_loop().create_task(self._ask(backend, question, done))
+            self._open.add(task)
+            task.add_done_callback(self._open.discard)
+
+    async def aclose(self) -> None:
+        """Give up what is open; its askers get NoAnswer."""
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    def _backend(self) -> Backend | None:
+        return next((backend for backend in self.backends if backend.endpoint("tokens", "SENDER")), None)
+
+    async def _ask(self, backend: Backend, question: AuthorizeQuestion, done: Told) -> None:
+        answer: BackendAnswer | NoAnswer = NoAnswer("the daemon stops")
+        try:
+            answer = await self._answer(backend, question)
+        except CallFailed as error:
+            answer = NoAnswer(str(error))
+        finally:
+            done(answer)
+
+    async def _answer(self, backend: Backend, question: AuthorizeQuestion) -> BackendAnswer | NoAnswer:
+        uid, kind = question.credential.get("uid") or "", question.credential.get("type") or "RFID"
+        url = f"{backend.endpoint('tokens', 'SENDER')}/{quote(uid, safe='')}/authorize?type={quote(kind)}"
+        reply = await self.callers[backend.settings.name].call(
+            "POST",
+            url,
+            _place(question),
+            routing=routing_headers(min(self.api.own_parties), question.party),
+            timeout_s=question.deadline_ms / 1000,
+        )
+        return read_info(reply)
+
+
+def _place(question: AuthorizeQuestion) -> bytes | None:
+    """LocationReferences, where the place is known."""
+    location = question.location or {}
+    if not location.get("location_id"):
+        return None
+    evse = location.get("evse_uid")
+    return encode({"location_id": location["location_id"], **({"evse_uids": [evse]} if evse else {})})
+
+
+def read_info(reply: Reply) -> BackendAnswer | NoAnswer:
+    """AuthorizationInfo as a decision. An unknown token comes as 404, as status 2004, or as both."""
+    if reply.status == 404 or reply.code == UNKNOWN_TOKEN:
+        return BackendAnswer("UNKNOWN")
+    if not reply.good:
+        return NoAnswer(reply.words)
+    try:
+        info = _decode(reply.one())
+    except (msgspec.DecodeError, RecursionError):
+        return NoAnswer("unreadable answer")
+    return BackendAnswer(
+        info.allowed.strip().upper(),
+        authorization_reference=info.authorization_reference,
+        location=_raw(info.location),
+        info=_raw(info.info),
+    )
+
+
+def _raw(raw: msgspec.Raw) -> msgspec.Raw | None:
+    return None if bytes(raw) in (b"", b"null") else raw.copy()
