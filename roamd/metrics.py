@@ -5,7 +5,7 @@ they feed and call `.labels(...).inc()`; on a hot path `child(metric, ...).inc()
 """
 
 import time
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
@@ -145,8 +145,7 @@ def child(metric: Metric, *labels: str) -> Metric:
     kept = _children.get((metric, *labels))
     if kept is None:
         kept = _children[metric, *labels] = metric.labels(*labels)
-    found: Metric = kept
-    return found
+    return cast(Metric, kept)
 
 
 def forget_peer(peer: str) -> None:

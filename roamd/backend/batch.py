@@ -8,8 +8,9 @@ read, for then something else is sent than objects. The answer is a summary,
     {"lines": 3, "stored": 2, "created": 1, "unchanged": 0, "failed_count": 1, "failed": [{"line": 2, "problem": {}}]}
 
 with status 200 when no line failed, else 422. Blank lines have a number and count for nothing. `stored` counts all good
-lines; of these `created` are new objects and `unchanged` had equal content already. When the store fails (a full disk) reading stops, the status is that error's (507), and the failed lines say
-from where to repeat. Repeating a whole batch is harmless: equal content makes no new version.
+lines; of these `created` are new objects and `unchanged` had equal content already. When the store fails (a full disk)
+reading stops, the status is that error's (507), and the failed lines say from where to repeat. Repeating a whole batch
+is harmless: equal content makes no new version.
 """
 
 import hashlib

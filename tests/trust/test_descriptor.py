@@ -97,26 +97,26 @@ def test_a_signed_document_of_the_wrong_form_is_refused(changes: dict[str, objec
     assert refusal(forged(elements(**changes))) == "malformed"
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x90",
-        b"\xc1",
-        pack([]),
-        pack(["ecdsa-p256-sha256"]),
-        msgpack.packb({"a": 1}),
-        msgpack.packb([{}, {}, {}]),
-        msgpack.packb([msgpack.ExtType(1, b"")]),
-        b"\x91" * 10_000,
-        b"\xdd\xff\xff\xff\xff",
-        b"\x93\xa1\xff",
-        descriptor_data(OWN) + b"\0",
-        b"x" * 20_000,
-        forged(b"\x90"),
-        forged(["roamd descriptor 2", *elements()[1:]]),
-    ],
-)
+NO_DESCRIPTORS = {
+    "nothing": b"",
+    "an empty array": b"\x90",
+    "a byte that means nothing": b"\xc1",
+    "a packed empty array": pack([]),
+    "an algorithm alone": pack(["ecdsa-p256-sha256"]),
+    "a map": msgpack.packb({"a": 1}),
+    "maps inside": msgpack.packb([{}, {}, {}]),
+    "an extension type": msgpack.packb([msgpack.ExtType(1, b"")]),
+    "arrays in arrays": b"\x91" * 10_000,
+    "a length that is not there": b"\xdd\xff\xff\xff\xff",
+    "text that is not UTF-8": b"\x93\xa1\xff",
+    "something behind it": descriptor_data(OWN) + b"\0",
+    "too much": b"x" * 20_000,
+    "an empty document, signed": forged(b"\x90"),
+    "another version, signed": forged(["roamd descriptor 2", *elements()[1:]]),
+}
+
+
+@pytest.mark.parametrize("data", NO_DESCRIPTORS.values(), ids=NO_DESCRIPTORS)
 def test_what_is_no_descriptor_is_refused_without_a_traceback(data: bytes) -> None:
     assert refusal(data) == "malformed"
 
