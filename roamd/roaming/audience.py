@@ -2,8 +2,8 @@
 
 "*" is everyone whose agreement lets it follow the feed. A session or reservation is shown to its home-CSP alone, so
 its audience is the identifiers that may name that CSP, contract prefix first: "FRRMD BEXYZ". It holds no peer's label,
-so a partner that is paired tomorrow finds the sessions that are its own. What concerns one endpoint alone, such as the state of its
-commands, has "@" and that endpoint's id: a label may be given to another one later.
+so a partner that is paired tomorrow finds the sessions that are its own. What concerns one endpoint alone, such as the
+state of its commands, has "@" and that endpoint's id: a label may be given to another one later.
 """
 
 from roamd.model.objects import Checked
