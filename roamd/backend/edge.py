@@ -49,7 +49,7 @@ def make_edge(api: Api) -> Middleware:
             return problem_response(told, _UNAUTHENTICATED if told.status == Unauthorized.http_status else None)
         except web.HTTPException as error:
             return problem_of_http(error)
-        except (ClientError, web.PayloadAccessError, ConnectionError):
+        except (ClientError, web.RequestPayloadError, web.PayloadAccessError, ConnectionError):
             return problem_response(problem(400, "unreadable-body", "The body could not be read to its end."))
         except asyncio.CancelledError:
             raise

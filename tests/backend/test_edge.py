@@ -358,3 +358,11 @@ def test_head_is_answered_like_get_without_a_body() -> None:
         assert (answered.status, answered.body) == (200, b"")
 
     run_api(test)
+
+
+def test_a_body_that_is_not_packed_as_it_says_is_a_problem_and_no_fault_of_ours() -> None:
+    async def test(api: Harness) -> None:
+        answered = await api.send("PUT", "/v1/tariffs/T1", b"no gzip", headers={"Content-Encoding": "gzip"})
+        assert (answered.status, answered.json["code"]) == (400, "unreadable-body")
+
+    run_api(test)

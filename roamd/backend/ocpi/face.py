@@ -79,7 +79,7 @@ class Face:
                 log.warning("ocpi_request_failed", code=error.code, method=request.method)
         except web.HTTPRequestEntityTooLarge:
             answer = Answer(None, 413, 2001, "The body is larger than 8 MiB.")
-        except (ClientError, web.HTTPException, web.PayloadAccessError, ConnectionError):
+        except (ClientError, web.HTTPException, web.RequestPayloadError, web.PayloadAccessError, ConnectionError):
             answer = Answer(None, 400, 2001, "The body could not be read to its end.")
         except asyncio.CancelledError:
             raise

@@ -74,15 +74,24 @@ def with_stamp(body: bytes, stamp: str) -> bytes:
 
 def text_field(body: bytes, name: str) -> str | None:
     """One field when it is a text."""
-    raw = _object(body).get(name)
-    value = msgspec.json.decode(raw) if raw is not None else None
+    raw = _member(body, name)
+    value = msgspec.json.decode(raw) if raw.startswith(b'"') else None
     return value if isinstance(value, str) else None
 
 
+def _member(body: bytes, name: str) -> bytes:
+    """A field's text; empty when there is none, and when the body is no object."""
+    return bytes(_object(body).get(name, b"")).strip() if body.lstrip().startswith(b"{") else b""
+
+
 def parts_of(body: bytes, name: str) -> list[bytes]:
-    """The elements of a list field, each as its text; a missing list is an empty one."""
-    raw = _object(body).get(name)
-    return [bytes(each) for each in _array(raw)] if raw is not None and bytes(raw) != b"null" else []
+    """The elements of a list field, each as its text; a missing list is an empty one. Refusal when it is no list."""
+    raw = _member(body, name)
+    if raw in (b"", b"null"):
+        return []
+    if not raw.startswith(b"["):
+        raise invalid(f"$.{name}: expected an array")
+    return [bytes(each) for each in _array(raw)]
 
 
 def find_part(body: bytes, name: str, id_name: str, part_id: str) -> bytes | None:
