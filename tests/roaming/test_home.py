@@ -232,3 +232,21 @@ def test_with_a_rate_of_none_at_all_the_log_is_not_flooded(limited: Home, cso: C
         limited.csp.timers.pass_by(60)
     assert limited.backend.asked == []
     assert len(log.of("unknown_cards_limited")) == 1
+
+
+def test_both_companies_lines_join_by_authorization_and_trace(home: Home, log: LogLines) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    home.backend.decide = lambda question: BackendAnswer("BLOCKED")
+    body = AuthorizeRequest("RFID", "04A1").pack()
+    call = Call(b"0123456789abcdef", 1, 1000, body, f"00-{trace}-00f067aa0ba902b7-01")
+    home.incoming.on_call(home.line, call)  # type: ignore[arg-type]  # all that is used of an exchange
+    (line,) = log.of("authorization_answered")
+    assert (line["trace_id"], line["authorization_id"]) == (trace, call.id.hex())
+    assert (line["peer"], line["decision"]) == ("abc", "BLOCKED")
+
+
+def test_permissions_beyond_a_hundred_a_second_have_one_line_in_a_hundred(home: Home, log: LogLines) -> None:
+    home.backend.decide = lambda question: BackendAnswer("ALLOWED")
+    for number in range(250):
+        home.ask_about(f"{number:08X}")
+    assert len(log.of("authorization_answered")) == 101

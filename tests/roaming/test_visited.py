@@ -457,3 +457,13 @@ def test_an_allowed_that_no_backend_gave_in_time_is_a_time_out_in_the_log(
     assert len(log.of("authorization_timed_out")) == 1
     assert UID not in log.text
     assert "11223344" not in log.text
+
+
+def test_the_lines_bear_the_trace_that_the_request_came_with(station: Station, log: LogLines) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    station.ask(traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+    station.answer("rmd", "BLOCKED")
+    station.ask(traceparent="no trace at all")
+    station.answer("rmd", "BLOCKED", 1)
+    assert [line.get("trace_id") for line in log.of("authorization_refused")] == [trace, None]
+    assert station.lines["rmd"].calls[0].traceparent == f"00-{trace}-00f067aa0ba902b7-01"

@@ -4,7 +4,7 @@ When the backend gives no answer in time the visited side is told so (NO_ANSWER 
 whitelist that this CSP published and the token's own rule; nothing is decided twice in two places.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roamd import metrics
 from roamd.clock import Clock, rfc3339
@@ -15,6 +15,7 @@ from roamd.model.credentials import DECISIONS
 from roamd.model.times import time_ms
 from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest
 from roamd.protocol.messages import AnswerStatus, Call
+from roamd.roaming.authorization.report import LineRate, trace_of
 from roamd.roaming.authorization.unknown import UnknownCards
 from roamd.roaming.calls import Respond
 from roamd.roaming.deadlines import Deadlines, Timer
@@ -41,6 +42,10 @@ class HomeAuthorization:
     journal: DecisionJournal
     deadlines: Deadlines
     unknown: UnknownCards
+    _rate: LineRate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rate = LineRate(self.clock)
 
     def answer(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
         """Serve one call (roaming.calls.Service)."""
@@ -75,12 +80,13 @@ class HomeAuthorization:
             elapsed_ms = (self.clock.monotonic() - asked_at) * 1000
             answer = given if isinstance(given, NoAnswer) else _checked(given, question.authorization_id)
             if isinstance(answer, NoAnswer):
-                self._log_none(peer, question, answer, elapsed_ms)
+                self._log_none(peer, question, answer, elapsed_ms, call.traceparent)
                 respond(AnswerStatus.NO_ANSWER, f"its backend: {answer.reason}".encode())
                 return
             self.unknown.answered(peer, request.type, request.uid, answer.decision)
             metrics.child(metrics.authorizations_answered, peer.label, answer.decision, answer.source).inc()
             self._note(peer, question, answer, elapsed_ms)
+            self._log_answer(peer, question, answer, elapsed_ms, call.traceparent)
             respond(AnswerStatus.ANSWERED, answer.pack())
 
         self.backend.ask_authorize(question, decided)
@@ -102,7 +108,25 @@ class HomeAuthorization:
             location=place if request.location_id else None,
         )
 
-    def _log_none(self, peer: Peer, question: AuthorizeQuestion, none: NoAnswer, elapsed_ms: float) -> None:
+    def _log_answer(
+        self, peer: Peer, question: AuthorizeQuestion, answer: AuthorizeAnswer, elapsed_ms: float, trace: str | None
+    ) -> None:
+        """By the rule of the visited side: every refusal, and of the permissions as many as a log can bear."""
+        if answer.decision == "ALLOWED" and not self._rate.admit():
+            return
+        log.info(
+            "authorization_answered",
+            peer=peer.label,
+            authorization_id=question.authorization_id,
+            decision=answer.decision,
+            duration_ms=round(elapsed_ms, 1),
+            **trace_of(trace),
+            **self._rate.left_out(),
+        )
+
+    def _log_none(
+        self, peer: Peer, question: AuthorizeQuestion, none: NoAnswer, elapsed_ms: float, trace: str | None
+    ) -> None:
         metrics.backend_silences.inc()
         log.warning(
             "backend_gave_no_answer",
@@ -110,6 +134,7 @@ class HomeAuthorization:
             authorization_id=question.authorization_id,
             reason=none.reason,
             duration_ms=round(elapsed_ms, 1),
+            **trace_of(trace),
         )
 
     def _note(self, peer: Peer, question: AuthorizeQuestion, answer: AuthorizeAnswer, elapsed_ms: float) -> None:

@@ -4,7 +4,7 @@ Refusals and time-outs always have a line; permissions have up to 100 lines a se
 count of what was left out, so that a rush hour does not drown the log (issue 2, point 6).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roamd import metrics
 from roamd.clock import Clock
@@ -20,26 +20,16 @@ ONE_IN = 100
 
 
 @dataclass(slots=True)
-class DecisionReport:
-    """Counts, journals and logs decisions of the visited side."""
+class LineRate:
+    """Which of many alike lines are written: the first of each second, then one in a hundred."""
 
     clock: Clock
-    journal: DecisionJournal
     _second: int = 0
     _in_second: int = 0
     _left_out: int = 0
 
-    def decided(self, reply: AuthorizationReply, *, timed_out: bool) -> None:
-        """Note one decision."""
-        metrics.child(metrics.authorizations, reply.decision, reply.source).inc()
-        metrics.child(metrics.authorization_seconds, reply.source).observe(reply.elapsed_ms / 1000)
-        self.journal.add(self._row(reply))
-        if reply.decision != "ALLOWED" or timed_out:
-            self._line("authorization_refused" if reply.decision != "ALLOWED" else "authorization_timed_out", reply)
-        elif self._sampled():
-            self._line("authorization_allowed", reply)
-
-    def _sampled(self) -> bool:
+    def admit(self) -> bool:
+        """Whether this line is one of them."""
         second = int(self.clock.monotonic())
         if second != self._second:
             self._second, self._in_second = second, 0
@@ -49,10 +39,42 @@ class DecisionReport:
         self._left_out += 1
         return False
 
-    def _line(self, event: str, reply: AuthorizationReply) -> None:
-        left_out, self._left_out = self._left_out, 0
+    def left_out(self) -> dict[str, int]:
+        """What the next line says of those that were not written."""
+        count, self._left_out = self._left_out, 0
+        return {"left_out": count} if count else {}
+
+
+def trace_of(traceparent: str | None) -> dict[str, str]:
+    """The W3C trace id of a request, by which the lines of both companies and their backends join."""
+    parts = (traceparent or "").split("-")
+    return {"trace_id": parts[1]} if len(parts) == 4 and len(parts[1]) == 32 else {}
+
+
+@dataclass(slots=True)
+class DecisionReport:
+    """Counts, journals and logs decisions of the visited side."""
+
+    clock: Clock
+    journal: DecisionJournal
+    _rate: LineRate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rate = LineRate(self.clock)
+
+    def decided(self, reply: AuthorizationReply, *, timed_out: bool, traceparent: str | None = None) -> None:
+        """Note one decision."""
+        metrics.child(metrics.authorizations, reply.decision, reply.source).inc()
+        metrics.child(metrics.authorization_seconds, reply.source).observe(reply.elapsed_ms / 1000)
+        self.journal.add(self._row(reply))
+        if reply.decision != "ALLOWED" or timed_out:
+            event = "authorization_refused" if reply.decision != "ALLOWED" else "authorization_timed_out"
+            self._line(event, reply, traceparent)
+        elif self._rate.admit():
+            self._line("authorization_allowed", reply, traceparent)
+
+    def _line(self, event: str, reply: AuthorizationReply, traceparent: str | None) -> None:
         level = log.info if event == "authorization_allowed" else log.warning
-        extra = {"left_out": left_out} if left_out else {}
         level(
             event,
             peer=reply.home_csp,
@@ -61,7 +83,8 @@ class DecisionReport:
             source=reply.source,
             reason=reply.reason,
             duration_ms=reply.elapsed_ms,
-            **extra,
+            **trace_of(traceparent),
+            **self._rate.left_out(),
         )
 
     def _row(self, reply: AuthorizationReply) -> DecisionRow:

@@ -208,7 +208,8 @@ class VisitedAuthorization:
             info=msgspec.Raw(answer.info) if answer.info else None,
             location=msgspec.Raw(answer.location) if answer.location else None,
         )
-        self.report.decided(reply, timed_out=bool(asking.silent) and answer.source != "BACKEND")
+        timed_out = bool(asking.silent) and answer.source != "BACKEND"
+        self.report.decided(reply, timed_out=timed_out, traceparent=asking.operation.traceparent)
         asking.done(reply)
 
 
