@@ -100,7 +100,7 @@ class Pusher:
             page: EventPage = await self.api.core.ask(ReadEvents(at, PAGE))
             for event in page.items:
                 await self._push(event)
-                pass
+                await self.api.core.ask(WebhookPosition(self.name, event.cursor))
             at = page.next
             if not page.items:
                 await hub.wait_beyond(generation, IDLE_S)
