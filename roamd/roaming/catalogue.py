@@ -17,6 +17,7 @@ from roamd.model.objects import Checked, check_evse_status, check_object
 from roamd.model.views import LocationView
 from roamd.roaming import operations as op
 from roamd.roaming.audience import EVERYONE, audience_of
+from roamd.roaming.idempotent import same_request_txn
 from roamd.roaming.lists import answer, choose, key_after, next_key
 from roamd.roaming.ports import Reply
 from roamd.storage import feeds
@@ -55,6 +56,7 @@ class Catalogue:
         """PutObjects -> list of StoredObject."""
 
         def txn(cx: Cx) -> list[op.StoredObject]:
+            same_request_txn(cx, f"batch {operation.feed}", operation.idempotency, self.clock.now_ms())
             return [self._publish_txn(cx, operation.feed, checked) for checked in operation.checked]
 
         self._commit(operation.feed, txn, reply)

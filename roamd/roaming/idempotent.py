@@ -30,3 +30,8 @@ def once_txn(cx: Cx, operation: str, key: Idempotency | None, type_: type[T], tx
     if stored.request_hash != key.request_hash:
         raise Conflict("This Idempotency-Key was used with another request.", code="idempotency-key-reused")
     return msgspec.json.decode(stored.answer, type=type_)
+
+
+def same_request_txn(cx: Cx, operation: str, key: Idempotency | None, now_ms: int) -> None:
+    """For what is harmless to repeat, and is simply done again: only another request under the key is a Conflict."""
+    once_txn(cx, operation, key, bool, lambda _: True, now_ms)

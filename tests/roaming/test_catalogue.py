@@ -14,6 +14,7 @@ from roamd.roaming.operations import (
     DeleteObject,
     GetObject,
     GetPeerObject,
+    Idempotency,
     ListObjects,
     ListPeerObjects,
     PatchEvse,
@@ -285,3 +286,15 @@ def test_who_or_what_is_not_there_is_said_plainly(csp: Company, cso: Company) ->
     for listing in (ListPeerObjects("nobody", "locations"), ListPeerObjects("abc", "places")):
         with pytest.raises(NotFound):
             answer_of(mirror.list, listing)
+
+
+def test_a_batch_under_a_known_key_is_done_again_and_another_batch_refused(shelf: Shelf) -> None:
+    batch = (checked("tariffs", bodies.tariff(id="T-1")),)
+    first = PutObjects("tariffs", batch, Idempotency("key", b"a" * 32))
+    assert [stored.created for stored in answer_of(shelf.catalogue.put_many, first)] == [True]
+    assert [stored.created for stored in answer_of(shelf.catalogue.put_many, first)] == [False]
+    other = PutObjects("tariffs", (checked("tariffs", bodies.tariff(id="T-2")),), Idempotency("key", b"b" * 32))
+    with pytest.raises(Conflict):
+        answer_of(shelf.catalogue.put_many, other)
+    with pytest.raises(NotFound):
+        shelf.get("tariffs", "T-2")
