@@ -96,6 +96,7 @@ async def serving(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(hook.run()) for hook in hooks]
             tasks += [group.create_task(pusher.run()) for pusher in plug.pushers]
+            tasks += [group.create_task(puller.run()) for puller in plug.pullers]
             try:
                 yield Serving(questions, runner.addresses)
             finally:

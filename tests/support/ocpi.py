@@ -47,6 +47,7 @@ class OcpiBackend:
     token: str = THEIRS
     forms: Sequence[str] = ("base64", "raw")
     answer: Callable[[Seen], tuple[int, Any]] = lambda seen: (200, None)
+    headers: Callable[[Seen], dict[str, str]] = lambda seen: {}
     on_request: Callable[[], None] = lambda: None
     requests: list[Seen] = field(default_factory=list)
     objects: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +100,9 @@ class OcpiBackend:
             found = self.objects.get(request.path)
             return _envelope(200, found) if found is not None else _envelope(404, None, 2003)
         status, data = self.answer(seen)
-        return _envelope(status, data, 1000 if status < 300 else 2000)
+        answered = _envelope(status, data, 1000 if status < 300 else 2000)
+        answered.headers.update(self.headers(seen))
+        return answered
 
     def _endpoints(self) -> list[dict[str, str]]:
         found = [("credentials", "SENDER"), *self.modules]

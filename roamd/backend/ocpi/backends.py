@@ -82,12 +82,16 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(slots=True, eq=False)
 class Backend:
-    """A configured backend. `lock` is held through each handshake; `changed` is set whenever it registers or leaves."""
+    """A configured backend. `lock` is held through each handshake; `changed` is set whenever anything is kept of it.
+
+    `renewed` is set when it registers, anew or for the first time since the start.
+    """
 
     settings: OcpiSettings
     registration: Registration | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    renewed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def endpoint(self, identifier: str, role: str) -> str | None:
         """Where it serves a module in a role; the wrong host is put right, a closing slash taken away."""
@@ -146,13 +150,16 @@ class Backends:
             if backend.settings.name in kept:
                 backend.registration = msgspec.json.decode(kept[backend.settings.name], type=Registration)
                 backend.changed.set()
+                backend.renewed.set()
 
     async def keep(self, backend: Backend, registration: Registration | None) -> None:
         """Commit a registration, or that there is none; only then is it in force."""
         text = None if registration is None else encode(registration)
         await self._core.ask(KeepRegistration(backend.settings.name, text))
-        backend.registration = registration
+        before, backend.registration = backend.registration, registration
         backend.changed.set()
+        if registration is not None and (before is None or before.token != registration.token):
+            backend.renewed.set()
         self._wake()
 
     async def identify(self, authorization: str | None) -> Presented:

@@ -14,16 +14,18 @@ from roamd.backend.ocpi.credentials import Credentials
 from roamd.backend.ocpi.face import Face, Handler
 from roamd.backend.ocpi.offered import ClientInfos, Offered, Snapshots
 from roamd.backend.ocpi.partners import Partners
+from roamd.backend.ocpi.pull import Puller
 from roamd.backend.ocpi.push import Pusher
 from roamd.backend.ocpi.received import Received
 
 
 @dataclass(frozen=True, slots=True)
 class Plug:
-    """The face to mount, None when no backend is configured, and the pushers to run beside it."""
+    """The face to mount, None when no backend is configured, and what runs beside it for each backend."""
 
     face: Face | None = None
     pushers: tuple[Pusher, ...] = ()
+    pullers: tuple[Puller, ...] = ()
 
 
 @contextlib.asynccontextmanager
@@ -51,7 +53,8 @@ def _plug(api: Api, backends: Backends, callers: dict[str, Caller], random: Call
     urls = {backend.settings.name: backend.settings.url for backend in backends}
     face = Face(api, backends, credentials.handle, _modules(api, partners, offered), urls, random)
     pushers = [Pusher(api, backends, each, callers[each.settings.name], partners, offered, random) for each in backends]
-    return Plug(face, tuple(pushers))
+    pullers = [Puller(api, backends, each, callers[each.settings.name], Received(api), random) for each in backends]
+    return Plug(face, tuple(pushers), tuple(pullers))
 
 
 def _modules(api: Api, partners: Partners, offered: Offered) -> dict[tuple[str, str], Handler]:

@@ -26,7 +26,7 @@ from roamd.errors import Conflict, NotFound, PreconditionFailed
 from roamd.model.body import is_status_only, merge_patch
 from roamd.model.ids.party import party_of
 from roamd.model.keys import fold
-from roamd.model.objects import check_object
+from roamd.model.objects import Checked, check_object
 from roamd.roaming.operations import DeleteObject, GetObject, PatchEvse, PatchObject, PutObject, StoredObject
 
 TRIES: Final = 8
@@ -94,15 +94,19 @@ class Received:
         checked = check_object(place.feed, asked.version, data, own_parties=own, path_id=place.id)
         if place.token_type not in (None, checked.key.sub):
             raise invalid("$.type: differs from the type in the address")
-        kind = checked.key.sub or None
+        return await self.take(place.feed, checked)
+
+    async def take(self, feed: str, checked: Checked) -> Answer:
+        """Publish a whole object, unless a newer one is stored; status 201 when it is new."""
+        place = Place(feed, checked.key.party, checked.key.id, checked.key.sub or None, ())
         stamp = stored_stamp(checked.body)
 
         async def write() -> Answer:
-            kept = await self._kept(Place(place.feed, place.party, place.id, kind, ()))
+            kept = await self._kept(place)
             if kept is not None and stored_stamp(kept.body) > stamp:
                 return Answer(message="older than what is stored: left alone")
             match = None if kept is None else kept.etag
-            asked_for = PutObject(place.feed, checked, match, only_new=kept is None)
+            asked_for = PutObject(feed, checked, match, only_new=kept is None)
             stored: StoredObject = await self.api.core.ask(asked_for)
             return Answer(status=201 if stored.created else 200)
 
