@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from roamd.errors import StoreFull
+from roamd.backend.ocpi.backends import OcpiSettings
+from roamd.errors import ConfigError, StoreFull
 from roamd.roaming.operations import KeepRegistration
 from tests.support.api import Answered
 from tests.support.core import FakeCore
@@ -254,7 +255,7 @@ def test_a_new_first_token_in_the_configuration_lets_a_lost_backend_in_again() -
         await desk.register()
 
     run_ocpi(before, core=core)
-    run_ocpi(after, core=core, settings=[type(SETTINGS)(NAME, "another-first-token")])
+    run_ocpi(after, core=core, settings=[OcpiSettings(NAME, "another-first-token")])
 
 
 def test_a_backend_without_handshake_is_let_in_by_its_first_token() -> None:
@@ -262,4 +263,13 @@ def test_a_backend_without_handshake_is_let_in_by_its_first_token() -> None:
         answered = await desk.send("GET", "/emsp/2.2.1/tariffs/DE/ABC/NONE")
         assert codes(answered) == (404, 2003)
 
-    run_ocpi(test, settings=[type(SETTINGS)(NAME, FIRST, handshake=False)], backend=OcpiBackend())
+    run_ocpi(test, settings=[OcpiSettings(NAME, FIRST, handshake=False)], backend=OcpiBackend())
+
+
+@pytest.mark.parametrize("other", [OcpiSettings(NAME, "another"), OcpiSettings("other", FIRST)])
+def test_two_backends_with_one_name_or_token_are_a_configuration_error(other: OcpiSettings) -> None:
+    async def test(desk: Desk) -> None:
+        raise AssertionError(desk)
+
+    with pytest.raises(ConfigError, match="two backends"):
+        run_ocpi(test, settings=[SETTINGS, other])

@@ -7,13 +7,14 @@ import pytest
 
 from roamd.backend.examples import LOCATION, TARIFF, TOKEN
 from roamd.backend.waiting import Done
+from roamd.roaming import operations as ops
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
 from tests.model import bodies
 from tests.ocpi.test_offered import of_peer, publish, world
 from tests.support.core import FakeCore
-from tests.support.ocpi import NAME, Desk, OcpiBackend, run_ocpi
+from tests.support.ocpi import NAME, PEER, Desk, OcpiBackend, run_ocpi
 
-RECEIVES = [(module, "RECEIVER") for module in ("locations", "tariffs", "sessions", "tokens", "cdrs", "hubclientinfo")]
+RECEIVES = [(module, "RECEIVER") for module in ("locations", "tariffs", "sessions", "tokens", "cdrs")]
 
 
 def changed(core: FakeCore, feed: str, id_: str, kind: str = "object.changed") -> None:
@@ -48,6 +49,7 @@ def test_changes_are_pushed_in_order_once_and_go_on_after_a_restart() -> None:
 
     async def before(desk: Desk) -> None:
         await desk.register()
+        await swept(core)
         for n in range(3):
             publish(core, "tariffs", of_peer(TARIFF, id=f"T{n}"))
             changed(core, "tariffs", f"T{n}")
@@ -70,9 +72,19 @@ def test_changes_are_pushed_in_order_once_and_go_on_after_a_restart() -> None:
 async def came_to(core: FakeCore, cursor: str) -> None:
     """Wait until the pusher's cursor stands here."""
     while core.positions.get(f"ocpi:{NAME}") != cursor:
-        asked = asyncio.Event()
-        core.on_asked = asked.set
-        await asked.wait()
+        await asked_anything(core)
+
+
+async def swept(core: FakeCore) -> None:
+    """Wait until everything that there was has been pushed."""
+    while b'"swept":true' not in core.registrations[NAME]:
+        await asked_anything(core)
+
+
+async def asked_anything(core: FakeCore) -> None:
+    asked = asyncio.Event()
+    core.on_asked = asked.set
+    await asked.wait()
 
 
 def test_a_backend_that_fails_is_tried_again_and_what_it_refuses_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +93,7 @@ def test_a_backend_that_fails_is_tried_again_and_what_it_refuses_is_left(monkeyp
 
     async def test(desk: Desk) -> None:
         await desk.register()
+        await swept(core)
         for n in range(3):
             publish(core, "tariffs", of_peer(TARIFF, id=f"T{n}"))
             changed(core, "tariffs", f"T{n}")
@@ -121,17 +134,21 @@ def test_what_is_withdrawn_is_deleted_removed_or_invalid() -> None:
     run_ocpi(test, core=core, backend=emsp(objects=held))
 
 
-def test_a_partners_new_state_is_pushed_as_client_info() -> None:
+def test_who_is_there_is_pushed_at_registration_and_at_each_change() -> None:
     core = world()
 
     async def test(desk: Desk) -> None:
         await desk.register()
-        core.happen("peer.state", b'{"peer":"xyz","state":"PAIRED","link":"UP"}')
+        await desk.sent(("PUT", "/hubclientinfo/FR/XYZ"), ("PUT", "/hubclientinfo/NL/OTH"))
+        core.partners = [ops.Partner("xyz", "XYZ", ("FRXYZ",), ("cso",), "PAIRED", False, PEER.since_ms)]
+        desk.backend.requests.clear()
+        core.happen("peer.state", b'{"peer":"xyz","state":"PAIRED","link":"DOWN"}')
         await desk.sent(("PUT", "/hubclientinfo/FR/XYZ"))
-        assert desk.backend.pushed("PUT")[-1].body["status"] == "CONNECTED"
-        assert "OCPI-to-party-id" not in desk.backend.pushed("PUT")[-1].headers
+        (told,) = desk.backend.pushed("PUT")
+        assert told.body["status"] == "OFFLINE"
+        assert "OCPI-to-party-id" not in told.headers
 
-    run_ocpi(test, core=core, backend=emsp())
+    run_ocpi(test, core=core, backend=OcpiBackend(modules=[("hubclientinfo", "RECEIVER")]))
 
 
 def test_a_backend_without_receiver_endpoints_is_sent_nothing() -> None:

@@ -17,6 +17,7 @@ from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.pull import Puller
 from roamd.backend.ocpi.push import Pusher
 from roamd.backend.ocpi.received import Received
+from roamd.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,11 @@ class Plug:
 
 @contextlib.asynccontextmanager
 async def ocpi_plug(api: Api, settings: Sequence[OcpiSettings], random: Callable[[int], bytes]) -> AsyncIterator[Plug]:
-    """All that serves these backends; its connections are closed at the end."""
+    """All that serves these backends; its connections are closed at the end. Raises ConfigError."""
     if not settings:
         yield Plug()
         return
+    _require_distinct(settings)
     async with contextlib.AsyncExitStack() as stack:
         backends = Backends(api.core, api.clock, settings, api.events.arrived)
         callers: dict[str, Caller] = {}
@@ -44,6 +46,13 @@ async def ocpi_plug(api: Api, settings: Sequence[OcpiSettings], random: Callable
         api.takers.standing = cards
         stack.push_async_callback(cards.aclose)
         yield _plug(api, backends, callers, random)
+
+
+def _require_distinct(settings: Sequence[OcpiSettings]) -> None:
+    """A name is what a registration is kept under, and a token is all that tells who calls."""
+    for key in ("name", "token"):
+        if len({getattr(each, key) for each in settings}) < len(settings):
+            raise ConfigError([f"ocpi.{key}: two backends have the same one; give each its own"])
 
 
 def _plug(api: Api, backends: Backends, callers: dict[str, Caller], random: Callable[[int], bytes]) -> Plug:

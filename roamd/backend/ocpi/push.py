@@ -112,6 +112,7 @@ class Pusher:
 
     async def _sweep(self) -> None:
         for partner in await self.partners.all():
+            await self._client_info(partner.peer)
             for module in SWEPT:
                 if FEEDS[FEED[module]].publisher_role in partner.roles and self.backend.endpoint(module, "RECEIVER"):
                     await self._sweep_feed(partner, module)
