@@ -44,14 +44,16 @@ class TokensAndAuthorize:
         if not 0 < len(uid) <= MAX_ID or not uid.isprintable():
             raise invalid(f"uid: expected 1 to {MAX_ID} characters")
         place = read_place(await asked.body())
-        partners = await self.partners.addressed(asked.party("to"), live=True)
+        to = asked.party("to")
+        if not self.partners.is_platform(to):
+            await self.partners.addressed(to, live=True)
         deadline_ms = min(self.api.settings.default_deadline_ms, DEADLINE_MS)
         reply: AuthorizationReply = await self.api.core.ask(
             Authorize(CredentialIn(kind, uid), place, deadline_ms=deadline_ms)
         )
         if reply.decision == "UNKNOWN":
             raise Refusal(404, UNKNOWN_TOKEN, "No partner knows this token.")
-        home = [partner for partner in partners if reply.home_csp == partner.peer]
+        home = [partner for partner in await self.partners.recent() if reply.home_csp == partner.peer]
         return Answer(encode(await self._info(reply, kind, uid, home)))
 
     async def _info(self, reply: AuthorizationReply, kind: str, uid: str, home: list[Partner]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from roamd.clock import rfc3339
 from roamd.roaming.operations import ListPartners, Partner
 
 ROLES: Final = {"cso": "CPO", "csp": "EMSP"}
+RECENT_S: Final = 1.0
+"""How old the list of partners may be on the way of every authorization."""
+
 FACE_ROLE: Final = {"cpo": "CPO", "emsp": "EMSP"}
 
 
@@ -33,11 +36,23 @@ class Partners:
 
     api: Api
     _since: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _recent: tuple[float, list[Partner]] = (-RECENT_S, [])
 
     async def all(self) -> list[Partner]:
         """Every paired endpoint."""
         partners: list[Partner] = await self.api.core.ask(ListPartners())
         return partners
+
+    async def recent(self) -> list[Partner]:
+        """Who there was a moment ago: for their names, not for whether they are connected."""
+        now = self.api.clock.monotonic()
+        if now - self._recent[0] >= RECENT_S:
+            self._recent = (now, await self.all())
+        return self._recent[1]
+
+    def is_platform(self, to: str | None) -> bool:
+        """Whether a request for this party is for no partner in particular."""
+        return to is None or to in self.api.own_parties
 
     async def addressed(self, to: str | None, *, live: bool = False) -> list[Partner]:
         """Whom a request is for: the partner of the party that it names, else all.
@@ -46,7 +61,7 @@ class Partners:
         (`live`) and is not.
         """
         partners = await self.all()
-        if to is None or to in self.api.own_parties:
+        if to is None or self.is_platform(to):
             return partners
         found = [partner for partner in partners if to in partner.parties]
         if not found:
