@@ -1,0 +1,94 @@
+"""Runs whole endpoints in simulated time, under simulated faults, and holds them to the law after every step.
+
+    scripts/simulate --nodes 20 --days 1 --seeds 1..10
+
+A failure prints its seed and the commit; the same command with `--seeds N..N --verbose` replays it, line by line, to
+the same hash. Exit status 0 only if the law held for every seed. See tests/simulation/simulation.py.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import subprocess
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from roamd import log
+from tests.simulation.simulation import ALL_FAULTS, Plan, Result, simulate
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def main() -> int:
+    options = parsed()
+    plan = Plan(
+        nodes=options.nodes,
+        seconds=options.days * 86_400,
+        steps=options.steps,
+        degree=options.degree,
+        heartbeat_s=options.heartbeat,
+        allowed=frozenset(options.faults.split(",")) if options.faults else ALL_FAULTS,
+    )
+    first, _, last = options.seeds.partition("..")
+    seeds = range(int(first), int(last or first) + 1)
+    began = time.monotonic()
+    run = partial(one, plan, verbose=options.verbose)
+    if options.jobs > 1:
+        with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+            bad = sum(report(result, options.json) for result in pool.imap(run, seeds))
+    else:
+        bad = sum(report(run(seed), options.json) for seed in seeds)
+    took_s = round(time.monotonic() - began, 1)
+    if options.json:
+        print(json.dumps({"seeds": len(seeds), "failed": bad, "seconds": took_s}))
+    else:
+        print(f"{len(seeds)} seeds, {bad} failed, {took_s} s")
+    return 1 if bad else 0
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--nodes", type=int, default=6, help="endpoints (6)")
+    parser.add_argument("--days", type=float, default=1 / 24, help="simulated days (an hour)")
+    parser.add_argument("--seeds", default="1..5", help="A..B, both included")
+    parser.add_argument("--steps", type=int, default=300, help="things that backends do or that break (300)")
+    parser.add_argument("--degree", type=int, default=4, help="partners of each endpoint (4)")
+    parser.add_argument("--heartbeat", type=float, default=60.0, help="seconds between heartbeats (60)")
+    parser.add_argument(
+        "--faults", default="", help="names of the faults to use, with commas: " + ",".join(sorted(ALL_FAULTS))
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each seed")
+    parser.add_argument("--verbose", action="store_true", help="print each step")
+    return parser.parse_args()
+
+
+def one(plan: Plan, seed: int, *, verbose: bool) -> Result:
+    """One seed; in a process of its own when there are several."""
+    log.configure("warning" if verbose else "critical", None if verbose else io.StringIO())
+    return simulate(plan, seed, echo=verbose)
+
+
+def report(result: Result, as_json: bool) -> int:
+    """Print one result; 1 when the law was broken."""
+    if as_json:
+        print(json.dumps({name: value for name, value in asdict(result).items() if name != "lines"}), flush=True)
+    elif result.error is None:
+        totals = ", ".join(f"{value} {name}" for name, value in result.totals.items())
+        print(
+            f"seed {result.seed}: ok {result.digest[:16]}, at rest after {result.settled_s:.0f} s; {totals}", flush=True
+        )
+    else:
+        print("\n".join(result.lines))
+        print(f"seed {result.seed} at commit {commit()}: {result.error} (trace {result.digest[:16]})", flush=True)
+    return int(result.error is not None)
+
+
+def commit() -> str:
+    """The commit of the checkout, for whoever replays the seed."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
