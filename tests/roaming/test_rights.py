@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
 from roamd.demo.objects import LIVE_DRIVER, cdr
 from roamd.model.agreement import Agreement
@@ -97,7 +98,9 @@ def cases(table: dict[str, Any], sender: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("feed", "role", "why"), cases(FEEDS, "publisher_role"))
-async def test_a_feed_that_is_not_the_senders_to_publish_ends_the_link(feed: FeedKind, role: str, why: str) -> None:
+async def test_a_feed_that_is_not_the_senders_to_publish_ends_the_link(
+    feed: FeedKind, role: str, why: str, autojump_clock: MockClock
+) -> None:
     async with scene(role) as it:
         if why == "not agreed":
             it.agree_to_nothing()
@@ -111,7 +114,7 @@ async def test_a_feed_that_is_not_the_senders_to_publish_ends_the_link(feed: Fee
 
 
 @pytest.mark.parametrize("feed", FEEDS.values(), ids=lambda feed: feed.name)
-async def test_an_object_of_a_foreign_party_is_left_out_and_logged(feed: FeedKind) -> None:
+async def test_an_object_of_a_foreign_party_is_left_out_and_logged(feed: FeedKind, autojump_clock: MockClock) -> None:
     async with scene(feed.publisher_role) as it:
         await it.end.come_up()
         before = it.state()
@@ -136,7 +139,9 @@ async def acknowledged(it: Scene, number: int, cursor: bytes) -> None:
 
 
 @pytest.mark.parametrize(("feed", "role", "why"), cases(FEEDS, "follower_role"))
-async def test_a_feed_that_is_not_the_askers_to_follow_is_not_shown(feed: FeedKind, role: str, why: str) -> None:
+async def test_a_feed_that_is_not_the_askers_to_follow_is_not_shown(
+    feed: FeedKind, role: str, why: str, autojump_clock: MockClock
+) -> None:
     async with scene(role) as it:
         if why == "not agreed":
             it.agree_to_nothing()
@@ -160,7 +165,9 @@ def question(service: ServiceKind) -> bytes:
 
 
 @pytest.mark.parametrize(("service", "role", "why"), cases(SERVICES, "asker_role"))
-async def test_a_question_that_is_not_the_askers_to_ask_is_refused(service: ServiceKind, role: str, why: str) -> None:
+async def test_a_question_that_is_not_the_askers_to_ask_is_refused(
+    service: ServiceKind, role: str, why: str, autojump_clock: MockClock
+) -> None:
     async with scene(role) as it:
         if why == "not agreed":
             it.agree_to_nothing()
@@ -175,7 +182,7 @@ async def test_a_question_that_is_not_the_askers_to_ask_is_refused(service: Serv
         assert it.state() == before
 
 
-async def test_a_question_in_a_foreign_partys_name_is_refused() -> None:
+async def test_a_question_in_a_foreign_partys_name_is_refused(autojump_clock: MockClock) -> None:
     async with scene("cso") as it:
         await it.end.come_up()
         before = it.state()
@@ -219,7 +226,9 @@ async def refusal_of(it: Scene, kind: RecordKind, party: str) -> str:
 
 
 @pytest.mark.parametrize(("kind", "role", "why"), cases(RECORD_KINDS, "author_role"))
-async def test_a_record_that_is_not_the_senders_to_write_is_refused(kind: RecordKind, role: str, why: str) -> None:
+async def test_a_record_that_is_not_the_senders_to_write_is_refused(
+    kind: RecordKind, role: str, why: str, autojump_clock: MockClock
+) -> None:
     async with scene(role) as it:
         if why == "not agreed":
             it.agree_to_nothing()
@@ -228,14 +237,16 @@ async def test_a_record_that_is_not_the_senders_to_write_is_refused(kind: Record
 
 
 @pytest.mark.parametrize("kind", RECORD_KINDS.values(), ids=lambda kind: kind.name)
-async def test_a_record_of_a_foreign_party_is_refused(kind: RecordKind) -> None:
+async def test_a_record_of_a_foreign_party_is_refused(kind: RecordKind, autojump_clock: MockClock) -> None:
     async with scene(kind.author_role) as it:
         await it.end.come_up()
         assert await refusal_of(it, kind, NOBODYS) == "foreign-party"
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_suspending_ends_the_link_and_nothing_that_came_after_counts(role: str) -> None:
+async def test_suspending_ends_the_link_and_nothing_that_came_after_counts(
+    role: str, autojump_clock: MockClock
+) -> None:
     async with scene(role) as it:
         await it.end.come_up()
         before = it.state()

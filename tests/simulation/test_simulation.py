@@ -44,10 +44,9 @@ def test_a_seed_gives_the_same_trace_twice_and_another_seed_another_one() -> Non
 def test_a_trace_does_not_depend_on_the_process() -> None:
     digests = set()
     for hash_seed in ("1", "2"):
-        script = str(CHECKOUT / "scripts" / "simulate")
-        command = [sys.executable, script, "--nodes", "4", "--steps", "60", "--seeds", "3", "--json"]
+        command = [sys.executable, "-m", "tests.simulation", "--nodes", "4", "--steps", "60", "--seeds", "3", "--json"]
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
         digests.add(json.loads(done.stdout.splitlines()[0])["digest"])
     assert len(digests) == 1
 
