@@ -11,7 +11,7 @@ from tests.fuzz.mutations import inputs
 from tests.fuzz.targets import TARGETS, Target
 
 CORPUS = Path(__file__).parent / "corpus"
-EXAMPLES = 150
+EXAMPLES = 60
 """For each target in each run of the tests; always the same ones."""
 
 each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())

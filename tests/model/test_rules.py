@@ -61,7 +61,7 @@ def damaged(draw: st.DrawFn) -> tuple[str, Any]:
     return kind, value
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(damaged(), st.sampled_from(VERSIONS))
 def test_what_the_fast_half_passes_the_slow_half_finds_nothing_in(case: tuple[str, Any], ocpi: str) -> None:
     kind, value = case

@@ -177,7 +177,7 @@ class Field:
             self._all(0, 0, label)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(STEPS, st.sampled_from([1, 2, 512]))
 def test_in_sync_a_follower_holds_what_it_is_shown(steps: list[Step], rows: int) -> None:
     usual, publisher_module.MAX_ROWS = publisher_module.MAX_ROWS, rows
