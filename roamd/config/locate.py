@@ -12,9 +12,9 @@ Path = tuple[str, ...]
 
 _PIECE: Final = re.compile(
     r"""
-      \"{3} (?: [^"\\]++ | \\. | \"(?!\"\") )*+ \"{3,5}     # multi-line text
+      \"{3} [^"\\]* (?: (?: \\. | \"(?!\"\") ) [^"\\]* )* \"{3,5}     # multi-line text
     | '{3} .*? '{3,5}                      # multi-line literal
-    | " (?: [^"\\\n]++ | \\. )*+ "         # text
+    | " [^"\\\n]* (?: \\. [^"\\\n]* )* "   # text
     | ' [^'\n]* '                          # literal
     | \# [^\n]*                            # comment
     | [\[{\]}\n]                           # what opens, closes and ends

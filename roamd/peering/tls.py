@@ -272,7 +272,8 @@ def tune_socket(stream: trio.SocketStream) -> None:
 
 def _translated(error: ssl.SSLError) -> Exception:
     """OpenSSL's error in our tree."""
-    if isinstance(error, ssl.SSLEOFError):
+    # Python before 3.11.3 has no SSLEOFError for OpenSSL 3's way to say it.
+    if isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING":
         return trio.BrokenResourceError("the connection ended without close_notify")
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = _VERIFY_REASONS.get(error.verify_code, "bad-certificate")
