@@ -86,6 +86,7 @@ class _Daemon:
         self._clock = SystemClock()
         self._failure: BaseException | None = None
         self._failed = trio.Event()
+        self._over = False
 
     async def run(self) -> None:
         identity = Identity.load(self._config.endpoint.identity_key, self._config.endpoint.identity_crt)
@@ -95,6 +96,7 @@ class _Daemon:
         try:
             await self._serve(store, identity, keys)
         finally:
+            self._over = True
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(store.close)
             log.info("daemon_stopped")
@@ -113,8 +115,11 @@ class _Daemon:
         )
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
-        """One wake-up for all outcomes of a commit. A fault of a callback ends the daemon, not trio's own loop."""
-        for done, outcome in deliveries:
+        """One wake-up for all outcomes of a commit. A fault of a callback ends the daemon, not trio's own loop.
+
+        What is committed while the store closes has nobody left to tell: the parts are gone, their store is shut.
+        """
+        for done, outcome in () if self._over else deliveries:
             try:
                 done(outcome)
             except Exception as error:  # noqa: BLE001 - the edge between the writer and the tree: raised again in it

@@ -75,7 +75,8 @@ class RunningDaemon:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start as `main` does, and run."""
         config = load(self.directory / "roamd.toml", {})
-        deliveries: Port[list[Delivery]] = port_to_trio(_deliver)
+        over: list[bool] = []  # as in `main`: what is committed while the store closes has nobody left to tell
+        deliveries: Port[list[Delivery]] = port_to_trio(lambda outcomes: None if over else _deliver(outcomes))
         store = Store.open(config.database, clock=self.clock, deliver=deliveries.send, ballast_bytes=0)
         self._scope, self._ended = trio.CancelScope(), trio.Event()
         try:
@@ -99,6 +100,7 @@ class RunningDaemon:
                     await self._start(nursery)
                     task_status.started()
         finally:
+            over.append(True)
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(store.close)
             self._ended.set()
