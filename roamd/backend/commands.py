@@ -200,6 +200,10 @@ _DOCUMENTED: Final = {
     ),
     "CLEAR_CHARGING_PROFILE": ("ProfileClearing", "Take a session's charging profile away."),
     "GET_ACTIVE_PROFILE": ("ProfileQuestion", "How a session will be charged; the answer has `profile`."),
+    "SET_CHARGING_PREFERENCES": (
+        "PreferencesSetting",
+        "What the driver wishes for a session: when to leave, how much, how; the answer says whether it will be so.",
+    ),
     "UNLOCK_CONNECTOR": ("UnlockConnector", "Unlock a connector at a peer's station; for help desks."),
 }
 _STATION_PARTY: Final = Parameter("party", "The party (`DE*ABC`) whose station it is; else who shows us the place.")

@@ -159,6 +159,12 @@ COMMANDS: Final[dict[str, dict[str, Any]]] = {
     },
     "CLEAR_CHARGING_PROFILE": {"session_id": "THEIRS-1"},
     "GET_ACTIVE_PROFILE": {"session_id": "THEIRS-1", "duration_s": 3600},
+    "SET_CHARGING_PREFERENCES": {
+        "session_id": "THEIRS-1",
+        "profile_type": "CHEAP",
+        "departure_time": "2026-11-23T06:30:00Z",
+        "energy_need": 20.5,
+    },
     "UNLOCK_CONNECTOR": {"location_id": "THEIRS-1", "evse_uid": "3256", "connector_id": "1"},
 }
 

@@ -237,6 +237,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "ProfileClearing": _object(("session_id",), session_id=_TEXT),
     "ProfileQuestion": _object(("session_id",), session_id=_TEXT, duration_s=_WHOLE),
+    "PreferencesSetting": _object(
+        ("session_id", "profile_type"),
+        session_id=_TEXT,
+        profile_type={"type": "string", "enum": ["CHEAP", "FAST", "GREEN", "REGULAR"]},
+        departure_time=_TIME,
+        energy_need={"type": "number", "description": "kWh."},
+        discharge_allowed={"type": "boolean"},
+    ),
     "ReservationAsk": _object(
         ("token", "reservation_id", "kind", "location_id", "start_date_time", "end_date_time"),
         token=_ANY | {"description": "OCPI Token, authorized by the home-CSP."},

@@ -38,8 +38,20 @@ LATE, UNKNOWN, EXPIRED = "LATE", "UNKNOWN", "EXPIRED"
 STOP, KEEP = "STOP", "KEEP"
 LATE_RULES: Final = (STOP, KEEP)
 
-RESULTS: Final = ("ACCEPTED", "REJECTED", "NOT_SUPPORTED", "UNKNOWN_SESSION", "UNKNOWN_RESERVATION", "TOO_OFTEN")
-"""What a backend may answer at once: OCPI's CommandResponseType and ChargingProfileResponseType together."""
+RESULTS: Final = (
+    "ACCEPTED",
+    "REJECTED",
+    "NOT_SUPPORTED",
+    "UNKNOWN_SESSION",
+    "UNKNOWN_RESERVATION",
+    "TOO_OFTEN",
+    "DEPARTURE_REQUIRED",
+    "ENERGY_NEED_REQUIRED",
+    "NOT_POSSIBLE",
+    "PROFILE_TYPE_NOT_SUPPORTED",
+)
+"""What a backend may answer at once: OCPI's CommandResponseType, ChargingProfileResponseType and
+ChargingPreferencesResponse together."""
 
 _ON_THE_WAY: Final = frozenset({AT_STATION, WAITING, STARTED, DONE, FAILED})
 
@@ -72,8 +84,8 @@ def may_report(command: str, report: str) -> bool:
 
 
 def accepted_state(command: str) -> str:
-    """What ACCEPTED means at once: a question is done with its answer, all else is on its way."""
-    return DONE if command == GET_PROFILE else ACCEPTED
+    """What ACCEPTED means at once: a question or a wish is done with its answer, all else is on its way."""
+    return DONE if command in (GET_PROFILE, SET_PREFERENCES) else ACCEPTED
 
 
 def next_state(state: str, report: str) -> str | None:
@@ -90,6 +102,7 @@ CANCEL: Final = "CANCEL_RESERVATION"
 SET_PROFILE: Final = "SET_CHARGING_PROFILE"
 CLEAR_PROFILE: Final = "CLEAR_CHARGING_PROFILE"
 GET_PROFILE: Final = "GET_ACTIVE_PROFILE"
+SET_PREFERENCES: Final = "SET_CHARGING_PREFERENCES"
 
 PROFILE_S: Final = 900
 PROFILE_MIN_S: Final = 60

@@ -77,6 +77,7 @@ SERVICES: Final[dict[str, ServiceKind]] = {
         ServiceKind("get-active-profile", 23, CSP, CSO, acts=True, body_class="ProfileQuestion"),
         ServiceKind("session-question", 24, CSP, CSO),
         ServiceKind("reserve", 25, CSP, CSO, acts=True, body_class="ReservationAsk"),
+        ServiceKind("set-charging-preferences", 26, CSP, CSO, acts=True, body_class="PreferencesSetting"),
     )
 }
 

@@ -27,7 +27,7 @@ class Service(IntEnum):
     LEDGER_FETCH = 2
     PEER_STATUS = 3
     DESCRIPTOR = 4  # the body is the asker's own signed descriptor (see trust), newer than the one the peer holds
-    START_SESSION = 16  # 16 to 23, 25: commands, asked with a CommandRequest
+    START_SESSION = 16  # 16 to 23, 25, 26: commands, asked with a CommandRequest
     STOP_SESSION = 17
     UNLOCK_CONNECTOR = 18
     RESERVE_NOW = 19
@@ -37,6 +37,7 @@ class Service(IntEnum):
     GET_ACTIVE_PROFILE = 23
     SESSION_QUESTION = 24
     RESERVE = 25
+    SET_CHARGING_PREFERENCES = 26
 
 
 class AuthorizeRequest(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -119,3 +119,15 @@ async def test_a_peer_that_sends_a_profile_without_an_end_is_refused(autojump_cl
         assert not cso.backend.told
         with pytest.raises(Malformed):
             await command(csp, "SET_CHARGING_PROFILE", setting(expires_s=86_401))
+
+
+async def test_charging_preferences_are_answered_by_the_cso_and_are_done_with_that(autojump_clock: object) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await charging(hood)
+        wishes = {"session_id": "S1", "profile_type": "GREEN", "departure_time": "2026-11-22T18:00:00Z"}
+        reply = await command(csp, "SET_CHARGING_PREFERENCES", wishes)
+        assert json.loads(bytes(cso.backend.told[-1].body)) == wishes
+        assert (reply.state, reply.result) == ("DONE", "ACCEPTED")
+        cso.backend.carry_out = lambda question: CommandResult("ENERGY_NEED_REQUIRED")
+        reply = await command(csp, "SET_CHARGING_PREFERENCES", wishes)
+        assert (reply.state, reply.result) == ("REJECTED", "ENERGY_NEED_REQUIRED")

@@ -107,5 +107,6 @@ def test_the_numbers_on_the_wire_are_the_agreed_ones() -> None:
         23: "get-active-profile",
         24: "session-question",
         25: "reserve",
+        26: "set-charging-preferences",
     }
     assert all(row.number == Service[row.command] for row in SERVICES.values())

@@ -63,6 +63,13 @@ ProfileQuestion
     session_id                  CiString(36)                1
     duration_s                  int                         ?
 
+PreferencesSetting
+    session_id                  CiString(36)                1
+    profile_type                ProfileType                 1
+    departure_time              DateTime                    ?
+    energy_need                 number                      ?
+    discharge_allowed           boolean                     ?
+
 Reservation
     country_code                CiString(2)                 1
     party_id                    CiString(3)                 1
