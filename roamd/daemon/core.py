@@ -47,6 +47,7 @@ from roamd.roaming.ocpi import OcpiDesk
 from roamd.roaming.peerbook import Change, PeerBook
 from roamd.roaming.peerstatus import OwnStatus
 from roamd.roaming.ports import Backend
+from roamd.roaming.projections import Projections
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
 from roamd.storage import meta, peers
@@ -203,7 +204,12 @@ class Core:
             events_written=self._events_written,
             taken={"commands": self.home_control.taken_txn, "session-leases": self.home_leases.taken_txn},
             judged={"sessions": self.home_leases.judge},
+            projections=self._projections(),
         )
+
+    def _projections(self) -> Projections:
+        """Feeds that are not sent as they are stored, but as each peer may see them."""
+        return {}
 
     def _call_services(self) -> dict[int, Any]:
         ground = self.ground

@@ -29,6 +29,7 @@ from roamd.roaming.ledger.marks import own_head_shown
 from roamd.roaming.ledger.receiver import Receiver, Take
 from roamd.roaming.ledger.rollback import Rollback, is_recovering
 from roamd.roaming.ledger.signer import Signer
+from roamd.roaming.projections import Projections
 from roamd.roaming.publisher import Publisher
 from roamd.roaming.waiting import Wake
 from roamd.storage.store import Store
@@ -71,6 +72,7 @@ class Parts:
     events_written: Callable[[], None]
     taken: Mapping[str, Taken]
     judged: Mapping[str, Judge]
+    projections: Projections
 
 
 class Exchange:
@@ -86,7 +88,7 @@ class Exchange:
         self._work = Wake()
         self._bulk: deque[events.BulkLedger | events.BulkFeed] = deque()
         self._held: list[events.BulkLedger] | None = []
-        self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id)
+        self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id, parts.projections)
         self.author = Author(peer, parts.store, parts.signer, parts.clock, parts.events_written, self._close)
         self._follower = Follower(
             peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close, parts.taken,

@@ -6,7 +6,8 @@ good if its run is known, its version lies within that run, it is not older than
 it was given under still hold; else a *replacing* snapshot follows, after which the peer drops what was not in it.
 
 Rows that the peer may not see are passed over; rows that it may have seen before and must not see any more are sent as
-tombstones. The place of a chunk is "complete up to" its last row, seen or not.
+tombstones. The place of a chunk is "complete up to" its last row, seen or not. What is sent of a row is the row, or
+what the feed's projection makes of it for this peer (`projections`).
 """
 
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from roamd.protocol.messages import FeedAck
 from roamd.roaming.audience import is_shown
 from roamd.roaming.cursors import CursorSeal, Place
 from roamd.roaming.directory import Directory, Peer
+from roamd.roaming.projections import NOT_READY, Projected, Projections, as_it_is
 from roamd.storage import feeds, meta
 from roamd.storage.feeds import PublishedRow
 from roamd.storage.store import Cx, Store
@@ -46,19 +48,22 @@ class _Following:
     first: bool
     told: int
     behind: bool = True
+    waits: bool = False
+    """For a projection that is being made; until the feed is woken."""
     acknowledged: bytes = b""
     sent: bytes = b""
 
 
 @dataclass(slots=True)
 class Publisher:
-    """Gives the chunks for one peer. `run_id` is this process's own."""
+    """Gives the chunks for one peer. `run_id` is this process's own, `projections` how feeds are shown to this peer."""
 
     peer: Peer
     store: Store
     directory: Directory
     seal: CursorSeal
     run_id: bytes
+    projections: Projections = field(default_factory=dict)
     _following: dict[int, _Following] = field(default_factory=dict)
     _turn: int = 0
 
@@ -95,18 +100,18 @@ class Publisher:
         return end is not None and place.version <= end and seen_upto >= feeds.purged_upto(cx, feed)
 
     def wake(self, feed: str) -> None:
-        """Something was published in this feed."""
+        """Something was published in this feed, or a projection that was not ready is."""
         row = FEEDS.get(feed)
         following = self._following.get(row.number) if row else None
         if following is not None:
-            following.behind = True
+            following.behind, following.waits = True, False
 
     def next_chunk(self) -> bytes | None:
         """The payload of the next chunk, the feeds taking turns; None when all are complete."""
         self._heed_rights()
         order = sorted(self._following.values(), key=lambda f: (f.number <= self._turn, f.number))
         for following in order:
-            while following.behind:
+            while following.behind and not following.waits:
                 payload = self._chunk(following)
                 if payload is not None:
                     self._turn = following.number
@@ -126,6 +131,7 @@ class Publisher:
         following.rights_version = self.peer.row.rights_version
         following.version, following.told, following.snapshot_end = 0, 0, max(1, newest)
         following.first = following.behind = True
+        following.waits = False
 
     def _chunk(self, following: _Following) -> bytes | None:
         """One read of the tail; None when there was nothing in it that the peer has to be told."""
@@ -152,12 +158,26 @@ class Publisher:
         self, rows: list[PublishedRow], following: _Following, newest: int
     ) -> tuple[list[FeedItem], int]:
         """As many of the rows' items as one payload surely holds, and the version up to which that is complete."""
-        shown = [(row.version, item) for row in rows if (item := self._item(row, following)) is not None]
+        shown, upto = self._shown(rows, following)
         items = [item for _, item in shown]
         count = fitting(items)
         if count < len(items):
+            following.waits = False  # there is something to send before what is not ready
             return items[:count], shown[count - 1][0]
-        return items, rows[-1].version if rows else newest
+        return items, upto if rows else newest
+
+    def _shown(self, rows: list[PublishedRow], following: _Following) -> tuple[list[tuple[int, FeedItem]], int]:
+        """The items with their rows' versions, and the version up to which that is everything."""
+        shown, upto = [], following.version
+        for row in rows:
+            item = self._item(row, following)
+            if item is NOT_READY:
+                following.waits = True
+                break
+            if item is not None:
+                shown.append((row.version, item))
+            upto = row.version
+        return shown, upto
 
     def _pack(self, following: _Following, items: list[FeedItem], done_replacing: bool) -> bytes:
         flags = ChunkFlag.REPLACING_FIRST if following.first else ChunkFlag.NONE
@@ -171,14 +191,15 @@ class Publisher:
         following.sent = self.seal.seal(self.peer.label, following.feed, place)
         return pack_feed_chunk(FeedChunk(following.number, flags, following.sent, items))
 
-    def _item(self, row: PublishedRow, following: _Following) -> FeedItem | None:
+    def _item(self, row: PublishedRow, following: _Following) -> Projected:
+        project = self.projections.get(following.feed, as_it_is)
         agreed = may_publish(self.peer.agreement, following.feed)
         if agreed and row.body is not None and is_shown(row.audience, self.peer, self.directory):
-            return FeedItem(*row.key, row.ocpi, row.body)
+            return project(row, self.peer)
         if row.version <= following.snapshot_end and following.snapshot_end:
             return None  # a replacing snapshot has no room for what was there before it
         if any(is_shown(seen, self.peer, self.directory) for seen in row.seen_by):
-            return FeedItem(*row.key, row.ocpi, None)
+            return project(row._replace(body=None), self.peer)
         return None
 
     def in_sync(self) -> dict[str, bool]:
