@@ -108,8 +108,11 @@ class GroupCommit:
             raise _as_broken(error) from error
         return max(0, int(pages) * int(page_bytes) - path.stat().st_size)
 
-    def checkpoint(self, *, truncate: bool = False) -> None:
-        """Bring the log into the database file. A reader in the way (never waited for) or a full disk puts it off."""
+    def checkpoint(self, *, truncate: bool = False) -> bool:
+        """Bring the log into the database file. A reader in the way (never waited for) or a full disk puts it off.
+
+        Whether it was done; without `truncate` it may have been done in part.
+        """
         self.log_pages = 0
         try:
             if truncate:
@@ -118,11 +121,12 @@ class GroupCommit:
             else:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
-            return
+            return False
         except apsw.Error as error:
             raise _as_broken(error) from error
         finally:
             self._connection.set_busy_timeout(BUSY_MS)
+        return True
 
 
 def _runs_of(jobs: Sequence[Job]) -> list[list[Job]]:

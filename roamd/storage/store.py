@@ -183,6 +183,19 @@ class Store:
         result: T = outcome
         return result
 
+    def truncate_log(self, done: Callable[[bool | BaseException], None]) -> None:
+        """Bring the log into the database file and cut it to nothing, behind all that was submitted before.
+
+        With `secure_delete`, what was deleted or overwritten then stands in neither file. `done` is told False when it
+        could not be done now, because somebody reads (a backup, a person's look) or the disk is full: try again.
+        """
+        if self._closed:
+            tell(self._deliver, [(done, closed())])
+        elif self._threaded:
+            self._threaded.truncate(done)
+        else:
+            tell(self._deliver, [(done, True)])  # a store in memory has no log
+
     @property
     def full(self) -> bool:
         """Whether intake is refused because space is short."""

@@ -13,7 +13,8 @@ from typing import Any
 from roamd.clock import Clock
 from roamd.errors import StoreBroken, StoreError, StoreFull
 from roamd.storage.ballast import Ballast
-from roamd.storage.group import Delivery, GroupCommit, Job
+from roamd.storage.cx import Cx
+from roamd.storage.group import Delivery, Done, GroupCommit, Job
 
 Deliver = Callable[[list[Delivery]], None]
 """Takes all outcomes of one commit, on the writer's thread (on the submitter's once the store is closed)."""
@@ -90,6 +91,10 @@ class WriterThread:
         """Queue a job; whatever becomes of it is told from the thread."""
         self._jobs.put(job)
 
+    def truncate(self, done: Done) -> None:
+        """Empty the log behind everything that was submitted before; `done` is told whether it could be done now."""
+        self._jobs.put(Job(_truncation, done, essential=True))
+
     def stop(self) -> None:
         """Finish what is queued and end the thread."""
         self._jobs.put(None)
@@ -137,15 +142,27 @@ class WriterThread:
         if self._broken:
             tell(self._deliver, [(job.done, self._broken) for job in jobs])
             return
+        truncations = [job.done for job in jobs if job.fn is _truncation]
         try:
             self._look_after_space()
-            deliveries = self._committed(jobs)
+            deliveries = self._committed([job for job in jobs if job.fn is not _truncation] if truncations else jobs)
         except StoreError as error:
             self._broken = _as_broken(error)
             deliveries = [(job.done, self._broken) for job in jobs]
         tell(self._deliver, deliveries)
+        if not self._broken and truncations:
+            self._truncate(truncations)
         if not self._broken:
             self._look_after_log(idle=not jobs)
+
+    def _truncate(self, waiting: list[Done]) -> None:
+        """Empty the log for those who asked, and tell them whether that could be done."""
+        outcome: bool | StoreError
+        try:
+            outcome = self.ballast.log_fits() and self._group.checkpoint(truncate=True)
+        except StoreError as error:
+            outcome = self._broken = _as_broken(error)
+        tell(self._deliver, [(done, outcome) for done in waiting])
 
     def _look_after_space(self) -> None:
         """Once a second: is there room? Before intake closes, the log gives back what it holds."""
@@ -185,6 +202,10 @@ class WriterThread:
             except StoreFull:
                 self.ballast.note_full(self._clock.monotonic())
         return [(job.done, _full()) for job in jobs]
+
+
+def _truncation(cx: Cx) -> None:
+    """Stands in the queue where the log is to be emptied; never run."""
 
 
 def _as_broken(error: BaseException) -> StoreBroken:
