@@ -74,6 +74,8 @@ class OperationTable:
             op.ListRegistrations: services.ocpi.list,
             op.KeepRegistration: services.ocpi.keep,
             op.ListPartners: services.ocpi.partners,
+            op.ListResults: services.ocpi.results,
+            op.MarkTold: services.ocpi.mark_told,
             op.Operate: services.operate,
         }
 

@@ -2,11 +2,17 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from roamd.clock import Clock
+from roamd.model.commands import CANCEL, RESERVES
 from roamd.roaming import operations as op
+from roamd.roaming.control.shown import as_reply
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.ports import Reply
-from roamd.storage import ocpi
+from roamd.storage import commands, feeds, ocpi
+from roamd.storage.commands import CommandRow
+from roamd.storage.ocpi import ResultRow
 from roamd.storage.store import Cx, Store
 
 
@@ -34,10 +40,45 @@ class OcpiDesk:
 
         self.store.submit(txn, reply)
 
+    def results(self, operation: op.ListResults, reply: Reply) -> None:
+        """ListResults -> list of PendingResult, oldest first."""
+
+        def read(cx: Cx) -> list[op.PendingResult]:
+            found = (_pending(cx, row) for row in ocpi.results_of(cx, operation.backend))
+            return [each for each in found if each is not None]
+
+        reply(self.store.read(read))
+
+    def mark_told(self, operation: op.MarkTold, reply: Reply) -> None:
+        """MarkTold -> None, after the commit."""
+
+        def txn(cx: Cx) -> None:
+            if operation.last:
+                ocpi.remove_result_txn(cx, operation.command_id)
+            else:
+                ocpi.told_txn(cx, operation.command_id, operation.told)
+
+        self.store.submit(txn, reply, essential=True)
+
     def partners(self, operation: op.ListPartners, reply: Reply) -> None:
         """ListPartners -> list of Partner."""
         del operation
         reply([_partner(peer) for peer in self.directory])
+
+
+def _pending(cx: Cx, row: ResultRow) -> op.PendingResult | None:
+    """None for a command that was forgotten meanwhile."""
+    rows = commands.find(cx, row.command_id, "out")
+    if not rows:
+        return None
+    return op.PendingResult(row.url, row.told, row.due_ms, _was_canceled(cx, rows[-1]), as_reply(rows[-1]))
+
+
+def _was_canceled(cx: Cx, row: CommandRow) -> bool:
+    if row.command not in RESERVES or commands.about(cx, "out", CANCEL, row.subject):
+        return False
+    shown = feeds.find_mirrored(cx, "reservations", row.subject, peer=row.peer)
+    return any(msgspec.json.decode(each.body)["status"] == "CANCELED" for each in shown)
 
 
 def _partner(peer: Peer) -> op.Partner:

@@ -283,11 +283,19 @@ class VerifyLedgers:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerTo:
+    """Which backend at the OCPI face wants to hear, and at which address of its own, what becomes of a command."""
+
+    backend: str
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SendCommand:
     """Ask a peer to do something at its station. Reply: CommandReply, at the latest when `deadline_ms` is over.
 
     To `peer`, else the peer of `party`, else who shows us the location or session. `timeout_s` and `late`: see
-    `model.commands`.
+    `model.commands`. `answer_to` is committed with the command (ListResults).
     """
 
     command: CheckedCommand
@@ -298,6 +306,7 @@ class SendCommand:
     late: str = "STOP"
     idempotency: Idempotency | None = None
     traceparent: str | None = None
+    answer_to: AnswerTo | None = None
 
 
 class CommandReply(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -424,6 +433,37 @@ class KeepRegistration:
 
     name: str
     registration: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListResults:
+    """The commands of a backend whose outcome it may still have to be told. Reply: list of PendingResult."""
+
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingResult:
+    """Where to tell what became of a command, and what was `told` last ("" while nothing was).
+
+    At `due_ms` silence counts as an outcome. `canceled`: the reservation that it made has been cancelled since, and
+    not by a command of ours.
+    """
+
+    url: str = field(repr=False)
+    told: str
+    due_ms: int
+    canceled: bool
+    command: CommandReply
+
+
+@dataclass(frozen=True, slots=True)
+class MarkTold:
+    """Note what a backend was told of its command; `last`: it need not be told anything more. Reply: None."""
+
+    command_id: str
+    told: str
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)

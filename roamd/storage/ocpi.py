@@ -1,5 +1,7 @@
 """Backends that have registered at the OCPI face, by the name that the configuration gives them."""
 
+from typing import NamedTuple
+
 from roamd.storage.cx import Cx
 
 
@@ -20,3 +22,44 @@ def put_txn(cx: Cx, name: str, registration: bytes, now_ms: int) -> None:
 def remove_txn(cx: Cx, name: str) -> None:
     """Forget a registration."""
     cx.run("DELETE FROM ocpi_backends WHERE name = ?", (name,))
+
+
+class ResultRow(NamedTuple):
+    """Where what became of a command is to be told, what was told last, and when silence counts as an outcome."""
+
+    command_id: str
+    url: str
+    told: str
+    due_ms: int
+
+
+def put_result_txn(cx: Cx, command_id: str, backend: str, url: str, asked_ms: int, due_ms: int) -> None:
+    """Remember where an outcome is wanted."""
+    cx.run(
+        "INSERT INTO ocpi_results (command_id, backend, url, told, asked_ms, due_ms) VALUES (?, ?, ?, '', ?, ?)",
+        (command_id, backend, url, asked_ms, due_ms),
+    )
+
+
+def results_of(cx: Cx, backend: str) -> list[ResultRow]:
+    """All that a backend may still have to be told, oldest first."""
+    rows = cx.run(
+        "SELECT command_id, url, told, due_ms FROM ocpi_results WHERE backend = ? ORDER BY rowid",
+        (backend,),
+    )
+    return [ResultRow._make(row) for row in rows]
+
+
+def told_txn(cx: Cx, command_id: str, told: str) -> None:
+    """Note what was told."""
+    cx.run("UPDATE ocpi_results SET told = ? WHERE command_id = ?", (told, command_id))
+
+
+def remove_result_txn(cx: Cx, command_id: str) -> None:
+    """Nothing more is to be told."""
+    cx.run("DELETE FROM ocpi_results WHERE command_id = ?", (command_id,))
+
+
+def purge_results_txn(cx: Cx, before_ms: int) -> None:
+    """Give up what nobody took in all this time."""
+    cx.run("DELETE FROM ocpi_results WHERE asked_ms < ?", (before_ms,))

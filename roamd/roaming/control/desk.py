@@ -7,8 +7,11 @@ from roamd.roaming import operations as op
 from roamd.roaming.control.shown import FEED, as_reply, find_one
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
-from roamd.storage import commands, feeds
+from roamd.storage import commands, feeds, ocpi
 from roamd.storage.store import Cx, Store
+
+RESULTS_MS = 7 * 86_400_000
+"""How long what became of a command may still be told to the OCPI backend that asked for it."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,7 @@ class ControlDesk:
 def forget_txn(cx: Cx, before_ms: int, now_ms: int) -> int:
     """Forget old commands and take them out of the feed; how many. A repeat of one would be a new command by then."""
     gone = commands.purge_txn(cx, before_ms)
+    ocpi.purge_results_txn(cx, now_ms - RESULTS_MS)
     for row in gone:
         if row.direction == "in":
             feeds.withdraw_txn(cx, FEED, ObjectKey(row.station, fold(row.command_id)), now_ms)

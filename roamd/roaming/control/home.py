@@ -42,7 +42,7 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.idempotent import once_txn
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ports import Reply
-from roamd.storage import commands, feeds
+from roamd.storage import commands, feeds, ocpi
 from roamd.storage.commands import CommandRow
 from roamd.storage.store import Cx, Store
 
@@ -90,7 +90,7 @@ class HomeControl:
 
         def txn(cx: Cx) -> str:
             return once_txn(
-                cx, OPERATION, operation.idempotency, str, lambda cx: _insert_txn(cx, row), self.clock.now_ms()
+                cx, OPERATION, operation.idempotency, str, lambda cx: _insert_txn(cx, row, operation), row.asked_ms
             )
 
         def done(outcome: str | BaseException) -> None:
@@ -279,7 +279,12 @@ def recover_txn(cx: Cx, now_ms: int) -> None:
             state_event_txn(cx, unknown, now_ms)
 
 
-def _insert_txn(cx: Cx, row: CommandRow) -> str:
+def _insert_txn(cx: Cx, row: CommandRow, operation: op.SendCommand) -> str:
+    if operation.answer_to is not None:
+        due_ms = row.asked_ms + operation.timeout_s * 1000
+        ocpi.put_result_txn(
+            cx, row.command_id, operation.answer_to.backend, operation.answer_to.url, row.asked_ms, due_ms
+        )
     return commands.insert_txn(cx, row).command_id
 
 
