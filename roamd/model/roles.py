@@ -60,6 +60,7 @@ FEEDS: Final[dict[str, FeedKind]] = {
         FeedKind("commands", 6, CSO, CSP, "CommandState"),
         FeedKind("session-leases", 7, CSO, CSP, "SessionLease"),
         FeedKind("reservations", 8, CSO, CSP, "Reservation"),
+        FeedKind("grants", 9, CSP, CSO, "Grant"),
     )
 }
 

@@ -1,12 +1,15 @@
 """What the services need of the world, as Protocols; `daemon` joins them to the real thing, tests to an honest fake."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
 from roamd.errors import RoamdError
+
+if TYPE_CHECKING:
+    from roamd.roaming.directory import Peer
 
 Reply = Callable[[Any], None]
 """Called once, on the trio thread, with the operation's reply or with a RoamdError (never raised across)."""
@@ -121,6 +124,25 @@ class Backend(Protocol):
     def events_arrived(self, newest: str) -> None:
         """Tell whoever waits for events that there are some up to this cursor."""
         ...
+
+
+class Candidates(Protocol):
+    """Whose card may it be, of the peers that may be asked, where neither a contract id nor a listing tells?
+
+    The implementer gives waves: everyone in the first is asked at once, the next wave when the one before has not
+    decided. It names peers out of `peers` only, each at most once; whom it leaves out is never shown the card. Called
+    on the trio thread for every such authorization, so it must not block.
+    """
+
+    def __call__(self, type_: str, uid: str, peers: "Sequence[Peer]", /) -> "Sequence[Sequence[Peer]]":
+        """The waves. `type_` and `uid` are canonical (`model.credentials`)."""
+        ...
+
+
+def everyone(type_: str, uid: str, peers: "Sequence[Peer]", /) -> "Sequence[Sequence[Peer]]":
+    """All at once: what is done where nothing narrows it down."""
+    del type_, uid
+    return (peers,)
 
 
 def is_error(reply: object) -> bool:

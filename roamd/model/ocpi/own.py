@@ -101,6 +101,38 @@ ReservationAsk
     end_date_time               DateTime                    1
     authorization_reference     CiString(36)                ?
 
+Grant
+    country_code                CiString(2)                 1
+    party_id                    CiString(3)                 1
+    id                          CiString(36)                1
+    type                        TokenType                   1
+    uid                         CiString(36)                1
+    contract_id                 CiString(36)                ?
+    rule                        GrantRule                   ?
+    revoked                     boolean                     ?
+    valid_from                  DateTime                    ?
+    valid_until                 DateTime                    1
+    places                      GrantPlace                  *
+    limits                      GrantLimits                 ?
+    authorization_reference     CiString(36)                ?
+    info                        DisplayText                 ?
+    last_updated                DateTime                    1
+    algorithm                   string(32)                  ?
+    signature                   string(128)                 ?
+
+GrantPlace
+    country_code                CiString(2)                 1
+    party_id                    CiString(3)                 1
+    location_id                 CiString(36)                ?
+    evse_uid                    CiString(36)                ?
+
+GrantLimits
+    starts                      int                         ?
+    kwh                         number                      ?
+    cost                        number                      ?
+    currency                    string(3)                   ?
+    duration_s                  int                         ?
+
 SessionLease
     country_code                CiString(2)                 1
     party_id                    CiString(3)                 1
@@ -129,6 +161,9 @@ ReservationKind
 
 ReservationState
     PENDING RESERVED FULFILLED CANCELED EXPIRED NO_SHOW FAILED
+
+GrantRule
+    AT_ONCE OFFLINE
 
 CommandStateType
     ASKED ACCEPTED AT_STATION WAITING_FOR_CABLE STARTED DONE REJECTED FAILED LATE UNKNOWN EXPIRED
