@@ -65,7 +65,7 @@ def _chain(row: Row) -> Chain:
     return Chain._make(row)._replace(own=bool(row[2]), closed=bool(row[7]))
 
 
-def _place(chain_id: int, sequence: int = 0) -> int:
+def place(chain_id: int, sequence: int = 0) -> int:
     """The id of an entry; a sequence beyond all that fit (a peer can name any) is the end of the chain."""
     return chain_id << _SEQUENCE_BITS | min(sequence, _SEQUENCE_MASK)
 
@@ -149,7 +149,7 @@ def append_many_txn(cx: Cx, chain_id: int, previous_hash: bytes, entries: Sequen
     cx.many(
         "INSERT INTO entries (id, kind, record_id, commitment, hash, salt, body, at_ms, ocpi)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(_place(chain_id, entry.sequence), *entry[1:]) for entry in entries],
+        [(place(chain_id, entry.sequence), *entry[1:]) for entry in entries],
     )
     last = entries[-1]
     cx.run(
@@ -175,13 +175,13 @@ def _require_continuation(
 def entries(cx: Cx, chain_id: int, after_sequence: int, *, max_rows: int, max_bytes: int) -> list[EntryRow]:
     """Entries after a sequence, in order; at least one if there is one, however large it is."""
     sql = f"SELECT {_ENTRY} FROM entries WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
-    rows = cx.each(sql, (_place(chain_id, after_sequence), _place(chain_id + 1), max_rows))
+    rows = cx.each(sql, (place(chain_id, after_sequence), place(chain_id + 1), max_rows))
     return [EntryRow._make(row) for row in within_bytes(rows, 6, max_bytes)]
 
 
 def get_entry(cx: Cx, chain_id: int, sequence: int) -> EntryRow | None:
     """One entry by its place."""
-    row = cx.one(f"SELECT {_ENTRY} FROM entries WHERE id = ?", (_place(chain_id, sequence),))
+    row = cx.one(f"SELECT {_ENTRY} FROM entries WHERE id = ?", (place(chain_id, sequence),))
     return EntryRow._make(row) if row else None
 
 
@@ -202,16 +202,19 @@ def truncate_txn(cx: Cx, chain_id: int, sequence: int) -> Chain:
     tail = min(sequence, chain.tail_sequence)
     last = get_entry(cx, chain_id, tail)
     tail_hash = last.hash if last is not None else GENESIS
-    cx.run("DELETE FROM entries WHERE id > ? AND id < ?", (_place(chain_id, sequence), _place(chain_id + 1)))
+    cx.run("DELETE FROM entries WHERE id > ? AND id < ?", (place(chain_id, sequence), place(chain_id + 1)))
     cx.run("DELETE FROM marks WHERE chain_id = ? AND kind = 'head' AND sequence > ?", (chain_id, sequence))
     cx.run("UPDATE chains SET tail_sequence = ?, tail_hash = ? WHERE chain_id = ?", (tail, tail_hash, chain_id))
+    # What was asked of the peer in these entries (see `erasure`) is to be asked again.
+    cut = (place(chain_id, sequence), place(chain_id + 1))
+    cx.run("UPDATE erasures SET ask_entry = NULL WHERE ask_entry > ? AND ask_entry < ? AND answer IS NULL", cut)
     return chain._replace(tail_sequence=tail, tail_hash=tail_hash)
 
 
 def erase_entry_txn(cx: Cx, chain_id: int, sequence: int) -> bool:
     """Take body and salt out of an entry; the chain still verifies. False when there was nothing to erase."""
     sql = "UPDATE entries SET salt = NULL, body = NULL WHERE id = ? AND (salt IS NOT NULL OR body IS NOT NULL)"
-    return cx.change(sql, (_place(chain_id, sequence),)) > 0
+    return cx.change(sql, (place(chain_id, sequence),)) > 0
 
 
 # --- heads and receipts -----------------------------------------------------------------------------------------
