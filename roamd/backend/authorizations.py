@@ -21,6 +21,8 @@ from roamd.model.body import tree
 from roamd.roaming.operations import Authorize, CredentialIn, Idempotency, PlaceIn
 
 SERVICES: Final = ("CHARGING", "PARKING", "RESERVATION")
+"""The first is meant where none is named."""
+
 MIN_DEADLINE_MS: Final = 100
 MAX_DEADLINE_MS: Final = 30_000
 MAX_ID: Final = 36
@@ -35,7 +37,7 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f
 class _AuthorizationIn(msgspec.Struct, frozen=True):
     credential: CredentialIn
     location: PlaceIn | None = None
-    service: str = "CHARGING"
+    service: str | msgspec.UnsetType = msgspec.UNSET
     deadline_ms: int | None = None
 
 
@@ -48,6 +50,10 @@ _KNOWN_KEYS: Final = tuple(
         *_AuthorizationIn.__struct_fields__,
     )
 )
+
+_KEY: Final = 2
+_TEXT: Final = 4
+"""Quotation marks that a key takes, and a key with a text."""
 
 
 def parse_authorization(
@@ -63,21 +69,45 @@ def parse_authorization(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         asked = _read_slowly(data)
     else:
-        if not _is_plain(data) or not _fits(asked):
+        if not _is_plain(data, asked) or not _fits(asked):
             asked = _read_slowly(data)
     return Authorize(
         asked.credential,
         asked.location,
-        asked.service,
+        SERVICES[0] if asked.service is msgspec.UNSET else asked.service,
         default_deadline_ms if asked.deadline_ms is None else asked.deadline_ms,
         idempotency,
         traceparent,
     )
 
 
-def _is_plain(data: bytes) -> bool:
+def _is_plain(data: bytes, asked: _AuthorizationIn) -> bool:
     """Whether no key that we look at can stand in it twice: each at most once, and none spelled with escapes."""
-    return b"\\" not in data and all(data.count(key) < 2 for key in _KNOWN_KEYS)
+    if b"\\" in data:
+        return False
+    return data.count(b'"') == _quotes_of(asked) or all(data.count(key) < 2 for key in _KNOWN_KEYS)
+
+
+def _quotes_of(asked: _AuthorizationIn) -> int:
+    """The quotation marks of a text that says just this: any further key would have two more.
+
+    One count instead of one for every key; a text with keys of the client's own, or with null, takes the long way.
+    """
+    credential, place = asked.credential, asked.location
+    quotes = _KEY + 2 * _TEXT
+    if credential.contract_id is not None:
+        quotes += _TEXT
+    if place is not None:
+        quotes += _KEY + _TEXT
+        if place.evse_uid is not None:
+            quotes += _TEXT
+        if place.connector_id is not None:
+            quotes += _TEXT
+    if asked.service is not msgspec.UNSET:
+        quotes += _TEXT
+    if asked.deadline_ms is not None:
+        quotes += _KEY
+    return quotes
 
 
 def _fits(asked: _AuthorizationIn) -> bool:
@@ -86,7 +116,7 @@ def _fits(asked: _AuthorizationIn) -> bool:
         0 < len(credential.uid) <= MAX_ID
         and 0 < len(credential.type) <= MAX_ID
         and (credential.contract_id is None or len(credential.contract_id) <= MAX_ID)
-        and asked.service in SERVICES
+        and (asked.service is msgspec.UNSET or asked.service in SERVICES)
         and (asked.deadline_ms is None or MIN_DEADLINE_MS <= asked.deadline_ms <= MAX_DEADLINE_MS)
         and (
             place is None

@@ -41,8 +41,7 @@ class PlaceIn(msgspec.Struct, frozen=True):
     connector_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authorize:
+class Authorize(msgspec.Struct, frozen=True):
     """May this credential charge here? Reply: AuthorizationReply, never later than the deadline."""
 
     credential: CredentialIn

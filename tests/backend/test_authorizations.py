@@ -50,6 +50,7 @@ def test_a_question_is_asked_as_it_was_put() -> None:
         ({**GOOD, "deadline_ms": 30001}, ["$.deadline_ms"]),
         ({**GOOD, "deadline_ms": True}, ["$.deadline_ms"]),
         ({**GOOD, "service": None}, ["$.service"]),
+        ({**GOOD, "service": ""}, ["$.service"]),
     ],
 )  # fmt: skip
 def test_every_fault_is_named_with_its_path(body: Any, paths: list[str]) -> None:
@@ -65,6 +66,10 @@ def test_every_fault_is_named_with_its_path(body: Any, paths: list[str]) -> None
         b"{",
         b'{"credential":{"type":"RFID","uid":"A","uid":"B"}}',
         b'{"credential":{"type":"RFID","uid":"A","\\u0075id":"B"}}',
+        b'{"credential":{"type":"RFID","uid":"A","contract_id":"B","contract_id":null}}',
+        b'{"credential":{"type":"RFID","uid":"A"},"deadline_ms":1000,"deadline_ms":2000}',
+        b'{"credential":{"type":"RFID","uid":"A"},"service":"PARKING","service":"CHARGING"}',
+        b'{"credential":{"type":"RFID","uid":"A"},"credential":{"type":"RFID","uid":"B"},"own":"uid"}',
         b'{"credential":{"type":"RFID","uid":"A"},"deadline_ms":NaN}',
         b'{"credential":{"type":"RFID","uid":"\xff"}}',
         b'\xef\xbb\xbf{"credential":{"type":"RFID","uid":"A"}}',
