@@ -5,7 +5,6 @@ answers are handled at once, in plain functions; bulk waits in a queue for the l
 what we send: first what came in, then a ledger batch or a feed chunk, as long as the link takes it.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +21,7 @@ from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.cursors import CursorSeal
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.follower import Follower, Judge, Taken
+from roamd.roaming.inflow import Bulk, Inflow, Settle
 from roamd.roaming.ledger.author import Author, is_known, is_ours
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ledger.forgetting import look_back
@@ -86,10 +86,12 @@ class Exchange:
         self._marks = marks
         self._shown = own_head_shown(marks)
         self._work = Wake()
-        self._bulk: deque[events.BulkLedger | events.BulkFeed] = deque()
-        self._held: list[events.BulkLedger] | None = []
+        self._inflow = Inflow(parts.store, self._take_bulk, self._took_bulk, self._found_room)
+        self._held: list[tuple[Bulk, Settle]] | None = []
         self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id, parts.projections)
-        self.author = Author(peer, parts.store, parts.signer, parts.clock, parts.events_written, self._close)
+        self.author = Author(
+            peer, parts.store, parts.signer, parts.clock, parts.events_written, self._close, self._inflow.wait_for_room
+        )
         self._follower = Follower(
             peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close, parts.taken,
             parts.judged,
@@ -124,7 +126,7 @@ class Exchange:
     def _on_bulk_event(self, event: events.Event) -> None:
         match event:
             case events.BulkLedger() | events.BulkFeed():
-                self._bulk.append(event)
+                self._inflow.add(event)
             case events.Receipts(receipts):
                 # Receipts are cumulative: the last one of a frame settles what the others of its epoch do.
                 for receipt in {receipt.epoch: receipt for receipt in receipts}.values():
@@ -135,20 +137,21 @@ class Exchange:
             case _:
                 pass  # CreditArrived: the task looks how much there is
 
-    def _take_bulk(self, event: events.BulkLedger | events.BulkFeed) -> None:
-        if self._held is not None and isinstance(event, events.BulkLedger):
-            self._held.append(event)
-            return
-        pattern = Pattern.LEDGER if isinstance(event, events.BulkLedger) else Pattern.FEEDS
-
-        def consumed() -> None:
-            if self.is_up:
-                self._link.grant(pattern, event.cost)
-
-        if pattern is Pattern.LEDGER:
-            self._receiver.on_batch(event.payload, consumed)
+    def _take_bulk(self, bulk: Bulk, settle: Settle) -> None:
+        if isinstance(bulk, events.BulkFeed):
+            self._follower.on_chunk(bulk.payload, settle)
+        elif self._held is not None:
+            self._held.append((bulk, settle))
         else:
-            self._follower.on_chunk(event.payload, consumed)
+            self._receiver.on_batch(bulk.payload, settle)
+
+    def _took_bulk(self, bulk: Bulk) -> None:
+        if self.is_up:
+            self._link.grant(Pattern.LEDGER if isinstance(bulk, events.BulkLedger) else Pattern.FEEDS, bulk.cost)
+
+    def _found_room(self) -> None:
+        self.author.keep_again()
+        self._work.set()
 
     # --- the bulk task ------------------------------------------------------------------------------------------
 
@@ -157,6 +160,7 @@ class Exchange:
         self._follow()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._begin_authoring)
+            nursery.start_soon(self._inflow.run)
             while True:
                 await self._work.wait()
                 self._follow()
@@ -196,14 +200,12 @@ class Exchange:
     def _release(self) -> None:
         """What the peer's ledger says of our records can be taken now that we know them again."""
         held, self._held = self._held or [], None
-        self._bulk.extendleft(reversed(held))
+        for bulk, settle in held:
+            self._receiver.on_batch(bulk.payload, settle)
 
     def _step(self) -> bool:
         """One payload in, one out; whether there may be more to do."""
-        busy = False
-        if self._bulk:
-            self._take_bulk(self._bulk.popleft())
-            busy = True
+        busy = self._inflow.step()
         if self._link.waiting(Pattern.LEDGER) < QUEUED_BULK:
             payload = self.author.next_batch()
             if payload is not None:

@@ -25,6 +25,7 @@ from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.messages import FeedAck
 from roamd.roaming.directory import Peer
 from roamd.roaming.events import object_event_txn
+from roamd.roaming.inflow import Settle
 from roamd.storage import feeds
 from roamd.storage.feeds import FeedPosition
 from roamd.storage.store import Cx, Store
@@ -57,6 +58,8 @@ class Follower:
     taken: Mapping[str, Taken] = field(default_factory=dict)
     judged: Mapping[str, Judge] = field(default_factory=dict)
     began: bool = False
+    _handed_over: dict[str, bytes] = field(default_factory=dict)
+    """By feed, the cursor of the chunk that was given to the writer last."""
 
     def begin(self) -> None:
         """Follow every feed that the agreement lets the peer publish to us, from where we stand."""
@@ -68,10 +71,10 @@ class Follower:
     def _cursor(self, feed: str) -> bytes:
         return self.store.read(lambda cx: feeds.get_cursor(cx, self.peer.label, feed)).cursor
 
-    def on_chunk(self, payload: bytes, consumed: Callable[[], None]) -> None:
-        """Commit a chunk and acknowledge it; `consumed` is called when it is done with. ProtocolError ends the link."""
+    def on_chunk(self, payload: bytes, settle: Settle) -> None:
+        """Commit a chunk and acknowledge it; `settle` is told what became of it. ProtocolError ends the link."""
         if self.peer.follower is not self:
-            consumed()
+            settle(None)
             return
         chunk = unpack_feed_chunk(payload)
         row = FEED_BY_NUMBER.get(chunk.feed)
@@ -79,13 +82,25 @@ class Follower:
             raise ProtocolError(GoodbyeCode.BAD_FEED, f"feed {chunk.feed} is not agreed in this direction")
         feed = row.name
         good = [item for item in chunk.items if self._is_good(feed, item)]
-        now_ms = self.clock.now_ms()
+        now_ms, follows = self.clock.now_ms(), self._handed_over.get(feed)
+        self._handed_over[feed] = chunk.cursor
+
+        def txn(cx: Cx) -> int:
+            self._require_next(cx, feed, follows)
+            return self._take_txn(cx, feed, chunk, good, now_ms)
 
         def done(outcome: int | BaseException) -> None:
-            consumed()
-            self._finished(feed, chunk, outcome)
+            if settle(outcome):
+                self._finished(feed, chunk, outcome)
+            else:
+                self._handed_over.clear()  # nothing more is handed over until all are back: then the store says
 
-        self.store.submit(lambda cx: self._take_txn(cx, feed, chunk, good, now_ms), done)
+        self.store.submit(txn, done)
+
+    def _require_next(self, cx: Cx, feed: str, follows: bytes | None) -> None:
+        """A chunk counts only behind the one that came before it: its cursor vouches for that one's objects, too."""
+        if follows is not None and feeds.get_cursor(cx, self.peer.label, feed).cursor != follows:
+            raise ProtocolError(GoodbyeCode.INTERNAL, "the chunk before this one could not be stored")
 
     def _is_good(self, feed: str, item: FeedItem) -> bool:
         """Whether the item may be believed; a bad one is logged and left out, the feed goes on."""

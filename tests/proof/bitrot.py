@@ -237,7 +237,7 @@ class Inspector:
     def _ask_as_the_peer(self) -> None:
         """Everything that we would send: it must be taken by a receiver who checks it."""
         (peer,) = self.directory
-        author = Author(peer, self.store, self.ledger.us, SystemClock(), lambda: None, lambda code, reason: None)
+        author = Author(peer, self.store, self.ledger.us, SystemClock(), _ignore, _ignore, _ignore)
         try:
             author.begin(None)
             while (payload := author.next_batch()) is not None:
@@ -269,6 +269,10 @@ class Inspector:
             self.seen.refused += 1
             return None
         return replies[0]
+
+
+def _ignore(*_: object) -> None:
+    """Nobody is told."""
 
 
 def _same(certificate_pem: bytes, signer: Signer) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from roamd.errors import RoamdError
+from roamd.errors import RoamdError, StoreFull
 from roamd.log import configure
 from roamd.model.agreement import Agreement, preset
 from roamd.model.keys import ObjectKey
@@ -308,8 +308,11 @@ class FeedLine:
     def arrive(self, payload: bytes) -> None:
         self.follower.on_chunk(payload, self._consume)
 
-    def _consume(self) -> None:
+    def _consume(self, outcome: object) -> bool:
+        if isinstance(outcome, StoreFull):
+            return False
         self.consumed += 1
+        return True
 
     def pump(self, at_most: int = 10_000) -> int:
         """Carry chunks until there are none; how many there were."""
@@ -341,6 +344,7 @@ class LedgerLine:
     wrote_back: list[bool] = field(default_factory=list)
     consumed: int = 0
     settled: int = 0
+    without_room: int = 0
 
     def __post_init__(self) -> None:
         to = self.author.directory.by_endpoint(self.receiver.identity.endpoint_id)
@@ -350,7 +354,7 @@ class LedgerLine:
         self.to, self.of = to, of
         self.sender = Author(
             to, self.author.store, self.author.signer, self.author.clock, self._settled,
-            lambda code, why: self.closed.append((code, why)),
+            lambda code, why: self.closed.append((code, why)), self._no_room,
         )  # fmt: skip
         self.taker = Receiver(
             of, self.receiver.store, self.receiver.signer, self.receiver.clock, TakeEntries(self.receiver.random),
@@ -359,6 +363,9 @@ class LedgerLine:
 
     def _settled(self) -> None:
         self.settled += 1
+
+    def _no_room(self) -> None:
+        self.without_room += 1
 
     def _receipt(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
@@ -375,10 +382,11 @@ class LedgerLine:
         return self
 
     def arrive(self, payload: bytes) -> None:
-        def consumed() -> None:
+        def settle(outcome: object) -> bool:
             self.consumed += 1
+            return True
 
-        self.taker.on_batch(payload, consumed)
+        self.taker.on_batch(payload, settle)
 
     def pump(self) -> int:
         """Carry batches until there are none; how many there were."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from roamd import metrics
 from roamd.clock import Clock
-from roamd.errors import ProtocolError, StoreDamaged
+from roamd.errors import ProtocolError, StoreDamaged, StoreFull
 from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, fitting, pack_ledger_batch
 from roamd.protocol.codes import GoodbyeCode
@@ -42,7 +42,8 @@ MAX_BYTES = 224 * 1024
 class Author:
     """What we write to one peer over one link. `settled` is called when records changed their state.
 
-    `behind` says that there may be entries that were not sent; who appends to the chain sets it.
+    `no_room` is called when a receipt finds the disk full; once there is room, `keep_again` is to be called. `behind`
+    says that there may be entries that were not sent; who appends to the chain sets it.
     """
 
     peer: Peer
@@ -51,12 +52,14 @@ class Author:
     clock: Clock
     settled: Callable[[], None]
     close: Callable[[int, str], None]
+    no_room: Callable[[], None]
     sending: bool = False
     behind: bool = True
     _chain: Chain | None = None
     _sequence: int = 0
     _hash: bytes = GENESIS
     _heads: dict[tuple[int, int], SignedMark] = field(default_factory=dict)
+    _unkept: list[Callable[[Cx], int]] = field(default_factory=list)
 
     def begin(self, shown: Mark | None) -> None:
         """Start sending behind what the peer showed (and surely has a receipt for)."""
@@ -197,16 +200,29 @@ class Author:
                 record_event_txn(cx, row, "record.state", now_ms)
             return len(delivered)
 
-        self.store.submit(txn, self._kept, essential=True)
+        self._submit(txn)
 
-    def _kept(self, outcome: int | BaseException) -> None:
-        if isinstance(outcome, BaseException):
+    def _submit(self, txn: Callable[[Cx], int]) -> None:
+        self.store.submit(txn, lambda outcome: self._kept(txn, outcome), essential=True)
+
+    def keep_again(self) -> None:
+        """Store the receipts that found no room."""
+        unkept, self._unkept = self._unkept, []
+        for txn in unkept:
+            self._submit(txn)
+
+    def _kept(self, txn: Callable[[Cx], int], outcome: int | BaseException) -> None:
+        if isinstance(outcome, StoreFull):
+            # The reserve is spent, too. The link stays, for the drivers' sake: the receipt waits here for room.
+            self._unkept.append(txn)
+            self.no_room()
+        elif isinstance(outcome, BaseException):
             self.close(GoodbyeCode.INTERNAL, "a receipt could not be stored")
-            return
-        metrics.receipts.labels(self.peer.label, "in").inc()
-        if outcome:
-            metrics.records.labels("DELIVERED").inc(outcome)
-            self.settled()
+        else:
+            metrics.receipts.labels(self.peer.label, "in").inc()
+            if outcome:
+                metrics.records.labels("DELIVERED").inc(outcome)
+                self.settled()
 
 
 def is_known(store: Store, peer: Peer, shown: Mark) -> bool:

@@ -23,6 +23,7 @@ from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.ledger import EntryKind, EpochOpening, LedgerItem
 from roamd.protocol.messages import Receipt
 from roamd.roaming.directory import Peer
+from roamd.roaming.inflow import Settle
 from roamd.roaming.ledger.chain import entry_rows
 from roamd.roaming.ledger.signer import Signer
 from roamd.storage import ledgers
@@ -32,7 +33,7 @@ from roamd.storage.store import Cx, Store
 log = get_logger()
 
 RETRY_MS = 60_000
-"""What a peer is told to wait when the disk is full here."""
+"""What a peer is told to wait when the store cannot take its batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Receiver:
     took: Callable[[bool], None]
     close: Callable[[int, str, int], None]
 
-    def on_batch(self, payload: bytes, consumed: Callable[[], None]) -> None:
-        """Commit a batch and receipt it; `consumed` is called when it is done with. ProtocolError ends the link."""
+    def on_batch(self, payload: bytes, settle: Settle) -> None:
+        """Commit a batch and receipt it; `settle` is told what became of it. ProtocolError ends the link."""
         batch = unpack_ledger_batch(payload)
         rows = entry_rows(batch.previous_hash, batch.first_sequence, batch.items, self.clock.now_ms())
         head = SignedMark(rows[-1].sequence, rows[-1].hash, batch.time_ms, batch.signature)
@@ -75,8 +76,8 @@ class Receiver:
             return self._take_txn(cx, batch, rows, head, receipt)
 
         def done(outcome: tuple[SignedMark, int, bool] | BaseException) -> None:
-            consumed()
-            self._finished(batch.epoch, outcome)
+            if settle(outcome):
+                self._finished(batch.epoch, outcome)
 
         self.store.submit(txn, done)
 
