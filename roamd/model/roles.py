@@ -61,6 +61,7 @@ FEEDS: Final[dict[str, FeedKind]] = {
         FeedKind("session-leases", 7, CSO, CSP, "SessionLease"),
         FeedKind("reservations", 8, CSO, CSP, "Reservation"),
         FeedKind("grants", 9, CSP, CSO, "Grant"),
+        FeedKind("credential-filter", 10, CSP, CSO, "CredentialFilter"),
     )
 }
 

@@ -156,6 +156,10 @@ def token_party(token: Body) -> str:
     return party_of(token["country_code"], token["party_id"]) or ""
 
 
+def no_view(_: object) -> None:
+    """Of what is decided on as a whole, by those who read it."""
+
+
 VIEWS: Final[dict[str, Callable[[Body], object]]] = {
     "Location": location_view,
     "Tariff": tariff_view,
@@ -164,5 +168,6 @@ VIEWS: Final[dict[str, Callable[[Body], object]]] = {
     "EvseStatus": evse_status_view,
     "CommandState": command_state_view,
     "SessionLease": session_lease_view,
+    "CredentialFilter": no_view,
     "Reservation": reservation_view,
 }

@@ -225,6 +225,18 @@ class Store:
         with contextlib.closing(connect.open_reader(self.path)) as connection:
             return verify.structure_faults(connection)
 
+    def read_aside(self, fn: Callable[[Cx], T]) -> T:
+        """`read` for what takes long, in a thread of the caller's: over a connection of its own.
+
+        A store in memory has one connection, and this must be called where `read` may be.
+        """
+        if self.path is None:
+            return self.read(fn)
+        with contextlib.closing(connect.open_reader(self.path)) as connection:
+            cx = Cx(connection)
+            cx.run("BEGIN")
+            return fn(cx)
+
     def look(self, fn: Callable[[Cx], T]) -> T:
         """`read` for a function that runs one statement: it sees one state by itself, at a third of the cost."""
         return fn(self._read_cx)

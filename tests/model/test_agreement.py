@@ -9,12 +9,13 @@ from roamd.model.roles import FEED_BY_NUMBER, FEEDS, RECORD_KINDS, SERVICES
 from roamd.protocol.calls import Service
 
 CSO_FEEDS = {row.name for row in FEEDS.values() if row.publisher_role == "cso"}
+CSP_FEEDS = {row.name for row in FEEDS.values() if row.publisher_role == "csp"}
 
 
 def test_a_cso_publishes_and_asks_and_a_csp_answers() -> None:
     pair = preset(["cso"], ["csp"], ["NL-XYZ"])
     assert {feed for feed in FEEDS if rights.may_publish(pair, feed)} == CSO_FEEDS
-    assert {feed for feed in FEEDS if rights.may_follow(pair, feed)} == {"user-credentials"}
+    assert {feed for feed in FEEDS if rights.may_follow(pair, feed)} == CSP_FEEDS
     assert rights.may_ask(pair, "authorization")
     assert not rights.may_be_asked(pair, "authorization")
     assert rights.may_send_record(pair, "CDR")

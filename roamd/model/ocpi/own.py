@@ -133,6 +133,15 @@ GrantLimits
     currency                    string(3)                   ?
     duration_s                  int                         ?
 
+CredentialFilter
+    country_code                CiString(2)                 1
+    party_id                    CiString(3)                 1
+    id                          CiString(36)                1
+    key                         string(32)                  1
+    cards                       int                         ?
+    filter                      string(110000)              ?
+    matches_all                 boolean                     ?
+
 SessionLease
     country_code                CiString(2)                 1
     party_id                    CiString(3)                 1
