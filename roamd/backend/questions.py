@@ -16,6 +16,7 @@ import msgspec
 
 from roamd import metrics
 from roamd.backend.context import Api
+from roamd.backend.shares import Shares, Turns
 from roamd.backend.waiting import Done
 from roamd.clock import Clock
 from roamd.log import get_logger
@@ -34,7 +35,10 @@ MAX_ANSWER: Final = 64 * 1024
 """A decision with a location is about 2 KB; a megabyte would only be held in memory for nothing."""
 
 MAX_OPEN: Final = 1000
-"""Questions by HTTP at a time; each is a task. Beyond, the backend is too slow and waiting would not help."""
+"""Questions by HTTP at a time; each is a task. Beyond, the backend is too slow and waiting would not help.
+
+No peer gets all of them, and those that wait for a connection take turns by peer; see `shares`.
+"""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -125,6 +129,8 @@ class Questions:
         self._api = api
         self._session = session
         self._open: set[asyncio.Task[None]] = set()
+        self._shares = Shares(MAX_OPEN)
+        self._turns = Turns(settings.connections)
         self.configure(settings)
 
     def configure(self, settings: BackendSettings) -> None:
@@ -153,10 +159,10 @@ class Questions:
             taker.take_question(question, _measured("stream", self._api.clock, done))
         elif not self._url:
             done(NoAnswer("not configured", asked=False))
-        elif len(self._open) >= MAX_OPEN:
-            _measured("http", self._api.clock, done)(NoAnswer("too many open questions", asked=False))
-        else:
+        elif self._shares.take(question.peer):
             self._post_soon(question, _measured("http", self._api.clock, done))
+        else:
+            _measured("http", self._api.clock, done)(NoAnswer("too many open questions", asked=False))
 
     async def aclose(self) -> None:
         """Give up what is open; its askers get NoAnswer."""
@@ -167,20 +173,29 @@ class Questions:
     def _post_soon(self, question: Question, done: Done) -> None:
         task = asyncio.get_running_loop().create_task(self._post(question, done))
         self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        task.add_done_callback(partial(self._ended, question.peer))
+
+    def _ended(self, peer: str, task: "asyncio.Task[None]") -> None:
+        self._open.discard(task)
+        self._shares.give_back(peer)
 
     async def _post(self, question: Question, done: Done) -> None:
         answer: BackendAnswer | CommandResult | NoAnswer = NoAnswer("the daemon stops")
+        has_turn = False
         try:
             async with asyncio.timeout(self._patience_s(question)):
+                await self._turns.take(question.peer)
+                has_turn = True
                 answer = await self._fetch(question)
         except TimeoutError:
-            answer = NoAnswer("late")
+            answer = NoAnswer("late", asked=has_turn)
         except aiohttp.ClientConnectorError:
             answer = NoAnswer("not reachable", asked=False)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             answer = NoAnswer(f"connection failed: {type(error).__name__}")
         finally:
+            if has_turn:
+                self._turns.give_back()
             done(answer)
 
     def _patience_s(self, question: Question) -> float:

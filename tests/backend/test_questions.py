@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from roamd.backend.questions import MAX_ANSWER, BackendSettings
+from roamd.backend.questions import MAX_ANSWER, MAX_OPEN, BackendSettings
 from roamd.backend.server import serving
 from roamd.roaming.ports import BackendAnswer, NoAnswer
 from tests.backend.test_stream import Answers, a_question
 from tests.support.api import Harness, make_api, run, run_api
 from tests.support.core import FakeCore
+
+CONNECTIONS = BackendSettings().connections
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -143,6 +145,55 @@ def test_without_a_backend_there_is_no_answer() -> None:
         answers = Answers()
         api.serving.questions.ask_authorize(a_question(), answers)
         assert answers == [NoAnswer("not configured")]
+
+    run_api(test)
+
+
+def test_a_peer_that_asks_too_much_of_a_slow_backend_does_not_keep_out_another() -> None:
+    arrived: asyncio.Queue[str] = asyncio.Queue()
+    answering = asyncio.Semaphore(0)
+
+    async def slow(request: web.Request) -> web.Response:
+        arrived.put_nowait((await request.json())["peer"])
+        await answering.acquire()
+        return web.json_response({"decision": "ALLOWED"})
+
+    async def test(api: Harness) -> None:
+        async with a_backend(slow) as url:
+            api.serving.questions.configure(BackendSettings(url))
+            loud = [Answers() for _ in range(MAX_OPEN)]
+            for number, answers in enumerate(loud):
+                api.serving.questions.ask_authorize(a_question(f"loud-{number}", peer="loud"), answers)
+            quiet = Answers()
+            api.serving.questions.ask_authorize(a_question("quiet", peer="quiet"), quiet)
+            assert not quiet, "there is a place for it"
+            refused = [answers for answers in loud if answers]
+            assert len(refused) == MAX_OPEN // 2
+            assert {answers[0] for answers in refused} == {NoAnswer("too many open questions")}
+            first = [await arrived.get() for _ in range(CONNECTIONS)]
+            for _ in range(2):
+                answering.release()
+                first.append(await arrived.get())
+            assert first.count("quiet") == 1, "it waits for one turn of the other, not for all of its questions"
+            for _ in range(CONNECTIONS):
+                answering.release()
+            assert await quiet.first() == BackendAnswer("ALLOWED")
+
+    run_api(test)
+
+
+def test_a_question_that_got_no_turn_was_not_asked() -> None:
+    async def test(api: Harness) -> None:
+        async with a_backend(never) as url:
+            api.serving.questions.configure(BackendSettings(url))
+            for number in range(CONNECTIONS):
+                api.serving.questions.ask_authorize(a_question(f"q-{number}"), Answers())
+            waiting = Answers()
+            api.serving.questions.ask_authorize(a_question("waiting", deadline_ms=20), waiting)
+            answer = await waiting.first()
+            assert answer == NoAnswer("late")
+            assert isinstance(answer, NoAnswer)
+            assert not answer.asked
 
     run_api(test)
 

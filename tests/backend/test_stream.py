@@ -22,10 +22,10 @@ from tests.support.core import FakeCore, operations_of
 GOOD = {"credential": {"type": "RFID", "uid": "04AB"}}
 
 
-def a_question(name: str = "q-1", deadline_ms: int = 10_000) -> AuthorizeQuestion:
+def a_question(name: str = "q-1", deadline_ms: int = 10_000, peer: str = "xyz") -> AuthorizeQuestion:
     return AuthorizeQuestion(
         authorization_id=name,
-        peer="xyz",
+        peer=peer,
         party="FR*XYZ",
         credential={"type": "RFID", "uid": "04AB", "contract_id": None},
         service="CHARGING",
