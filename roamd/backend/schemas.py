@@ -92,6 +92,7 @@ _RECORD: Final = _object(
     items=_list(_ANY),
     evidence=_ANY,
     record=_ANY,
+    ocpi={"type": "string", "description": "The version of OCPI in which it is written."},
     command_id={"type": "string", "description": "The command that led to it, where one did."},
     warnings=_list(_ref("Fault")),
 )

@@ -208,7 +208,10 @@ class PostRecords:
 
 
 class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a record stands. `record_id` is the record's own `id`; `record` and `command_id` by GetRecord only."""
+    """Where a record stands. `record_id` is the record's own `id`; `record`, `ocpi` and `command_id` by GetRecord only.
+
+    `ocpi` is the version in which the record is written.
+    """
 
     record_id: str
     state: str
@@ -222,6 +225,7 @@ class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     items: list[dict[str, Any]] | None = None
     evidence: dict[str, Any] | None = None
     record: msgspec.Raw | None = None
+    ocpi: str | None = None
     command_id: str | None = None
     warnings: list[dict[str, str]] | None = None
 

@@ -129,6 +129,7 @@ class Records:
                 as_reply(row),
                 evidence=_evidence(cx, row),
                 record=msgspec.Raw(body) if body else None,
+                ocpi=row.ocpi,
                 command_id=_command_of(cx, row),
             )
 

@@ -31,6 +31,7 @@ class FakeCore:
         self.objects: dict[Key, tuple[bytes, str, str, int]] = {}
         self.theirs: dict[tuple[str, str, str], ops.StoredObject] = {}
         self.records: dict[str, tuple[ops.RecordReply, bytes]] = {}
+        self.record_versions: dict[str, str] = {}
         self.commands: dict[str, ops.CommandReply] = {}
         self.events: list[ops.Event] = []
         self.acknowledged: list[str] = []
@@ -200,6 +201,7 @@ class FakeCore:
             created_at=rfc3339(NOW_MS),
         )
         self.records[record.id.upper()] = (reply, record.body)
+        self.record_versions[record.id] = record.ocpi
         return reply
 
     def _record(self, record_id: str) -> tuple[ops.RecordReply, bytes]:
@@ -210,7 +212,7 @@ class FakeCore:
 
     def _getrecord(self, asked: ops.GetRecord) -> ops.RecordReply:
         reply, body = self._record(asked.record_id)
-        return msgspec.structs.replace(reply, record=msgspec.Raw(body))
+        return msgspec.structs.replace(reply, record=msgspec.Raw(body), ocpi=self.record_versions.get(reply.record_id))
 
     def _listrecords(self, asked: ops.ListRecords) -> ops.Page:
         found = [

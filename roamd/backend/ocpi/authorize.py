@@ -11,7 +11,9 @@ from roamd.backend.ocpi.envelope import UNKNOWN_TOKEN, Answer, Refusal, encode, 
 from roamd.backend.ocpi.offered import Offered
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.texts import object_text
+from roamd.backend.ocpi.views import View, view_for
 from roamd.clock import rfc3339
+from roamd.model.ocpi.convert_rules import NEW
 from roamd.roaming.operations import AuthorizationReply, Authorize, CredentialIn, Partner, PlaceIn
 
 DEADLINE_MS: Final = 1800
@@ -54,13 +56,17 @@ class TokensAndAuthorize:
         if reply.decision == "UNKNOWN":
             raise Refusal(404, UNKNOWN_TOKEN, "No partner knows this token.")
         home = [partner for partner in await self.partners.recent() if reply.home_csp == partner.peer]
-        return Answer(encode(await self._info(reply, kind, uid, home)))
+        with view_for(asked) as view:
+            return Answer(encode(await self._info(reply, kind, uid, home, view)))
 
-    async def _info(self, reply: AuthorizationReply, kind: str, uid: str, home: list[Partner]) -> dict[str, Any]:
+    async def _info(
+        self, reply: AuthorizationReply, kind: str, uid: str, home: list[Partner], view: View
+    ) -> dict[str, Any]:
         """OCPI's AuthorizationInfo. Whoever is allowed gets a reference: the CSP's, else our own name for it."""
         stored = await self.offered.find(home, "user-credentials", uid, kind)
-        token: object = msgspec.Raw(stored.body) if stored is not None else self._made_up(reply, kind, uid, home)
-        info: dict[str, Any] = {"allowed": reply.decision, "token": token}
+        token = encode(self._made_up(reply, kind, uid, home)) if stored is None else stored.body
+        token = view.of(token, NEW if stored is None else stored.ocpi)
+        info: dict[str, Any] = {"allowed": reply.decision, "token": msgspec.Raw(token)}
         reference = reply.authorization_reference
         if reference is None and reply.decision == "ALLOWED":
             reference = reply.authorization_id

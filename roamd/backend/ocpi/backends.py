@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -92,6 +93,8 @@ class Backend:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     renewed: asyncio.Event = field(default_factory=asyncio.Event)
+    losses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What conversions for it could not say since the start: by module and rule."""
 
     def endpoint(self, identifier: str, role: str) -> str | None:
         """Where it serves a module in a role; the wrong host is put right, a closing slash taken away."""

@@ -13,6 +13,7 @@ from roamd.backend.ocpi.backends import Backend, Backends
 from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
 from roamd.backend.ocpi.envelope import UNKNOWN_TOKEN, encode
 from roamd.backend.ocpi.face import routing_headers
+from roamd.model.ocpi.convert import value_in
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer, Question, Told
 
 MAX_OPEN: Final = 1000
@@ -74,6 +75,8 @@ class CardQuestions:
 
     async def _answer(self, backend: Backend, question: AuthorizeQuestion) -> BackendAnswer | NoAnswer:
         uid, kind = question.credential.get("uid") or "", question.credential.get("type") or "RFID"
+        kept = backend.registration
+        kind = value_in("TokenType", kind, kept.version) if kept is not None else kind
         url = f"{backend.endpoint('tokens', 'SENDER')}/{quote(uid, safe='')}/authorize?type={quote(kind)}"
         reply = await self.callers[backend.settings.name].call(
             "POST",

@@ -6,6 +6,7 @@ from urllib.parse import quote
 from roamd.backend.context import Api
 from roamd.backend.ocpi.asked import Asked
 from roamd.backend.ocpi.envelope import Answer, not_allowed, not_found
+from roamd.backend.ocpi.offered import shown_record
 from roamd.model.ids.party import party_of
 from roamd.model.objects import check_record
 from roamd.roaming.operations import GetRecord, PostRecords, RecordReply
@@ -29,8 +30,7 @@ class PostedCdrs:
         party = party_of(country.upper(), party_id.upper())
         if party is None:
             raise not_found("There is no such CDR.")
-        reply: RecordReply = await self.api.core.ask(GetRecord(id_, party, "out"))
-        return Answer(bytes(reply.record) if reply.record is not None else b"null")
+        return shown_record(asked, await self.api.core.ask(GetRecord(id_, party, "out")))
 
     async def _post(self, asked: Asked) -> Answer:
         record = check_record(asked.version, await asked.body(), own_parties=self.api.own_parties)

@@ -8,6 +8,7 @@ has gone since is left out of its page, and the places of the others stay.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from roamd.backend.ocpi.envelope import Answer, encode, not_allowed, not_found
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.received import FEED, PARTS, part_of
 from roamd.backend.ocpi.texts import bubbled, stored_stamp
+from roamd.backend.ocpi.views import view_for
 from roamd.errors import Conflict, NotFound
 from roamd.model.roles import FEEDS
 from roamd.model.times import parse_time, time_ms
@@ -129,7 +131,7 @@ class Offered:
         if entries is None:
             entries = await self._snapshot(asked.module, partners, window)
             self.snapshots.put(key, entries)
-        bodies = await self._bodies(asked.module, entries[offset : offset + limit])
+        bodies = await self._bodies(asked, entries[offset : offset + limit])
         headers = {"X-Total-Count": str(len(entries)), "X-Limit": str(MAX_LIMIT)}
         if offset + limit < len(entries):
             headers["Link"] = f'<{_next_url(asked, offset + limit, limit)}>; rel="next"'
@@ -178,23 +180,25 @@ class Offered:
         entries = [Entry(_ms(each.created_at), each.peer or "", each.party, each.record_id, None) for each in wanted]
         if not window.dated:
             return entries
-        bodies = await self._bodies_of(entries)
-        dated = [e._replace(at_ms=stored_stamp(body)) for e, body in zip(entries, bodies, strict=True) if body]
+        bodies = await self._records(entries)
+        dated = [e._replace(at_ms=stored_stamp(body)) for e, (body, _) in zip(entries, bodies, strict=True) if body]
         return [entry for entry in dated if window.holds(entry.at_ms)]
 
-    async def _bodies(self, module: str, entries: list[Entry]) -> list[bytes]:
-        if module == "cdrs":
-            return [body for body in await self._bodies_of(entries) if body]
-        asked = [GetPeerObject(e.peer, FEED[module], e.id, e.party, e.sub) for e in entries]
-        stored = await self.api.core.ask_many(asked)
-        return [shown(FEED[module], each) for each in stored if isinstance(each, StoredObject)]
+    async def _bodies(self, asked: Asked, entries: list[Entry]) -> list[bytes]:
+        read = self._records if asked.module == "cdrs" else partial(self._objects, asked.module)
+        found = await read(entries)
+        with view_for(asked) as view:
+            return [view.of(body, ocpi) for body, ocpi in found if body]
 
-    async def _bodies_of(self, entries: list[Entry]) -> list[bytes | None]:
+    async def _objects(self, module: str, entries: list[Entry]) -> list[tuple[bytes, str | None]]:
+        wanted = [GetPeerObject(e.peer, FEED[module], e.id, e.party, e.sub) for e in entries]
+        stored = await self.api.core.ask_many(wanted)
+        return [(shown(FEED[module], each), each.ocpi) for each in stored if isinstance(each, StoredObject)]
+
+    async def _records(self, entries: list[Entry]) -> list[tuple[bytes, str | None]]:
+        """Every record in its place; the body of one that was erased is empty."""
         replies = await self.api.core.ask_many([GetRecord(entry.id, entry.party, "in") for entry in entries])
-        return [
-            bytes(reply.record) if isinstance(reply, RecordReply) and reply.record is not None else None
-            for reply in replies
-        ]
+        return [record_text(reply) if isinstance(reply, RecordReply) else (b"", None) for reply in replies]
 
     # --- one ---
 
@@ -203,13 +207,13 @@ class Offered:
         if parts and (asked.module != "locations" or len(parts) > len(PARTS)):
             raise not_found("There is nothing at this address.")
         if asked.module == "cdrs":
-            reply: RecordReply = await self.api.core.ask(GetRecord(id_, self._party(asked), "in"))
-            return Answer(bytes(reply.record) if reply.record is not None else b"null")
+            return shown_record(asked, await self.api.core.ask(GetRecord(id_, self._party(asked), "in")))
         partners = await self.partners.addressed(asked.party("to"))
         stored = await self.find(partners, FEED[asked.module], id_, asked.query("type"))
         if stored is None:
             raise not_found("No partner publishes such an object.")
-        body = shown(FEED[asked.module], stored)
+        with view_for(asked) as view:
+            body = view.of(shown(FEED[asked.module], stored), stored.ocpi)
         return Answer(part_of(body, tuple(parts)) if parts else body)
 
     async def find(self, partners: list[Partner], feed: str, id_: str, kind: str | None) -> StoredObject | None:
@@ -251,6 +255,18 @@ def entry_of(peer: str, feed: str, body: bytes) -> Entry | None:
 
 def shown(feed: str, stored: StoredObject) -> bytes:
     return bubbled(stored.body) if feed == "locations" else stored.body
+
+
+def record_text(reply: RecordReply) -> tuple[bytes, str | None]:
+    """A record's body and its version; empty when it was erased."""
+    return (b"" if reply.record is None else bytes(reply.record)), reply.ocpi
+
+
+def shown_record(asked: Asked, reply: RecordReply) -> Answer:
+    """One record as the answer to a request; null when it was erased."""
+    body, ocpi = record_text(reply)
+    with view_for(asked) as view:
+        return Answer(view.of(body, ocpi) if body else b"null")
 
 
 def _ms(stamp: str | None) -> int:

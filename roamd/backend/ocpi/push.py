@@ -27,14 +27,25 @@ from roamd.backend.ocpi.offered import READ_AT_ONCE, Offered, shown
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.received import FEED
 from roamd.backend.ocpi.texts import text_field, with_stamp
+from roamd.backend.ocpi.views import View
 from roamd.backend.webhooks import IDLE_S, backoff_s
 from roamd.clock import rfc3339
-from roamd.errors import RoamdError
+from roamd.errors import NotFound, RoamdError
 from roamd.log import get_logger
 from roamd.model.body import with_fields
 from roamd.model.jsontext import compact
 from roamd.model.roles import FEEDS
-from roamd.roaming.operations import Event, EventPage, ListPeerObjects, Page, Partner, ReadEvents, WebhookPosition
+from roamd.roaming.operations import (
+    Event,
+    EventPage,
+    GetRecord,
+    ListPeerObjects,
+    Page,
+    Partner,
+    ReadEvents,
+    RecordReply,
+    WebhookPosition,
+)
 
 log = get_logger(room="backend")
 
@@ -126,7 +137,7 @@ class Pusher:
         while True:
             page: Page = await self.api.core.ask(ListPeerObjects(partner.peer, FEED[module], after, READ_AT_ONCE))
             for stored in page.items:
-                await self._put(module, shown(FEED[module], stored))
+                await self._put(module, shown(FEED[module], stored), stored.ocpi)
             after = page.next
             if after is None:
                 return
@@ -152,9 +163,11 @@ class Pusher:
 
     async def _changed(self, partner: Partner, module: str, id_: str) -> None:
         for stored in await self.offered.all_at(partner, FEED[module], id_, None):
-            await self._put(module, shown(FEED[module], stored))
+            await self._put(module, shown(FEED[module], stored), stored.ocpi)
 
-    async def _put(self, module: str, body: bytes) -> None:
+    async def _put(self, module: str, body: bytes, ocpi: str | None = None) -> None:
+        """`ocpi` is the version in which the body is written; None for the backend's own."""
+        body = self._viewed(module, body, ocpi)
         country, party_id = text_field(body, "country_code") or "", text_field(body, "party_id") or ""
         id_ = text_field(body, "uid" if module == "tokens" else "id") or ""
         query = f"?type={quote(text_field(body, 'type') or '')}" if module == "tokens" else ""
@@ -173,10 +186,25 @@ class Pusher:
                 if changed is not None:
                     await self._put(module, changed)
 
+    def _viewed(self, module: str, body: bytes, ocpi: str | None) -> bytes:
+        kept = self.backend.registration
+        with View(self.backend, kept.version if kept is not None else ocpi or "", module) as view:
+            return view.of(body, ocpi)
+
     async def _record(self, data: Mapping[str, msgspec.Raw]) -> None:
         record = bytes(data.get("record", msgspec.Raw(b"null")))
         if _text(data["kind"]) == "CDR" and record != b"null":
-            await self._send("POST", "cdrs", "", record, _text(data["party"]))
+            party = _text(data["party"])
+            body = self._viewed("cdrs", record, await self._record_version(_text(data["record_id"]), party))
+            await self._send("POST", "cdrs", "", body, party)
+
+    async def _record_version(self, record_id: str, party: str) -> str | None:
+        """In which version a received record is written; None when nobody knows it any more."""
+        try:
+            kept: RecordReply = await self.api.core.ask(GetRecord(record_id, party, "in"))
+        except NotFound:
+            return None
+        return kept.ocpi
 
     async def _client_info(self, label: str | None) -> None:
         partner = await self._partner(label)

@@ -22,8 +22,9 @@ from roamd.backend.ocpi.texts import (
     text_field,
     with_part,
 )
+from roamd.backend.ocpi.views import KINDS, View, view_for
 from roamd.errors import Conflict, NotFound, PreconditionFailed
-from roamd.model.body import is_status_only, merge_patch
+from roamd.model.body import is_status_only
 from roamd.model.ids.party import party_of
 from roamd.model.keys import fold
 from roamd.model.objects import Checked, check_object
@@ -36,7 +37,13 @@ FEED: Final = {"locations": "locations", "tariffs": "tariffs", "sessions": "sess
 PARTS: Final = (("evses", "uid"), ("connectors", "id"))
 """The lists below a location, and what tells their elements apart."""
 
+CLASSES: Final = ("Location", "EVSE", "Connector")
+"""What stands at each depth of a location's address."""
+
 DEFAULT_TYPE: Final = "RFID"
+
+Change = Callable[[View, str, bytes | None, str], bytes]
+"""A part's new text from its class, its old text and the version in which the location is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,8 @@ class Received:
 
     async def _get(self, asked: Asked, place: Place) -> Answer:
         stored = await self._stored(place)
-        body = bubbled(stored.body) if place.feed == "locations" else stored.body
+        with view_for(asked) as view:
+            body = view.of(bubbled(stored.body) if place.feed == "locations" else stored.body, stored.ocpi)
         return Answer(part_of(body, place.parts) if place.parts else body)
 
     async def _put(self, asked: Asked, place: Place) -> Answer:
@@ -122,6 +130,8 @@ class Received:
             if stored_stamp(kept.body) > stamp:
                 return Answer(message="older than what is stored: left alone")
             change = appended_periods(kept.body, patch) if place.feed == "sessions" else patch
+            if kept.ocpi != asked.version:
+                return await self._patch_other(asked, place, kept, change)
             kind = text_field(kept.body, "type") if place.feed == "user-credentials" else None
             await self.api.core.ask(
                 PatchObject(place.feed, place.id, change, asked.version, place.party, kind, kept.etag)
@@ -129,6 +139,15 @@ class Received:
             return Answer()
 
         return await _again(write)
+
+    async def _patch_other(self, asked: Asked, place: Place, kept: StoredObject, change: bytes) -> Answer:
+        """What is stored in the other version stays in it; only what the patch names is converted."""
+        with view_for(asked) as view:
+            text = view.patched(KINDS[asked.module], kept.body, change, kept.ocpi)
+        own = frozenset({place.party})
+        checked = check_object(place.feed, kept.ocpi, text, own_parties=own, path_id=place.id)
+        await self.api.core.ask(PutObject(place.feed, checked, kept.etag))
+        return Answer()
 
     async def _delete(self, asked: Asked, place: Place) -> Answer:
         await self.api.core.ask(DeleteObject(place.feed, place.id, place.party))
@@ -142,7 +161,11 @@ class Received:
         if fold(str(value.get(id_name))) != fold(place.parts[-1]):
             raise invalid(f"$.{id_name}: differs from the id in the address")
         stamp = stamp_of(value)
-        return await _again(lambda: self._write_part(asked, place, stamp, lambda old: text))
+
+        def given(view: View, kind: str, _old: bytes | None, ocpi: str) -> bytes:
+            return view.back(kind, text, ocpi)
+
+        return await _again(lambda: self._write_part(asked, place, stamp, given))
 
     async def _patch_part(self, asked: Asked, place: Place) -> Answer:
         patch, value = object_text(await asked.body())
@@ -153,10 +176,10 @@ class Received:
         if len(place.parts) == 1 and is_status_only(patch):
             return await self._patch_status(asked, place, patch, stamp)
 
-        def merged(old: bytes | None) -> bytes:
+        def merged(view: View, kind: str, old: bytes | None, ocpi: str) -> bytes:
             if old is None:
                 raise not_found(f"The location has no such {PARTS[len(place.parts) - 1][0][:-1]}.")
-            return merge_patch(old, patch)
+            return view.patched(kind, old, patch, ocpi)
 
         return await _again(lambda: self._write_part(asked, place, stamp, merged))
 
@@ -168,9 +191,7 @@ class Received:
         await self.api.core.ask(PatchEvse(place.id, place.parts[0], patch, asked.version, place.party))
         return Answer()
 
-    async def _write_part(
-        self, asked: Asked, place: Place, stamp: int, change: Callable[[bytes | None], bytes]
-    ) -> Answer:
+    async def _write_part(self, asked: Asked, place: Place, stamp: int, change: Change) -> Answer:
         kept = await self._stored(place)
         parents = [kept.body]
         for (name, id_name), part_id in zip(PARTS, place.parts[:-1], strict=False):
@@ -179,11 +200,12 @@ class Received:
         old = find_part(parents[-1], name, id_name, place.parts[-1])
         if old is not None and _is_newer(old, stamp):
             return Answer(message="older than what is stored: left alone")
-        text = change(old)
+        with view_for(asked) as view:
+            text = change(view, CLASSES[len(place.parts)], old, kept.ocpi)
         for parent, (name, id_name) in zip(reversed(parents), reversed(PARTS[: len(parents)]), strict=True):
             text = with_part(parent, name, id_name, text)
         own = frozenset({place.party})
-        checked = check_object(place.feed, asked.version, text, own_parties=own, path_id=place.id)
+        checked = check_object(place.feed, kept.ocpi, text, own_parties=own, path_id=place.id)
         await self.api.core.ask(PutObject(place.feed, checked, kept.etag))
         return Answer(status=201 if old is None else 200)
 

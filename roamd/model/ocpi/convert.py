@@ -3,7 +3,8 @@
     convert("Location", body, "2.3.0", "2.2.1") -> (body, losses)
 
 A conversion is a view for a backend that speaks the other version. What is stored, signed and sent stays as its owner
-wrote it; nothing that came out of here goes back into a feed or a ledger.
+wrote it. The one thing that goes the other way is a change that an owner's backend makes to a part of an object that
+the owner published in the other version; records have no such.
 
 How: the two versions' class tables are walked side by side along the object's own text. A member that both know alike
 keeps its bytes, numbers their spelling, and what neither knows stays where it is. Where the versions differ the rules
