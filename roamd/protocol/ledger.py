@@ -20,14 +20,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from roamd.errors import ProtocolError
 from roamd.protocol.codes import GoodbyeCode
-from roamd.protocol.messages import Count, Hash32, Mark, Small, decode_as
+from roamd.protocol.messages import Count, Hash32, Mark, Millis, Small, decode_as
 
 GENESIS: Final = bytes(32)  # the "previous hash" of an epoch's first entry, whose sequence is 1
 FIRST_SEQUENCE: Final = 1
@@ -55,6 +55,8 @@ class EntryKind(IntEnum):
     CREDITED = 19
     FINAL = 20
     REFUSED = 32
+    ERASURE = 40
+    ERASURE_ANSWER = 41
     EPOCH = 48
 
 
@@ -205,4 +207,62 @@ class Refusal(msgspec.Struct, frozen=True):
         return decode_as(_REFUSAL, body, "REFUSED entry")
 
 
+class Erasure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The JSON body of an ERASURE entry, whose record id is the erased record's: "I have erased this; do the same".
+
+    `author` says in whose chain the entry stands, as the sender sees it: "me" or "you". An ERASURE_ANSWER repeats what
+    it answers, with `result`: ERASED, or KEPT and until when (0: no date), or UNKNOWN.
+    """
+
+    author: Literal["me", "you"]
+    epoch: Annotated[str, Meta(max_length=32)]  # in hexadecimal
+    sequence: Count
+    result: Annotated[str, Meta(max_length=16)] = ""
+    until_ms: Millis = 0
+
+    def pack(self) -> bytes:
+        """As compact JSON text."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "Erasure":
+        """ProtocolError when it cannot be read; unknown fields are ignored."""
+        return decode_as(_ERASURE, body, "ERASURE entry")
+
+    @property
+    def epoch_id(self) -> bytes:
+        """ProtocolError when it is not hexadecimal."""
+        try:
+            return bytes.fromhex(self.epoch)
+        except ValueError as error:
+            raise ProtocolError(GoodbyeCode.MALFORMED, "The epoch of an ERASURE entry is not hexadecimal.") from error
+
+
 _REFUSAL: Final = msgspec.json.Decoder(Refusal)
+_ERASURE: Final = msgspec.json.Decoder(Erasure)
+
+
+class Word(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The JSON body of an ACCEPTED, DISPUTED, CORRECTED, CREDITED or FINAL entry, whose record id is the record's.
+
+    `credit` and `replacement` name records of the same party, in the same chain.
+    """
+
+    party: Annotated[str, Meta(max_length=16)]  # the author party of the record
+    reason: Annotated[str, Meta(max_length=64)] = ""  # a short stable word
+    detail: Annotated[str, Meta(max_length=2000)] = ""
+    evidence: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=100)] = []
+    credit: Annotated[str, Meta(max_length=MAX_RECORD_ID)] = ""
+    replacement: Annotated[str, Meta(max_length=MAX_RECORD_ID)] = ""
+
+    def pack(self) -> bytes:
+        """As compact JSON text."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "Word":
+        """ProtocolError when it cannot be read; unknown fields are ignored."""
+        return decode_as(_WORD, body, "entry about a record")
+
+
+_WORD: Final = msgspec.json.Decoder(Word)

@@ -53,7 +53,7 @@ class Authorize(msgspec.Struct, frozen=True):
 
 
 class AuthorizationReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer of `POST /v1/authorizations` (DESIGN section 8)."""
+    """The answer of `POST /v1/authorizations` (DESIGN section 8); `grant` has `{id, limits}` where a grant decided."""
 
     decision: str
     reason: str
@@ -66,6 +66,44 @@ class AuthorizationReply(msgspec.Struct, frozen=True, omit_defaults=True):
     valid_until: str | None = None
     info: Any = None
     location: Any = None
+    grant: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListDecisions:
+    """The journal of decisions, oldest first, from `after` on or the newest `limit`. Reply: Page of DecisionReply."""
+
+    after: str | None = None
+    limit: int = 100
+    peer: str | None = None
+    authorization_id: str | None = None
+    newest: bool = False
+
+
+class DecisionReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One decision with what it was made from. `facts` are the words of the decision table and `row` its row.
+
+    `grant` is the signed text by which the driver was let in.
+    """
+
+    authorization_id: str
+    at: str
+    direction: str
+    peer: str | None
+    decision: str
+    reason: str
+    source: str
+    elapsed_ms: float
+    service: str
+    authorization_reference: str | None = None
+    type: str | None = None
+    uid: str | None = None
+    contract_id: str | None = None
+    location_id: str | None = None
+    evse_uid: str | None = None
+    row: int | None = None
+    facts: dict[str, str] | None = None
+    grant: msgspec.Raw | None = None
 
 
 # --- own objects ------------------------------------------------------------------------------------------------
@@ -208,9 +246,9 @@ class PostRecords:
 
 
 class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a record stands. `record_id` is the record's own `id`; `record`, `ocpi` and `command_id` by GetRecord only.
+    """Where a record stands. `record_id` is the record's own `id`; what lies below `evidence` by GetRecord only.
 
-    `ocpi` is the version in which the record is written.
+    `history` is what either side said of it. `ocpi` is the version in which the record is written.
     """
 
     record_id: str
@@ -227,6 +265,7 @@ class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     record: msgspec.Raw | None = None
     ocpi: str | None = None
     command_id: str | None = None
+    history: list[dict[str, Any]] | None = None
     warnings: list[dict[str, str]] | None = None
 
 
@@ -257,6 +296,34 @@ class RetryRecord:
     record_id: str
     party: str | None = None
     peer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRecord:
+    """Say of a received record that it is ACCEPTED, DISPUTED or FINAL. Reply: RecordReply.
+
+    NotFound; Conflict when the record stands where that word changes nothing, or the time for disputes has passed.
+    """
+
+    record_id: str
+    word: str
+    party: str | None = None
+    reason: str = ""
+    detail: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CreditRecord:
+    """Credit an own record, and replace it when there is a replacement. Reply: RecordReply of the credited record.
+
+    Malformed when `credit` is no credit of it; Conflict when it cannot be credited; nothing is stored then.
+    """
+
+    record_id: str
+    credit: CheckedRecord
+    replacement: CheckedRecord | None = None
+    party: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,3 +552,37 @@ class Partner:
     state: str
     connected: bool
     since_ms: int
+
+
+# --- drivers ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSubject:
+    """Everything that is held of a driver, named by type and uid, contract id, or both. Reply: JSON-able dict."""
+
+    type: str | None = None
+    uid: str | None = field(default=None, repr=False)
+    contract_id: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EraseSubject:
+    """Erase it, and ask the peers to do the same. Reply: privacy.erase.Erasing.
+
+    Conflict, with nothing erased, while records must be kept by law or were not delivered yet, or something of his goes
+    on: unless `force`. `keep_records` erases all but service records.
+    """
+
+    type: str | None = None
+    uid: str | None = field(default=None, repr=False)
+    contract_id: str | None = field(default=None, repr=False)
+    keep_records: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListErasures:
+    """What peers answered, by request and peer. Reply: list of dicts; NotFound for a request that asked nobody."""
+
+    request: str | None = None

@@ -15,6 +15,7 @@ each peer answered when it was asked to erase its own copy. It names no driver.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from roamd.storage import ledgers, meta
@@ -231,13 +232,9 @@ def _erased(row: tuple[Any, ...]) -> Erased:
 
 def delete_txn(cx: Cx, table: str, rows: Iterable[int]) -> None:
     """Delete rows of a source by their numbers."""
-    cx.many(f"DELETE FROM {_known(table)} WHERE rowid = ?", [(row,) for row in rows])
-
-
-def _known(table: str) -> str:
-    if all(source.table != table for source in SOURCES):
+    if table not in LINKED and all(source.table != table for source in SOURCES):
         raise ValueError(f"{table} is not a table that drivers are deleted from")
-    return table
+    cx.many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])
 
 
 def drop_tombstone_txn(cx: Cx, row: int) -> None:
@@ -250,18 +247,33 @@ def drop_tombstone_txn(cx: Cx, row: int) -> None:
         meta.raise_txn(cx, f"purged:{gone[0]}", gone[1])
 
 
-def linked_txn(cx: Cx, references: Iterable[str], sessions: Iterable[str]) -> tuple[int, int]:
-    """Delete decisions and finished commands that bore these references or led to these sessions; how many of each."""
-    decided = commanded = 0
-    for reference in references:
-        decided += cx.change("DELETE FROM decisions WHERE reference = ?", (reference,))
-        commanded += cx.change(
-            "DELETE FROM commands WHERE authorization_reference = ? AND due_ms IS NULL", (reference,)
-        )
-    for session in sessions:
-        sql = "DELETE FROM commands WHERE UPPER(session_id) = UPPER(?) AND session_id IS NOT NULL AND due_ms IS NULL"
-        commanded += cx.change(sql, (session,))
-    return decided, commanded
+LINKED = {
+    "decisions": (
+        ("at_ms", "peer", "direction", "authorization_id", "decision", "reason", "source", "reference"),
+        "reference = ?",
+        None,
+    ),
+    "commands": (
+        ("asked_ms", "peer", "direction", "command_id", "command", "state", "reason", "session_id"),
+        "authorization_reference = ? AND due_ms IS NULL",
+        "UPPER(session_id) = UPPER(?) AND session_id IS NOT NULL AND due_ms IS NULL",
+    ),
+}
+"""Tables whose rows are a driver's by an authorization reference or a session of his: what is told of a row, and how it
+is found by either. A command that roamd still has to do with is left until it has come to its end.
+"""
+
+
+def linked(cx: Cx, table: str, references: Iterable[str], sessions: Iterable[str]) -> list[Seen]:
+    """Rows that bore one of these references or led to one of these sessions."""
+    columns, by_reference, by_session = LINKED[table]
+    sought = [(by_reference, reference) for reference in references]
+    sought += [(by_session, session) for session in sessions] if by_session else []
+    found: dict[int, Seen] = {}
+    for where, value in sought:
+        for row in cx.run(f"SELECT rowid, {', '.join(columns)} FROM {table} WHERE {where}", (value,)):
+            found[row[0]] = Seen(row[0], dict(zip(columns, row[1:], strict=True)), None)
+    return list(found.values())
 
 
 # --- backups --------------------------------------------------------------------------------------------------------
@@ -278,3 +290,9 @@ def note_backup_txn(cx: Cx, path: str, now_ms: int) -> None:
 def backups(cx: Cx) -> list[tuple[str, int]]:
     """Every copy that we made by request, with its time, oldest first."""
     return [(path, made_ms) for path, made_ms in cx.run("SELECT path, made_ms FROM backups ORDER BY made_ms, path")]
+
+
+def copies_beside(path: Path) -> list[Path]:
+    """Copies that we made of our own accord: before migrations, and the store that a restored backup replaced."""
+    names = (f"{path.name}.before-*", f"{path.name}.replaced-*")
+    return sorted(file for name in names for file in path.parent.glob(name) if not file.name.endswith(("-wal", "-shm")))

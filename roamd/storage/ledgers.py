@@ -70,6 +70,11 @@ def place(chain_id: int, sequence: int = 0) -> int:
     return chain_id << _SEQUENCE_BITS | min(sequence, _SEQUENCE_MASK)
 
 
+def chain_and_sequence(entry: int) -> tuple[int, int]:
+    """The place of an entry by its id: the way back from `place`."""
+    return entry >> _SEQUENCE_BITS, entry & _SEQUENCE_MASK
+
+
 # --- chains -----------------------------------------------------------------------------------------------------
 
 
