@@ -292,6 +292,18 @@ class AuthorizationSection:
         "it keeps partners from trying numbers.",
         reloadable=True,
     )
+    card_filter: bool = _key(
+        values.BOOLEAN,
+        False,
+        "For those with drivers: tell partners by a filter which cards may be yours, so that they show you those only. "
+        "Switch it on when every card is published as user credential: about others you are no longer asked.",
+    )
+    when_no_filter_matches: str = _key(
+        values.choice("ask-unfiltered", "ask-everyone"),
+        "ask-unfiltered",
+        'Who is asked about a card that no partner\'s filter knows: "ask-unfiltered" those without a filter, '
+        '"ask-everyone" after them also those whose filter says that it is not theirs.',
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,8 @@ class Assembly:
             handshakes=config.link.handshakes,
             whitelist_offline=config.authorization.without_answer == "whitelist",
             unknown_cards_per_minute=config.authorization.unknown_cards_per_minute,
+            card_filter=config.authorization.card_filter and "csp" in config.endpoint.roles,
+            ask_everyone=config.authorization.when_no_filter_matches == "ask-everyone",
         )
         signer = Signer(identity.endpoint_id, identity.certificate_der, identity.sign, verify)
         return core_parts.Ground(settings, ground.clock, ground.store, ground.run, ground.random, signer, ground.start)

@@ -29,6 +29,9 @@ from roamd.roaming.control.desk import ControlDesk
 from roamd.roaming.control.home import HomeControl
 from roamd.roaming.control.visited import VisitedControl
 from roamd.roaming.core import Handler, OperationTable, Services
+from roamd.roaming.credentialfilter import own as filters
+from roamd.roaming.credentialfilter.own import OwnFilter
+from roamd.roaming.credentialfilter.theirs import TheirFilters
 from roamd.roaming.cursors import CursorSeal
 from roamd.roaming.deadlines import Deadlines
 from roamd.roaming.decisions import DecisionJournal
@@ -97,6 +100,8 @@ class Settings:
     handshakes: int
     whitelist_offline: bool
     unknown_cards_per_minute: int = 60
+    card_filter: bool = False
+    ask_everyone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ class Core:
         self.deadlines = Deadlines(clock)
         self.outgoing = OutgoingCalls(clock, self.deadlines)
         self.journal = DecisionJournal(store, self.deadlines)
-        self.book = PeerBook(clock, store, self.directory, settings.roles, world.peer_changed)
+        self.book = PeerBook(clock, store, self.directory, settings.roles, self._peer_changed)
         self.introductions = Introductions(
             clock, self.outgoing, self.book, world.descriptor, random, ground.start, world.read_descriptor
         )
@@ -171,6 +176,12 @@ class Core:
         self.home_leases = HomeLeases(
             clock, store, self.directory, self.outgoing, self.deadlines, random, self._told_backend
         )
+        self.own_filter = OwnFilter(
+            clock, store, self.deadlines, ground.start, self._published, settings.parties, ground.run.secret,
+            settings.card_filter,
+        )  # fmt: skip
+        self.their_filters = TheirFilters(store, self.directory, settings.ask_everyone)
+        self.their_filters.load()
         self.parts = self._parts()
         self.registry = Registry(self.endpoint_id, self.parts, self._link_changed)
         self.maker = self._maker()
@@ -185,6 +196,7 @@ class Core:
         )  # fmt: skip
         self.operations = OperationTable(self._services())
         self.visited_control.look()
+        self.deadlines.after(0.0, self.own_filter.begin)
 
     # --- groups of parts ----------------------------------------------------------------------------------------
 
@@ -202,14 +214,19 @@ class Core:
             random=ground.random,
             take=self.world.take or TakeEntries(ground.random),
             events_written=self._events_written,
-            taken={"commands": self.home_control.taken_txn, "session-leases": self.home_leases.taken_txn},
+            taken={
+                "commands": self.home_control.taken_txn,
+                "session-leases": self.home_leases.taken_txn,
+                filters.FEED: self.their_filters.taken_txn,
+            },
             judged={"sessions": self.home_leases.judge},
             projections=self._projections(),
+            landed={filters.FEED: self.their_filters.landed},
         )
 
     def _projections(self) -> Projections:
         """Feeds that are not sent as they are stored, but as each peer may see them."""
-        return {}
+        return {filters.FEED: self.own_filter.project}
 
     def _call_services(self) -> dict[int, Any]:
         ground = self.ground
@@ -255,7 +272,8 @@ class Core:
         return Catalogue(
             ground.clock, ground.store, frozenset(ground.settings.parties), self._own_published,
             heeded={"sessions": self._session_txn, "reservations": self.visited_control.reservation_txn},
-            judged={"sessions": self.visited_leases.judge_txn},
+            judged={"sessions": self.visited_leases.judge_txn, filters.CARDS: self.own_filter.publishing_txn},
+            withdrawn={filters.CARDS: self.own_filter.withdrawing_txn},
         )  # fmt: skip
 
     def _session_txn(self, cx: Cx, checked: Checked) -> None:
@@ -280,6 +298,13 @@ class Core:
             self._published("session-leases")
         if feed in ("sessions", "reservations"):
             self.visited_control.look()
+        if feed == filters.CARDS:
+            self._published(filters.FEED)
+            self.own_filter.changed()
+
+    def _peer_changed(self, peer: Peer, what: Change) -> None:
+        self.their_filters.peer_changed(peer)
+        self.world.peer_changed(peer, what)
 
     def arrived(self, peer: Peer) -> None:
         """A peer has dialled us: nobody waits to dial it."""

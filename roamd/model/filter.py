@@ -61,8 +61,9 @@ class Name(NamedTuple):
 
 
 def names_of(uid: str, contract_id: str | None) -> tuple[Name, ...]:
-    """How a published credential is named, each name once."""
-    return tuple(dict.fromkeys((_name(uid), *([_name(contract_id)] if contract_id else []))))
+    """How a published credential is named, each name once. A contract id of no known form is never read from a car."""
+    contract = _name(contract_id) if contract_id else None
+    return tuple(dict.fromkeys((_name(uid), *([contract] if contract and contract.provider else []))))
 
 
 def names_asked(uid: str, contract_id: str | None) -> tuple[Name, ...]:

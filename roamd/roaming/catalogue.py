@@ -32,7 +32,8 @@ Heed = Callable[[Cx, Checked], None]
 class Catalogue:
     """Handles the operations on own objects. `published(feed)` is called after each commit that made a version.
 
-    `heeded` has the services that look at what is published, `judged` those that may refuse it before, by feed.
+    `heeded` has the services that look at what is published, `judged` those that look before and may refuse it,
+    `withdrawn` those that look at what is about to go, by feed.
     """
 
     clock: Clock
@@ -41,6 +42,7 @@ class Catalogue:
     published: Callable[[str], None]
     heeded: Mapping[str, Heed] = field(default_factory=dict)
     judged: Mapping[str, Heed] = field(default_factory=dict)
+    withdrawn: Mapping[str, Callable[[Cx, PublishedRow], None]] = field(default_factory=dict)
 
     def put(self, operation: op.PutObject, reply: Reply) -> None:
         """PutObject -> StoredObject."""
@@ -113,6 +115,8 @@ class Catalogue:
         def txn(cx: Cx) -> None:
             row = _one(cx, operation.feed, operation.id, operation.party, operation.token_type)
             _require_match(cx, operation.feed, row.key, operation.if_match)
+            if operation.feed in self.withdrawn:
+                self.withdrawn[operation.feed](cx, row)
             feeds.withdraw_txn(cx, operation.feed, row.key, self.clock.now_ms())
             for status in _statuses(cx, row) if operation.feed == "locations" else ():
                 feeds.withdraw_txn(cx, "evse-status", status.key, self.clock.now_ms())

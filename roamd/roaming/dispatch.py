@@ -20,7 +20,7 @@ from roamd.protocol.messages import Answer, Call, FeedAck, Mark, Receipt
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.cursors import CursorSeal
 from roamd.roaming.directory import Directory, Peer
-from roamd.roaming.follower import Follower, Judge, Taken
+from roamd.roaming.follower import Follower, Judge, Landed, Taken
 from roamd.roaming.inflow import Bulk, Inflow, Settle
 from roamd.roaming.ledger.author import Author, is_known, is_ours
 from roamd.roaming.ledger.chain import Random
@@ -73,6 +73,7 @@ class Parts:
     taken: Mapping[str, Taken]
     judged: Mapping[str, Judge]
     projections: Projections
+    landed: Mapping[str, Landed]
 
 
 class Exchange:
@@ -94,7 +95,7 @@ class Exchange:
         )
         self._follower = Follower(
             peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close, parts.taken,
-            parts.judged,
+            parts.judged, parts.landed,
         )  # fmt: skip
         self._receiver = Receiver(
             peer, parts.store, parts.signer, parts.clock, parts.take, self._send_receipt, self._took, link.close

@@ -9,7 +9,7 @@ While one link takes another's place both may carry chunks. Only those of the fo
 is still under way on the other link may be older than what this one has brought.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from roamd import metrics
@@ -41,12 +41,16 @@ Judge = Callable[[bytes, FeedItem], str | None]
 """Why an object cannot have become what a peer sends in its place (its known body, the item); None when it can."""
 
 
+Landed = Callable[[Peer, FeedChunk, Sequence[FeedItem]], None]
+"""A chunk is committed: the chunk, and the items of it that were taken. On the loop, also when nothing has changed."""
+
+
 @dataclass(slots=True)
 class Follower:
     """Takes one peer's chunks. `took` is called after a commit that changed something.
 
     `taken` has the services that do something with a feed's objects beyond keeping them, `judged` those that know
-    which change is impossible, by feed.
+    which change is impossible, `landed` those that hold objects in memory, by feed.
     """
 
     peer: Peer
@@ -57,6 +61,7 @@ class Follower:
     close: Callable[[int, str], None]
     taken: Mapping[str, Taken] = field(default_factory=dict)
     judged: Mapping[str, Judge] = field(default_factory=dict)
+    landed: Mapping[str, Landed] = field(default_factory=dict)
     began: bool = False
     _handed_over: dict[str, bytes] = field(default_factory=dict)
     """By feed, the cursor of the chunk that was given to the writer last."""
@@ -91,7 +96,7 @@ class Follower:
 
         def done(outcome: int | BaseException) -> None:
             if settle(outcome):
-                self._finished(feed, chunk, outcome)
+                self._finished(feed, chunk, good, outcome)
             else:
                 self._handed_over.clear()  # nothing more is handed over until all are back: then the store says
 
@@ -175,11 +180,13 @@ class Follower:
             feed, type_ = "locations", "object.changed"
         object_event_txn(cx, self.peer.label, feed, key.id, version, type_, now_ms)
 
-    def _finished(self, feed: str, chunk: FeedChunk, outcome: int | BaseException) -> None:
+    def _finished(self, feed: str, chunk: FeedChunk, items: list[FeedItem], outcome: int | BaseException) -> None:
         if isinstance(outcome, BaseException):
             self.close(GoodbyeCode.OVERLOADED, "a chunk could not be stored")
             return
         metrics.objects.labels(feed, "in").inc(outcome)
+        if feed in self.landed:
+            self.landed[feed](self.peer, chunk, items)
         self.send(FeedAck(chunk.feed, chunk.cursor))
         if outcome:
             self.took()
