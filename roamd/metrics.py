@@ -112,6 +112,9 @@ question_seconds: Final = _histogram(
 )
 webhook_posts: Final = _counter("webhook_posts_total", "Posts of events to webhooks, by outcome.", "outcome")
 events: Final = _counter("events_total", "Events written for the backend.", "type")
+ocpi_results: Final = _counter(
+    "ocpi_results_total", "Tries to tell an OCPI backend what became of its command, by outcome.", "outcome"
+)
 
 # --- the daemon itself ------------------------------------------------------------------------------------------
 

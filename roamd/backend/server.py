@@ -97,6 +97,7 @@ async def serving(
             tasks = [group.create_task(hook.run()) for hook in hooks]
             tasks += [group.create_task(pusher.run()) for pusher in plug.pushers]
             tasks += [group.create_task(puller.run()) for puller in plug.pullers]
+            tasks += [group.create_task(poster.run()) for poster in plug.posters]
             try:
                 yield Serving(questions, runner.addresses)
             finally:

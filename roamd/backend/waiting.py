@@ -1,10 +1,11 @@
 """Who waits for events, and who takes questions."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from roamd.errors import RoamdError
-from roamd.roaming.ports import Question, Told
+from roamd.roaming.ports import NoAnswer, Question, Told
 
 MAX_WAITING: Final = 256
 """Long polls, event streams and webhooks that wait at a time; each holds a socket and a coroutine."""
@@ -87,6 +88,25 @@ class StandingTaker(QuestionTaker, Protocol):
     def takes(self, question: Question) -> bool:
         """Whether it can be asked this now."""
         ...
+
+
+class StandingTakers:
+    """Several as one: a question goes to the first that takes it."""
+
+    def __init__(self, takers: Sequence[StandingTaker]) -> None:
+        self._takers = takers
+
+    def takes(self, question: Question) -> bool:
+        """Whether any takes it now."""
+        return any(taker.takes(question) for taker in self._takers)
+
+    def take_question(self, question: Question, done: Done) -> None:
+        """Ask the first that takes it."""
+        for taker in self._takers:
+            if taker.takes(question):
+                taker.take_question(question, done)
+                return
+        done(NoAnswer("not configured", asked=False))
 
 
 class QuestionTakers:

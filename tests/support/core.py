@@ -241,6 +241,17 @@ class FakeCore:
         del self.records[asked.record_id.upper()]
         return reply
 
+    def _judgerecord(self, asked: ops.JudgeRecord) -> ops.RecordReply:
+        return self._moved(asked.record_id, asked.word)
+
+    def _creditrecord(self, asked: ops.CreditRecord) -> ops.RecordReply:
+        return self._moved(asked.record_id, "CREDITED")
+
+    def _moved(self, record_id: str, state: str) -> ops.RecordReply:
+        reply, body = self._record(record_id)
+        self.records[record_id.upper()] = (msgspec.structs.replace(reply, state=state), body)
+        return self.records[record_id.upper()][0]
+
     def _exportevidence(self, asked: ops.ExportEvidence) -> dict[str, bytes]:
         return {"body.json": self._record(asked.record_id)[1], "head.der": b"\x30\x00"}
 
@@ -316,6 +327,12 @@ class FakeCore:
             self.registrations.pop(asked.name, None)
         else:
             self.registrations[asked.name] = asked.registration
+
+    def _listresults(self, asked: ops.ListResults) -> list[ops.PendingResult]:
+        return []
+
+    def _marktold(self, asked: ops.MarkTold) -> None:
+        return None
 
     def _listpartners(self, asked: ops.ListPartners) -> list[ops.Partner]:
         return list(self.partners)

@@ -49,6 +49,8 @@ class OcpiBackend:
     answer: Callable[[Seen], tuple[int, Any]] = lambda seen: (200, None)
     headers: Callable[[Seen], dict[str, str]] = lambda seen: {}
     on_request: Callable[[], None] = lambda: None
+    before: Callable[[Seen], Awaitable[None]] | None = None
+    """What it does before it answers."""
     requests: list[Seen] = field(default_factory=list)
     objects: dict[str, Any] = field(default_factory=dict)
     url: str = ""
@@ -90,6 +92,8 @@ class OcpiBackend:
         seen = Seen(request.method, request.path_qs, request.headers, json.loads(body) if body else None)
         self.requests.append(seen)
         self.on_request()
+        if self.before is not None:
+            await self.before(seen)
         if not self._admits(request.headers.get("Authorization", "")):
             return _envelope(401, None, 2001)
         if request.path == "/versions":

@@ -63,7 +63,10 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of a backend. `token` and `previous` are hashes; `their_token` must be sent and is not."""
+    """What is kept of a backend. `token` and `previous` are hashes; `their_token` must be sent and is not.
+
+    `base` is the face's address as the backend called it when it registered.
+    """
 
     first: str
     token: str
@@ -76,6 +79,7 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
     previous: str | None = None
     used_ms: int | None = None
     swept: bool = False
+    base: str = ""
 
     def __repr__(self) -> str:
         return f"Registration({self.version} {self.their_url})"
@@ -102,6 +106,17 @@ class Backend:
             if each.identifier.lower() == identifier and each.role.upper() == role:
                 return self.reach(each.url).rstrip("/")
         return None
+
+    @property
+    def base(self) -> str:
+        """The face's own address as this backend reaches it; empty when that is not known."""
+        return self.settings.url or (self.registration.base if self.registration else "")
+
+    def hosts(self) -> frozenset[str]:
+        """The hosts that it registered, in lower case."""
+        kept = self.registration
+        urls = [kept.their_url, *(each.url for each in kept.endpoints)] if kept is not None else []
+        return frozenset(host for url in urls if (host := host_of(url)) is not None)
 
     def reach(self, url: str) -> str:
         """The address with the configured scheme and host in place of its own."""
@@ -197,6 +212,15 @@ class Backends:
         kept = backend.registration
         if kept is not None and kept.used_ms is None and _same(hashed, kept.token):
             await self.keep(backend, msgspec.structs.replace(kept, used_ms=self._clock.now_ms()))
+
+
+def host_of(url: str) -> str | None:
+    """The host of an http address, in lower case; None for what is none, or carries a password."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname if parts.scheme.lower() in ("http", "https") and not parts.username else None
+    except ValueError:
+        return None
 
 
 def _first_is_open(backend: Backend) -> bool:

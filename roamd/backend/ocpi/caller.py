@@ -22,9 +22,13 @@ TIMEOUT_S: Final = 10.0
 
 
 class CallFailed(RoamdError):
-    """There was no readable answer; the message says why in a few words."""
+    """There was no readable answer; the message says why in a few words. `sent` is False when nothing can have left."""
 
     code = "ocpi-call-failed"
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class _EnvelopeIn(msgspec.Struct):
@@ -90,7 +94,7 @@ class Caller:
         """By its registration; CallFailed when it has none."""
         kept = self.backend.registration
         if kept is None:
-            raise CallFailed("not registered")
+            raise CallFailed("not registered", sent=False)
         return Access(kept.their_token, kept.form)
 
     async def call(
@@ -116,6 +120,8 @@ class Caller:
                 second = await self._once(method, url, body, header_of(given.token, forms[1]), routing)
         except TimeoutError as error:
             raise CallFailed("late") from error
+        except aiohttp.ClientConnectorError as error:
+            raise CallFailed("not reachable", sent=False) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise CallFailed(type(error.__cause__ or error).__name__) from error
         self.other_form ^= second.status != 401

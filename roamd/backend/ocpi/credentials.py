@@ -106,6 +106,7 @@ class Credentials:
             roles=given.roles,
             previous=None if kept is None else token_hash(asked.presented.token),
             swept=kept is not None and kept.swept,
+            base=asked.base,
         )
         caller.other_form = False
         await self.backends.keep(backend, made)

@@ -37,6 +37,8 @@ OFFERED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("sessions", "SENDER"),
         ("cdrs", "SENDER"),
         ("tokens", "RECEIVER"),
+        ("commands", "RECEIVER"),
+        ("chargingprofiles", "RECEIVER"),
         ("hubclientinfo", "SENDER"),
     ),
     "emsp": (
@@ -45,6 +47,8 @@ OFFERED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("sessions", "RECEIVER"),
         ("cdrs", "RECEIVER"),
         ("tokens", "SENDER"),
+        ("commands", "SENDER"),
+        ("chargingprofiles", "SENDER"),
         ("hubclientinfo", "SENDER"),
     ),
 }

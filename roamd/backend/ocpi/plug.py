@@ -5,18 +5,26 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from roamd.backend.context import Api
+from roamd.backend.ocpi.asked import Asked
 from roamd.backend.ocpi.authorize import TokensAndAuthorize
 from roamd.backend.ocpi.backends import Backends, OcpiSettings
 from roamd.backend.ocpi.caller import Caller, caller_session
 from roamd.backend.ocpi.cards import CardQuestions
+from roamd.backend.ocpi.carried import CommandQuestions
 from roamd.backend.ocpi.cdrs import PostedCdrs
+from roamd.backend.ocpi.commanded import Commanded
 from roamd.backend.ocpi.credentials import Credentials
+from roamd.backend.ocpi.envelope import Answer
 from roamd.backend.ocpi.face import Face, Handler
 from roamd.backend.ocpi.offered import ClientInfos, Offered, Snapshots
+from roamd.backend.ocpi.outcomes import Outcomes
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.pull import Puller
 from roamd.backend.ocpi.push import Pusher
 from roamd.backend.ocpi.received import Received
+from roamd.backend.ocpi.reserved import Reserved
+from roamd.backend.ocpi.results import ResultPoster
+from roamd.backend.waiting import StandingTakers
 from roamd.errors import ConfigError
 
 
@@ -27,6 +35,7 @@ class Plug:
     face: Face | None = None
     pushers: tuple[Pusher, ...] = ()
     pullers: tuple[Puller, ...] = ()
+    posters: tuple[ResultPoster, ...] = ()
 
 
 @contextlib.asynccontextmanager
@@ -43,9 +52,11 @@ async def ocpi_plug(api: Api, settings: Sequence[OcpiSettings], random: Callable
             session = await stack.enter_async_context(caller_session(backend.settings.private))
             callers[backend.settings.name] = Caller(backend, session, random)
         cards = CardQuestions(api, backends, callers)
-        api.takers.standing = cards
+        commands = CommandQuestions(api, backends, callers, Reserved(api))
+        api.takers.standing = StandingTakers((cards, commands))
         stack.push_async_callback(cards.aclose)
-        yield _plug(api, backends, callers, random)
+        stack.push_async_callback(commands.aclose)
+        yield _plug(api, backends, callers, commands, random)
 
 
 def _require_distinct(settings: Sequence[OcpiSettings]) -> None:
@@ -55,15 +66,49 @@ def _require_distinct(settings: Sequence[OcpiSettings]) -> None:
             raise ConfigError([f"ocpi.{key}: two backends have the same one; give each its own"])
 
 
-def _plug(api: Api, backends: Backends, callers: dict[str, Caller], random: Callable[[int], bytes]) -> Plug:
+def _plug(
+    api: Api,
+    backends: Backends,
+    callers: dict[str, Caller],
+    questions: CommandQuestions,
+    random: Callable[[int], bytes],
+) -> Plug:
     partners = Partners(api)
     offered = Offered(api, partners, Snapshots(api.clock.monotonic))
     credentials = Credentials(api, backends, partners, callers, random)
     urls = {backend.settings.name: backend.settings.url for backend in backends}
-    face = Face(api, backends, credentials.handle, _modules(api, partners, offered), urls, random)
+    posters = {
+        each.settings.name: ResultPoster(api, backends, each, callers[each.settings.name], partners, random)
+        for each in backends
+    }
+    modules = _modules(api, partners, offered) | _controlling(api, partners, offered, posters, questions)
+    face = Face(api, backends, credentials.handle, modules, urls, random)
     pushers = [Pusher(api, backends, each, callers[each.settings.name], partners, offered, random) for each in backends]
     pullers = [Puller(api, backends, each, callers[each.settings.name], Received(api), random) for each in backends]
-    return Plug(face, tuple(pushers), tuple(pullers))
+    return Plug(face, tuple(pushers), tuple(pullers), tuple(posters.values()))
+
+
+def _controlling(
+    api: Api,
+    partners: Partners,
+    offered: Offered,
+    posters: dict[str, ResultPoster],
+    questions: CommandQuestions,
+) -> dict[tuple[str, str], Handler]:
+    """Commands, charging profiles and, below sessions, charging preferences."""
+    commanded, outcomes = Commanded(api, partners, posters), Outcomes(api, questions, questions.reserved)
+
+    async def sessions(asked: Asked) -> Answer:
+        wishes = len(asked.path) == 2 and asked.path[1].lower() == "charging_preferences"
+        return await (commanded.preferences if wishes else offered.handle)(asked)
+
+    return {
+        ("cpo", "sessions"): sessions,
+        ("cpo", "commands"): commanded.commands,
+        ("cpo", "chargingprofiles"): commanded.profiles,
+        ("emsp", "commands"): outcomes.commands,
+        ("emsp", "chargingprofiles"): outcomes.profiles,
+    }
 
 
 def _modules(api: Api, partners: Partners, offered: Offered) -> dict[tuple[str, str], Handler]:

@@ -79,6 +79,12 @@ def text_field(body: bytes, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def member_text(body: bytes, name: str) -> bytes | None:
+    """One field's own text; None when it is absent or null."""
+    raw = _member(body, name)
+    return None if raw in (b"", b"null") else raw
+
+
 def _member(body: bytes, name: str) -> bytes:
     """A field's text; empty when there is none, and when the body is no object."""
     return bytes(_object(body).get(name, b"")).strip() if body.lstrip().startswith(b"{") else b""
