@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from roamd.model.keys import fold
 from roamd.storage import ledgers, meta
 from roamd.storage.cx import Cx, within_bytes
-from roamd.storage.records import PARKED, QUEUED, RecordRow
+from roamd.storage.records import DISPUTED, PARKED, QUEUED, RecordRow
 
 PAGE_ROWS = 256
 PAGE_BYTES = 1 << 20
@@ -117,19 +118,21 @@ _COLUMNS = ", ".join(Erased._fields)
 _PLACE = "peer = ? AND own = ? AND epoch = ? AND sequence = ?"
 
 
-def erase_entry_txn(cx: Cx, chain: ledgers.Chain, sequence: int) -> None:
+def erase_entry_txn(cx: Cx, chain_id: int, sequence: int) -> None:
     """Take body and salt out of an entry, and out of its record whatever could give them back."""
-    ledgers.erase_entry_txn(cx, chain.chain_id, sequence)
-    cx.run(
-        "UPDATE records SET body = NULL, body_hash = x'', authorization_reference = NULL"
-        " WHERE chain_id = ? AND sequence = ?",
-        (chain.chain_id, sequence),
-    )
+    ledgers.erase_entry_txn(cx, chain_id, sequence)
+    row = record_at(cx, chain_id, sequence)
+    if row is not None:
+        erase_record_txn(cx, row.id)
 
 
 def erase_record_txn(cx: Cx, record: int) -> None:
     """Take its text out of a record that has no place in a chain."""
-    cx.run("UPDATE records SET body = NULL, body_hash = x'', authorization_reference = NULL WHERE id = ?", (record,))
+    cx.run(f"{_FORGET} WHERE id = ?", (record,))
+
+
+_FORGET = "UPDATE records SET body = NULL, body_hash = x'', authorization_reference = NULL, reason = NULL"
+"""The reason may repeat what somebody wrote in a dispute."""
 
 
 def is_erased(row: RecordRow) -> bool:
@@ -137,14 +140,28 @@ def is_erased(row: RecordRow) -> bool:
     return not row.body_hash
 
 
-def undelivered(cx: Cx, chain_id: int, sequence: int) -> RecordRow | None:
-    """The own record at a place if the peer has not settled it: erasing it would lose it."""
-    names = ", ".join(RecordRow._fields)
-    row = cx.one(
-        f"SELECT {names} FROM records WHERE chain_id = ? AND sequence = ? AND direction = 'out' AND state IN (?, ?)",
-        (chain_id, sequence, QUEUED, PARKED),
+def record_at(cx: Cx, chain_id: int, sequence: int) -> RecordRow | None:
+    """The record whose content stands at a place of a chain."""
+    entry = ledgers.get_entry(cx, chain_id, sequence)
+    if entry is None:
+        return None
+    row = cx.one(  # by its id first: places are not indexed
+        f"SELECT {', '.join(RecordRow._fields)} FROM records WHERE record_key = ? AND chain_id = ? AND sequence = ?",
+        (fold(entry.record_id), chain_id, sequence),
     )
     return RecordRow._make(row) if row else None
+
+
+def undelivered(cx: Cx, chain_id: int, sequence: int) -> RecordRow | None:
+    """The own record at a place if the peer has not settled it: erasing it would lose it."""
+    row = record_at(cx, chain_id, sequence)
+    return row if row is not None and row.direction == "out" and row.state in (QUEUED, PARKED) else None
+
+
+def is_open(cx: Cx, chain_id: int, sequence: int) -> bool:
+    """Whether somebody may still need the content of an entry as proof."""
+    row = record_at(cx, chain_id, sequence)
+    return row is not None and row.state in (QUEUED, PARKED, DISPUTED)
 
 
 def put_txn(cx: Cx, row: Erased) -> None:
@@ -155,11 +172,12 @@ def put_txn(cx: Cx, row: Erased) -> None:
     )
 
 
-def erased_within(cx: Cx, peer: str, epoch: bytes, first: int, last: int) -> frozenset[int]:
-    """Which places of a peer's chain were erased here, though the entries may not be here (any more)."""
+def erased_within(cx: Cx, chain_id: int, first: int, last: int) -> frozenset[int]:
+    """Which sequences of a chain were erased here, though the entries may not be here (any more)."""
     rows = cx.run(
-        "SELECT sequence FROM erasures WHERE peer = ? AND own = 0 AND epoch = ? AND sequence BETWEEN ? AND ?",
-        (peer, epoch, first, last),
+        "SELECT sequence FROM chains JOIN erasures USING (peer, own, epoch)"
+        " WHERE chain_id = ? AND sequence BETWEEN ? AND ?",
+        (chain_id, first, last),
     )
     return frozenset(row[0] for row in rows)
 

@@ -15,11 +15,12 @@ peer's chain until then); each erases its place again, or is remembered for when
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from roamd.clock import rfc3339
 from roamd.errors import ProtocolError
 from roamd.log import get_logger
-from roamd.protocol.ledger import SALT_SIZE, EntryKind, Erasure, LedgerItem
+from roamd.protocol.ledger import SALT_SIZE, EntryKind, Erasure, LedgerItem, Refusal
+from roamd.roaming.events import record_event_txn
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn
 from roamd.storage import erasure, ledgers
 from roamd.storage.erasure import Erased
@@ -72,45 +73,68 @@ def take_answer_txn(cx: Cx, peer: str, item: LedgerItem, now_ms: int) -> None:
         log.warning("erasure_answer_unexpected", peer=peer)
 
 
+def take_refusal_txn(cx: Cx, peer: str, item: LedgerItem, now_ms: int) -> None:
+    """A peer that does not know what ERASURE is refuses the entry; that is its answer."""
+    try:
+        refusal = Refusal.unpack(item.body or b"")
+        chain = ledgers.chain_of_epoch(cx, peer, own=True, epoch=bytes.fromhex(refusal.epoch))
+    except (ProtocolError, ValueError):
+        return
+    if chain is not None:
+        erasure.refused_txn(cx, ledgers.place(chain.chain_id, refusal.sequence), now_ms)
+
+
 # --- being asked --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TakeErasures:
-    """Takes a peer's ERASURE entries; `keep` knows how long records must be kept here."""
+def operator_decides(at_ms: int) -> int | None:
+    """The `Keep` that erases nothing at a peer's word."""
+    del at_ms
+    return None
 
-    random: Random
-    keep: Keep
 
-    def answer_txn(self, cx: Cx, peer: str, item: LedgerItem, now_ms: int) -> LedgerItem | None:
-        """Erase what may be erased; our answer, or None when there is nothing to say to it."""
-        said = _read(item)
-        if said is None:
-            return None
-        result, until_ms = self._result_txn(cx, peer, said, item.record_id, now_ms)
-        answer = Erasure(said.author, said.epoch, said.sequence, result, until_ms)
-        log.info("erasure_asked", peer=peer, result=result)
-        return LedgerItem(EntryKind.ERASURE_ANSWER, item.record_id, self.random(SALT_SIZE), answer.pack())
+def answer_txn(cx: Cx, peer: str, item: LedgerItem, random: Random, keep: Keep, now_ms: int) -> LedgerItem | None:
+    """A peer's ERASURE entry: erase what may be erased; our answer, or None where there is nothing to say to it."""
+    said = _read(item)
+    if said is None:
+        return None
+    result, until_ms = _result_txn(cx, peer, said, item.record_id, keep, now_ms)
+    answer = Erasure(said.author, said.epoch, said.sequence, result, until_ms)
+    log.info("erasure_asked", peer=peer, result=result)
+    return LedgerItem(EntryKind.ERASURE_ANSWER, item.record_id, random(SALT_SIZE), answer.pack())
 
-    def _result_txn(self, cx: Cx, peer: str, said: Erasure, record_id: str, now_ms: int) -> tuple[str, int]:
-        own = said.author == "you"
-        chain = ledgers.chain_of_epoch(cx, peer, own=own, epoch=said.epoch_id)
-        entry = ledgers.get_entry(cx, chain.chain_id, said.sequence) if chain is not None else None
-        if chain is None or entry is None or entry.record_id != record_id or entry.kind not in CONTENTS:
-            return UNKNOWN, 0
-        if entry.body is None:
-            erasure.answered_txn(cx, peer, own, chain.epoch, entry.sequence, ERASED, None, now_ms)
-            return ERASED, 0
-        until_ms = self.keep(entry.at_ms)
-        if until_ms is None or until_ms > now_ms or erasure.undelivered(cx, chain.chain_id, entry.sequence) is not None:
-            return KEPT, until_ms or 0
-        erase_place_txn(cx, chain, entry, request="", ask=False, now_ms=now_ms)
+
+def _result_txn(cx: Cx, peer: str, said: Erasure, record_id: str, keep: Keep, now_ms: int) -> tuple[str, int]:
+    own = said.author == "you"
+    chain = ledgers.chain_of_epoch(cx, peer, own=own, epoch=said.epoch_id)
+    entry = ledgers.get_entry(cx, chain.chain_id, said.sequence) if chain is not None else None
+    if chain is None or entry is None or entry.record_id != record_id or entry.kind not in CONTENTS:
+        return UNKNOWN, 0
+    if entry.body is None:
+        erasure.answered_txn(cx, peer, own, chain.epoch, entry.sequence, ERASED, None, now_ms)
         return ERASED, 0
+    until_ms = keep(entry.at_ms)
+    if until_ms is None or until_ms > now_ms or erasure.is_open(cx, chain.chain_id, entry.sequence):
+        _tell_txn(cx, chain, entry, until_ms, now_ms)
+        return KEPT, until_ms or 0
+    erase_place_txn(cx, chain, entry, request="", ask=False, now_ms=now_ms)
+    _tell_txn(cx, chain, entry, 0, now_ms)
+    return ERASED, 0
+
+
+def _tell_txn(cx: Cx, chain: Chain, entry: EntryRow, until_ms: int | None, now_ms: int) -> None:
+    """`record.erasure`: the peer has erased its copy of a record and asks for the same."""
+    row = erasure.record_at(cx, chain.chain_id, entry.sequence)
+    if row is None:
+        return
+    kept = "kept" if until_ms is None else f"kept until {rfc3339(until_ms)}"
+    reason = f"{chain.peer} has erased it and asks for the same; {'erased' if erasure.is_erased(row) else kept}"
+    record_event_txn(cx, row._replace(reason=reason), "record.erasure", now_ms)
 
 
 def erase_place_txn(cx: Cx, chain: Chain, entry: EntryRow, *, request: str, ask: bool, now_ms: int) -> None:
     """Erase an entry's content here for good."""
-    erasure.erase_entry_txn(cx, chain, entry.sequence)
+    erasure.erase_entry_txn(cx, chain.chain_id, entry.sequence)
     erasure.put_txn(
         cx, Erased(chain.peer, chain.own, chain.epoch, entry.sequence, entry.record_id, request, now_ms, ask)
     )
@@ -129,7 +153,7 @@ def regain_ask_txn(cx: Cx, peer: str, entry: int, item: LedgerItem, now_ms: int)
     erasure.put_txn(cx, row)
     chain = ledgers.chain_of_epoch(cx, peer, own=own, epoch=said.epoch_id)
     if chain is not None:
-        erasure.erase_entry_txn(cx, chain, said.sequence)
+        erasure.erase_entry_txn(cx, chain.chain_id, said.sequence)
 
 
 def _read(item: LedgerItem) -> Erasure | None:
