@@ -6,11 +6,11 @@ digest under the peer's own key (one AES block, so that a million marks are one 
 *segments* by the first bits of their digests, so that a new card changes one segment, for every peer the same one.
 
 A segment of n cards maps each mark to one of 256 n values, of which the upper part is a bucket (there are n) and the
-low eight bits are kept. The values in order are an Elias-Fano list: the low bytes one after the other, and for each bucket
-as many ones as it has values and then a zero. That is 10 bits a card, exactly, and answers wrongly "perhaps" for one
-foreign card in 256, like a Golomb-Rice coded set or a fuse filter of eight bits. What decided for it: it is made by
+low eight bits are kept. The values in order are an Elias-Fano list: the low bytes one after the other, and for each
+bucket as many ones as it has values and then a zero. That is 10 bits a card, exactly, and answers wrongly "perhaps" for
+one foreign card in 256, like a Golomb-Rice coded set or a fuse filter of eight bits. What decided for it: it is made by
 sorting, ten times faster than peeling in plain Python; it needs no seed that may fail; and no bytes whatever make a
-segment that claims more than one card in 256 of those that are asked about, so a peer cannot claim everyone's cards.
+segment that claims more than one in 256 of the cards that are asked about, so no peer can claim everyone's.
 
 What it hides and what not: a peer holds its own key, so it can try uids. All uids of 4 bytes are tried in minutes on
 one machine, whatever the hash; only for uids of 7 bytes and more and for contract ids is a filter no list. It is
