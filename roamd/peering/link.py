@@ -52,6 +52,7 @@ class SecureStream(Protocol):
     def peer_leaf_sha256(self) -> bytes: ...
     async def receive_some(self) -> bytes: ...
     async def send_all(self, data: bytes) -> None: ...
+    async def send_eof(self) -> None: ...
     async def aclose(self) -> None: ...
 
 
@@ -155,7 +156,10 @@ class Link:
         self._connection.connection_lost()
 
     async def _say_last_words(self) -> None:
-        """Send what is left; after a Goodbye give the peer the time to read it and to close."""
+        """Send what is left; after a Goodbye give the peer the time to read it and to close.
+
+        Ours is the end of what we send, so two sides that leave at once do not wait for each other to close.
+        """
         leaving = self._connection.state is State.LEAVING
         gone = contextlib.suppress(
             trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError, PeerError
@@ -164,6 +168,8 @@ class Link:
             try:
                 with trio.move_on_after(LAST_WORDS_S):
                     await self._flush()
+                    if leaving:
+                        await self._stream.send_eof()
                 with trio.move_on_after(LINGER_S if leaving else 0):
                     while await self._stream.receive_some():
                         pass

@@ -11,6 +11,7 @@ from roamd import metrics
 from roamd.clock import Clock
 from roamd.log import get_logger
 from roamd.peering.link import Link
+from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.duplicates import LinkFacts, resolve
 from roamd.protocol.messages import Goodbye
 from roamd.roaming.directory import Peer
@@ -20,6 +21,9 @@ from roamd.roaming.peerbook import REMOVED
 from roamd.roaming.waiting import Wake
 
 log = get_logger()
+
+MAX_INSTANCES = 8
+"""Links to one peer that stay. A company runs a daemon, or a few for safety; each link costs what an idle peer does."""
 
 
 class Registry:
@@ -117,6 +121,9 @@ class Registry:
             staying.remove(loser)
             if verdict.we_close:
                 loser.close(verdict.code, "another link stays")
+        for oldest in staying[:-MAX_INSTANCES]:
+            staying.remove(oldest)
+            oldest.close(GoodbyeCode.OVERLOADED, f"more than {MAX_INSTANCES} instances are linked")
         self._choose(peer, staying)
 
     def _choose(self, peer: Peer, links: list[Link]) -> None:

@@ -179,6 +179,10 @@ class TlsStream:
             raise _translated(error) from error
         await self._flush()
 
+    async def send_eof(self) -> None:
+        """Say that nothing more will be sent (close_notify); what the other side still sends can be read."""
+        await self._send_close_notify()
+
     async def aclose(self) -> None:
         """Send close_notify if that is quickly done, then close the transport; safe to repeat and to cancel."""
         if self._closed:

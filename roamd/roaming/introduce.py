@@ -42,7 +42,7 @@ class Introductions:
         """Serve a call of service DESCRIPTOR (roaming.calls.Service)."""
         del deadline_at
         try:
-            descriptor = self.read(call.body)
+            descriptor = self._read(call.body)
         except NotTrusted as error:
             log.warning("descriptor_refused", peer=peer.label, reason=error.reason)
             respond(AnswerStatus.MALFORMED, error.reason.encode())
@@ -50,6 +50,13 @@ class Introductions:
         if descriptor.endpoint_id == peer.endpoint_id:
             self.start(self._keep, peer, descriptor, call.body)
         respond(AnswerStatus.ANSWERED, b"")
+
+    def _read(self, data: bytes) -> Descriptor:
+        """Signed by the endpoint, and not one of long ago that somebody kept."""
+        descriptor = self.read(data)
+        if descriptor.valid_until_ms < self.clock.now_ms():
+            raise NotTrusted("expired", "The descriptor's time is over.")
+        return descriptor
 
     async def _keep(self, peer: Peer, descriptor: Descriptor, data: bytes) -> None:
         try:

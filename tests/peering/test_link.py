@@ -330,6 +330,19 @@ async def test_a_link_that_is_cancelled_in_the_middle_of_a_write_still_closes(au
                 await far.hear()
 
 
+async def test_two_sides_that_leave_at_once_do_not_wait_for_each_other(autojump_clock: MockClock) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await strangers_to_be(hood)
+        link = await cso.dial(cso.peer(csp), csp)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run)
+            await hood.until_linked(cso, csp)
+            began = trio.current_time()
+            for end in (link, csp.links_to(cso)[0]):
+                end.close(GoodbyeCode.SHUTTING_DOWN, "until later")
+        assert trio.current_time() - began < link_module.LINGER_S
+
+
 async def test_a_goodbye_goes_out_ahead_of_what_can_wait_and_is_heard(autojump_clock: MockClock) -> None:
     async with Neighbourhood() as hood:
         cso, csp = await strangers_to_be(hood)

@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from roamd import metrics
+from roamd.peering import registry
 from roamd.peering.link import Link
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.events import Calls, PeerSaidGoodbye
@@ -210,6 +211,22 @@ async def test_two_instances_of_one_endpoint_keep_a_link_each_and_the_newest_is_
         again = await (await far_end(here, there, instance=b"1" * 16, run_id=b"a" * 16)).come_up()
         await hear_all(again)
         assert [call.id for call in asked(again)] == [b"q" * 16], "it takes over, with what is open"
+
+
+async def test_a_peer_has_so_many_links_at_most_and_its_newest_stay(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "MAX_INSTANCES", 2)
+    async with Neighbourhood() as hood:
+        here, there = await two(hood)
+        ends: list[FarEnd] = []
+        for number in range(4):
+            name = bytes([number]) * 16
+            ends.append(await (await far_end(here, there, instance=name, run_id=name)).come_up())
+            await hear_all(ends[-1], 0.1)
+        for far in ends:
+            await hear_all(far)
+        assert [goodbye_of(far) for far in ends] == [GoodbyeCode.OVERLOADED] * 2 + [None] * 2
 
 
 # --- what is told -------------------------------------------------------------------------------------------------

@@ -244,10 +244,13 @@ async def test_a_changed_address_reaches_the_partner_by_a_call(book: Book, csp: 
         incoming.on_call(answers, forged)  # type: ignore[arg-type]
         others = Call(b"o" * 16, Service.DESCRIPTOR, 1000, descriptor_data(identity(3), sequence=9))
         incoming.on_call(answers, others)  # type: ignore[arg-type]
+        old = vars_of(partner(2, sequence=4, addresses=("old.example:1",))) | {"valid_until_ms": cso.clock.now_ms() - 1}
+        of_long_ago = Call(b"k" * 16, Service.DESCRIPTOR, 1000, descriptor_data(identity(2), **old))
+        incoming.on_call(answers, of_long_ago)  # type: ignore[arg-type]
     assert peer.row.address == "moved.example:1"
     assert [answer.status for answer in answers.answered] == [
-        AnswerStatus.ANSWERED, AnswerStatus.MALFORMED, AnswerStatus.ANSWERED,
+        AnswerStatus.ANSWERED, AnswerStatus.MALFORMED, AnswerStatus.ANSWERED, AnswerStatus.MALFORMED,
     ]  # fmt: skip
-    assert len(log.of("descriptor_refused")) == 1
+    assert [line["reason"] for line in log.of("descriptor_refused")] == ["bad-signature", "expired"]
     with pytest.raises(NotTrusted):
         verify_descriptor(forged.body)

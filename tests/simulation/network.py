@@ -85,6 +85,11 @@ class Stream:
             raise trio.BrokenResourceError
         return True
 
+    async def send_eof(self) -> None:
+        self.outgoing.ended = True
+        self.outgoing.changed.set()
+        await trio.lowlevel.checkpoint()
+
     async def aclose(self) -> None:
         self.close()
         await trio.lowlevel.checkpoint()
