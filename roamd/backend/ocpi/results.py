@@ -219,9 +219,11 @@ class ResultPoster:
                 self._tries.pop(command.command_id, None)
                 self._not_before.pop(command.command_id, None)
         metrics.ocpi_results.labels("told" if words is None else "failed").inc()
-        event = "ocpi_result_told" if words is None else "ocpi_result_waits"
-        name = self.backend.settings.name
-        log.info(event, backend=name, message_id=command.command_id, result=outcome.result, why=words or "")
+        name, told = self.backend.settings.name, outcome.result
+        if words is None:
+            log.info("ocpi_result_told", backend=name, message_id=command.command_id, result=told)
+        else:
+            log.warning("ocpi_result_waits", backend=name, message_id=command.command_id, result=told, why=words)
 
     async def _post(self, pending: PendingResult, body: bytes) -> str | None:
         """None when it was taken or will never be; else why it was not, this time. CallFailed when it did not go."""
