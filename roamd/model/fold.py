@@ -39,7 +39,7 @@ def folded_cdr(cdr: bytes, sdrs: Iterable[bytes], ocpi: str) -> bytes:
     for text in sdrs:
         sdr = cast(_Body, tree(text))
         _require_fit(body, sdr)
-        totals.add(sdr)
+        totals.add(sdr, sdr_items(text))
     return with_fields(cdr, totals.fields(body)) if totals.count else cdr
 
 
@@ -54,11 +54,11 @@ class _Totals:
         self._numbers: dict[str, Decimal] = {}
         self._prices: list[object] = []
 
-    def add(self, sdr: _Body) -> None:
+    def add(self, sdr: _Body, items: Iterable[Item]) -> None:
         """One SDR."""
         self.count += 1
         self._prices.append(sdr["total_cost"])
-        for item in sdr_items(sdr):
+        for item in items:
             cost = item.quantity * (item.price or 0)
             _plus(self._costs, COST_FIELDS.get(item.type, "total_fixed_cost"), cost)
             self._count(item)

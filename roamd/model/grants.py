@@ -16,9 +16,8 @@ energy, money and duration can only be watched at the station, so they are hande
 
 import base64
 import re
-from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -26,6 +25,7 @@ from roamd.errors import Fault
 from roamd.model.credentials import canonical_uid
 from roamd.model.ids.party import party_of
 from roamd.model.keys import fold
+from roamd.model.ocpi.good import Fields
 from roamd.model.personal import masked
 from roamd.model.times import time_ms
 
@@ -68,7 +68,7 @@ class GrantView(msgspec.Struct, frozen=True):
         return f"GrantView({self.type} {masked(self.uid)} revoked={self.revoked})"
 
 
-def grant_view(body: Mapping[str, Any]) -> GrantView:
+def grant_view(body: Fields) -> GrantView:
     """Of a checked Grant."""
     updated_ms = time_ms(body["last_updated"])
     return GrantView(
@@ -86,13 +86,13 @@ def grant_view(body: Mapping[str, Any]) -> GrantView:
     )
 
 
-def _place(place: Mapping[str, Any]) -> Place:
+def _place(place: Fields) -> Place:
     location, evse = place.get("location_id"), place.get("evse_uid")
     party = party_of(place["country_code"], place["party_id"]) or ""
     return Place(party, fold(location) if location else None, fold(evse) if evse else None)
 
 
-def grant_faults(body: Mapping[str, Any], at: str = "$") -> list[Fault]:
+def grant_faults(body: Fields, at: str = "$") -> list[Fault]:
     """What is wrong with a Grant beyond its fields' types."""
     faults = []
     since = time_ms(body.get("valid_from") or body["last_updated"])

@@ -91,19 +91,13 @@ def compact(data: bytes, *, at: str = "$", limit: int = OBJECT_MAX) -> bytes:
         raise _too_deep(at) from None
     if len(body) > limit:
         raise TooLarge(f"{at}: {len(body)} bytes are more than the {limit} that are allowed")
-    if not _is_shallow(body):
+    if not is_shallow(body):
         raise _too_deep(at)
     return body
 
 
 def parse(body: bytes, *, at: str = "$") -> Parsed:
-    """Parse a compact text once; duplicate keys are kept apart as faults. Raises Malformed when it is no JSON."""
-    value = _parse_plain(body)
-    return Parsed(value) if value is not _NOT_PLAIN else _parse_any(body, at)
-
-
-def _parse_any(body: bytes, at: str) -> Parsed:
-    """`parse` for a text that need not be compact."""
+    """Parse once; duplicate keys are kept apart as faults. Raises Malformed when it is no JSON."""
     try:
         return Parsed(_load(_STRICT, body, at))
     except _DuplicateKeyError:
@@ -113,7 +107,7 @@ def _parse_any(body: bytes, at: str) -> Parsed:
 
 def tree(body: bytes, *, at: str = "$") -> object:
     """Parse once. Raises Malformed when it is not JSON or names a key twice, with every path."""
-    parsed = _parse_any(body, at)
+    parsed = parse(body, at=at)
     if parsed.faults:
         raise Malformed(parsed.faults)
     return parsed.value
@@ -171,21 +165,6 @@ def elements(body: bytes) -> list[bytes]:
 # --- inside -----------------------------------------------------------------------------------------------------
 
 
-def _parse_plain(body: bytes) -> object:
-    """The value of a good compact text without escapes, or _NOT_PLAIN; a third of what the other parser costs.
-
-    This parser keeps the last of two equal keys without a word. So the keys are counted: in a compact text without
-    escapes `":` stands behind a key and nowhere else, and what is written again has each key once.
-    """
-    if b"\\" in body:
-        return _NOT_PLAIN
-    try:
-        value = _PLAIN(body)
-        return value if _WRITE(value).count(b'":') == body.count(b'":') else _NOT_PLAIN
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):  # the other parser finds the words for it
-        return _NOT_PLAIN
-
-
 class _DuplicateKeyError(Exception):
     """Ends the fast parse; the slow one then finds every place."""
 
@@ -214,9 +193,6 @@ def _no_constant(_name: str) -> object:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-_NOT_PLAIN: Final = object()
-_PLAIN: Final = msgspec.json.Decoder(float_hook=_number).decode
-_WRITE: Final = msgspec.json.Encoder(enc_hook=str).encode
 _STRICT: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_float=_number, parse_constant=_no_constant)
 _COLLECTING: Final = json.JSONDecoder(object_pairs_hook=_collected, parse_float=_number, parse_constant=_no_constant)
 
@@ -261,7 +237,7 @@ def _duplicates(value: object, at: str) -> Iterator[Fault]:
                 yield from _duplicates(inner, f"{at}[{index}]")
 
 
-def _is_shallow(body: bytes) -> bool:
+def is_shallow(body: bytes) -> bool:
     """Whether it nests at most DEPTH_MAX deep.
 
     Cheap: a pass strips one or two innermost levels of all brackets. Brackets in strings make it count exactly, unless

@@ -1,21 +1,24 @@
 """The door between bytes that someone sent and objects that the rest of roamd may believe.
 
-Each function takes a body through the same steps: compact it (or, from a peer, insist that it is compact), parse it
-once, check it against the tables, find its owner and key, and only then build the typed view. Every fault is collected
-on the way, so that one answer names them all; the body itself is never altered.
+Each function takes a body through the same steps: compact it (or, from a peer, insist that it is compact), decode it
+by the tables, find its owner and key, and only then build the typed view. What does not pass in one pass is parsed and
+checked field by field, and every fault is collected on the way, so that one answer names them all. The body itself is
+never altered.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from roamd.errors import Fault, Malformed
 from roamd.model.body import with_fields
+from roamd.model.grants import grant_faults
 from roamd.model.ids.party import COUNTRY, party_of
-from roamd.model.jsontext import Parsed, child_path, compact, parse
+from roamd.model.jsontext import child_path, compact, parse
 from roamd.model.keys import ObjectKey, fold
 from roamd.model.ocpi.check import VERSIONS, Findings, check
+from roamd.model.ocpi.good import Fields, good
 from roamd.model.records import Item, cdr_items, sdr_items
 from roamd.model.roles import FEEDS
 from roamd.model.times import time_ms
@@ -35,6 +38,9 @@ __all__ = [
 
 _ID_FIELDS: Final = {"Token": "uid"}
 
+_RULES: Final[dict[str, Callable[[Fields, str], list[Fault]]]] = {"Grant": grant_faults}
+"""What the tables cannot say of a class; asked only of bodies that they find no fault with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -52,7 +58,7 @@ class Checked:
 class CheckedRecord:
     """A service record whose body has no faults.
 
-    `id` is spelled as in the body; `key` is the folded one to compare by. `items` are derived, never added to the body.
+    `id` is spelled as in the body; `key` is the folded one to compare by.
     """
 
     kind: str
@@ -68,8 +74,12 @@ class CheckedRecord:
     credit: bool
     credit_reference_id: str | None
     last_updated_ms: int
-    items: tuple[Item, ...]
     warnings: tuple[Fault, ...] = ()
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """What it sold; read out of the body, so that nobody pays for it who does not ask."""
+        return sdr_items(self.body) if self.kind == "SDR" else cdr_items(self.body)
 
     @property
     def key(self) -> ObjectKey:
@@ -85,11 +95,10 @@ def check_object(
     Raises Malformed with every fault, or TooLarge. KeyError for an unknown feed.
     """
     kind = FEEDS[feed].object_class
-    body = compact(data, at=at)
-    seen = _examine(kind, ocpi, parse(body, at=at), at)
+    seen = _examine(kind, ocpi, data, at)
     _judge_id(seen, path_id)
     _judge_owner(seen, own_parties)
-    return _checked(seen, body, None)
+    return _checked(seen, None)
 
 
 def check_peer_object(feed: str, ocpi: str, body: bytes, *, claimed: ObjectKey | None = None, at: str = "$") -> Checked:
@@ -99,24 +108,26 @@ def check_peer_object(feed: str, ocpi: str, body: bytes, *, claimed: ObjectKey |
     key. Raises Malformed or TooLarge; KeyError for an unknown feed.
     """
     kind = FEEDS[feed].object_class
-    _insist_on_compact(body, at)
-    seen = _examine(kind, ocpi, parse(body, at=at), at)
+    seen = _examine(kind, ocpi, body, at)
+    _insist_on_compact(seen, body)
     if kind != "EvseStatus":
         _judge_id(seen, None)
         _judge_owner(seen, None)
-    return _checked(seen, body, claimed)
+    return _checked(seen, claimed)
 
 
 def check_evse_status(data: bytes, *, ocpi: str = "2.3.0", last_updated: str | None = None, at: str = "$") -> bytes:
     """Check `{status, last_updated}`. `last_updated` is put in where the body has none. Raises Malformed, TooLarge."""
     body = compact(data, at=at)
-    parsed = parse(body, at=at)
-    lacks_time = isinstance(parsed.value, dict) and parsed.value.get("last_updated") is None
-    if last_updated is not None and lacks_time and not parsed.faults:
+    if last_updated is not None and _lacks_time(body, at):
         body = with_fields(body, {"last_updated": json.dumps(last_updated).encode()})
-        parsed = parse(body, at=at)
-    _examine("EvseStatus", ocpi, parsed, at).refuse_faults()
+    _examine("EvseStatus", ocpi, body, at).refuse_faults()
     return body
+
+
+def _lacks_time(body: bytes, at: str) -> bool:
+    parsed = parse(body, at=at)
+    return isinstance(parsed.value, dict) and parsed.value.get("last_updated") is None and not parsed.faults
 
 
 def check_record(ocpi: str, data: bytes, *, own_parties: frozenset[str], at: str = "$") -> CheckedRecord:
@@ -124,8 +135,7 @@ def check_record(ocpi: str, data: bytes, *, own_parties: frozenset[str], at: str
 
     Raises Malformed with every fault, a foreign owner among them, or TooLarge.
     """
-    body = compact(data, at=at)
-    return _record(ocpi, body, own_parties, at)
+    return _record_of(_seen_record(ocpi, data, own_parties, at))
 
 
 def check_peer_record(ocpi: str, body: bytes, *, at: str = "$") -> CheckedRecord:
@@ -133,8 +143,9 @@ def check_peer_record(ocpi: str, body: bytes, *, at: str = "$") -> CheckedRecord
 
     Raises Malformed or TooLarge.
     """
-    _insist_on_compact(body, at)
-    return _record(ocpi, body, None, at)
+    seen = _seen_record(ocpi, body, None, at)
+    _insist_on_compact(seen, body)
+    return _record_of(seen)
 
 
 # --- steps ------------------------------------------------------------------------------------------------------
@@ -142,11 +153,12 @@ def check_peer_record(ocpi: str, body: bytes, *, at: str = "$") -> CheckedRecord
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A parsed body on its way through the steps."""
+    """A parsed body on its way through the steps; `body` is compact."""
 
     kind: str
     ocpi: str
-    value: Mapping[str, Any]
+    body: bytes
+    value: Fields
     findings: Findings
     at: str
 
@@ -167,20 +179,33 @@ class _Seen:
             raise Malformed(tuple(self.findings.faults))
 
 
-def _examine(kind: str, ocpi: str, parsed: Parsed, at: str) -> _Seen:
+def _examine(kind: str, ocpi: str, data: bytes, at: str) -> _Seen:
     if ocpi not in VERSIONS:
         raise Malformed((Fault("OCPI-Version", f"expected one of {', '.join(VERSIONS)}", "ocpi-version"),))
+    found = good(kind, ocpi, data)
+    if found is None:
+        seen = _explained(kind, ocpi, compact(data, at=at), at)
+    else:
+        body, value = found
+        seen = _Seen(kind, ocpi, body, value, Findings(), at)
+    if kind in _RULES and not seen.findings.faults:
+        seen.findings.faults += _RULES[kind](seen.value, at)
+    return seen
+
+
+def _explained(kind: str, ocpi: str, body: bytes, at: str) -> _Seen:
+    parsed = parse(body, at=at)
     findings = check(kind, ocpi, parsed.value, at)
     findings.faults += parsed.faults
     if not isinstance(parsed.value, dict):
         raise Malformed(tuple(findings.faults))
-    return _Seen(kind, ocpi, parsed.value, findings, at)
+    return _Seen(kind, ocpi, body, parsed.value, findings, at)
 
 
-def _insist_on_compact(body: bytes, at: str) -> None:
+def _insist_on_compact(seen: _Seen, body: bytes) -> None:
     """A peer that adds white space would have us store other bytes than a second reader of the same text compares."""
-    if compact(body, at=at) != body:
-        raise Malformed((Fault(at, "has white space outside strings", "not-compact"),))
+    if seen.body != body:
+        raise Malformed((Fault(seen.at, "has white space outside strings", "not-compact"),))
 
 
 def _judge_id(seen: _Seen, path_id: str | None) -> None:
@@ -203,13 +228,13 @@ def _judge_owner(seen: _Seen, own_parties: frozenset[str] | None) -> None:
         seen.fault("party_id" if known_country else "country_code", "is not a party of this endpoint", "owner")
 
 
-def _checked(seen: _Seen, body: bytes, claimed: ObjectKey | None) -> Checked:
+def _checked(seen: _Seen, claimed: ObjectKey | None) -> Checked:
     seen.refuse_faults()
     key = claimed if claimed is not None and seen.kind == "EvseStatus" else _key_of(seen)
     if claimed is not None and key != claimed:
         raise Malformed((Fault(seen.at, "names another key than the one it was sent under", "key"),))
     view = VIEWS[seen.kind](seen.value)
-    return Checked(seen.kind, seen.ocpi, body, key, view, tuple(seen.findings.warnings))
+    return Checked(seen.kind, seen.ocpi, seen.body, key, view, tuple(seen.findings.warnings))
 
 
 def _key_of(seen: _Seen) -> ObjectKey:
@@ -219,20 +244,23 @@ def _key_of(seen: _Seen) -> ObjectKey:
     return ObjectKey(_owner(seen.value), fold(seen.value[_ID_FIELDS.get(seen.kind, "id")]), sub)
 
 
-def _owner(value: Mapping[str, Any]) -> str:
+def _owner(value: Fields) -> str:
     return fold(value["country_code"] + value["party_id"])
 
 
-def _record(ocpi: str, body: bytes, own_parties: frozenset[str] | None, at: str) -> CheckedRecord:
-    parsed = parse(body, at=at)
-    seen = _examine(_record_kind(parsed, at), ocpi, parsed, at)
+def _seen_record(ocpi: str, data: bytes, own_parties: frozenset[str] | None, at: str) -> _Seen:
+    seen = _examine(_record_kind(data, at), ocpi, data, at)
     _judge_id(seen, None)
     _judge_owner(seen, own_parties)
     seen.refuse_faults()
-    return _record_of(seen, body)
+    return seen
 
 
-def _record_kind(parsed: Parsed, at: str) -> str:
+def _record_kind(data: bytes, at: str) -> str:
+    """The class by which a record reads; most are CDRs, which have no `kind` anywhere."""
+    if b'"kind"' not in data and b"\\" not in data:
+        return "CDR"
+    parsed = parse(compact(data, at=at), at=at)
     if not isinstance(parsed.value, dict) or "kind" not in parsed.value:
         return "CDR"
     if parsed.value["kind"] != "SDR":
@@ -241,12 +269,12 @@ def _record_kind(parsed: Parsed, at: str) -> str:
     return "SDR"
 
 
-def _record_of(seen: _Seen, body: bytes) -> CheckedRecord:
+def _record_of(seen: _Seen) -> CheckedRecord:
     value, token = seen.value, seen.value["cdr_token"]
     return CheckedRecord(
         kind=seen.kind,
         ocpi=seen.ocpi,
-        body=body,
+        body=seen.body,
         party=_owner(value),
         id=value["id"],
         token_party=token_party(token),
@@ -257,6 +285,5 @@ def _record_of(seen: _Seen, body: bytes) -> CheckedRecord:
         credit=value.get("credit") is True,
         credit_reference_id=value.get("credit_reference_id"),
         last_updated_ms=time_ms(value["last_updated"]),
-        items=sdr_items(value) if seen.kind == "SDR" else cdr_items(value),
         warnings=tuple(seen.findings.warnings),
     )

@@ -1,18 +1,18 @@
 """The few fields of each object that roamd decides on, typed. Made of checked bodies only, and never encoded back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from roamd.model.credentials import UserCredential, canonical_uid
+from roamd.model.grants import grant_view
 from roamd.model.ids.party import party_of
 from roamd.model.keys import fold
+from roamd.model.ocpi.good import Fields
 from roamd.model.personal import masked
 from roamd.model.times import time_ms
-
-Body = Mapping[str, Any]
 
 
 class LocationView(msgspec.Struct, frozen=True):
@@ -81,18 +81,18 @@ class SessionLeaseView(msgspec.Struct, frozen=True):
     lease_until_ms: int
 
 
-def location_view(body: Body) -> LocationView:
+def location_view(body: Fields) -> LocationView:
     """Of a checked Location."""
     uids = tuple([fold(evse["uid"]) for evse in body.get("evses") or ()])
     return LocationView(body["publish"], uids, time_ms(body["last_updated"]))
 
 
-def tariff_view(body: Body) -> TariffView:
+def tariff_view(body: Fields) -> TariffView:
     """Of a checked Tariff."""
     return TariffView(body["currency"], time_ms(body["last_updated"]))
 
 
-def session_view(body: Body) -> SessionView:
+def session_view(body: Fields) -> SessionView:
     """Of a checked Session."""
     token = body["cdr_token"]
     return SessionView(
@@ -109,7 +109,7 @@ def session_view(body: Body) -> SessionView:
     )
 
 
-def user_credential_view(body: Body) -> UserCredential:
+def user_credential_view(body: Fields) -> UserCredential:
     """Of a checked Token with a party that is one."""
     return UserCredential(
         party=token_party(body),
@@ -123,17 +123,17 @@ def user_credential_view(body: Body) -> UserCredential:
     )
 
 
-def evse_status_view(body: Body) -> EvseStatusView:
+def evse_status_view(body: Fields) -> EvseStatusView:
     """Of a checked EvseStatus."""
     return EvseStatusView(body["status"], time_ms(body["last_updated"]))
 
 
-def command_state_view(body: Body) -> CommandStateView:
+def command_state_view(body: Fields) -> CommandStateView:
     """Of a checked CommandState."""
     return CommandStateView(body["id"].lower(), body["state"], body.get("reason"), body.get("session_id"))
 
 
-def reservation_view(body: Body) -> ReservationView:
+def reservation_view(body: Fields) -> ReservationView:
     """Of a checked Reservation."""
     token = body["cdr_token"]
     return ReservationView(
@@ -146,12 +146,12 @@ def reservation_view(body: Body) -> ReservationView:
     )
 
 
-def session_lease_view(body: Body) -> SessionLeaseView:
+def session_lease_view(body: Fields) -> SessionLeaseView:
     """Of a checked SessionLease."""
     return SessionLeaseView(time_ms(body["lease_until"]))
 
 
-def token_party(token: Body) -> str:
+def token_party(token: Fields) -> str:
     """The canonical party that issued a token; empty when its two fields make none."""
     return party_of(token["country_code"], token["party_id"]) or ""
 
@@ -160,7 +160,7 @@ def no_view(_: object) -> None:
     """Of what is decided on as a whole, by those who read it."""
 
 
-VIEWS: Final[dict[str, Callable[[Body], object]]] = {
+VIEWS: Final[dict[str, Callable[[Fields], object]]] = {
     "Location": location_view,
     "Tariff": tariff_view,
     "Session": session_view,
@@ -170,4 +170,5 @@ VIEWS: Final[dict[str, Callable[[Body], object]]] = {
     "SessionLease": session_lease_view,
     "CredentialFilter": no_view,
     "Reservation": reservation_view,
+    "Grant": grant_view,
 }

@@ -10,6 +10,8 @@ When a lease runs out the session is STALE: the CSP's backend has an event, and 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 
@@ -17,7 +19,6 @@ from roamd.clock import Clock, rfc3339
 from roamd.errors import Conflict, ProtocolError
 from roamd.log import get_logger
 from roamd.model.agreement import may_ask, may_be_asked
-from roamd.model.body import tree
 from roamd.model.keys import ObjectKey
 from roamd.model.objects import Checked
 from roamd.model.sessions import GRACE_MS, LEASE_MS, LIVE, impossible_change, needs_lease
@@ -46,6 +47,9 @@ LOOK_AGAIN_S = 1.0
 """At least between two looks at what has run out."""
 SKEW_MS = 300_000
 """More than this a peer's clock is not believed to be wrong."""
+
+
+_decode_exactly: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
 
 class _Lease(msgspec.Struct, frozen=True):
@@ -79,7 +83,7 @@ class VisitedLeases:
         known = feeds.get_published(cx, SESSIONS, checked.key)
         if known is None or known.body is None or not isinstance(checked.view, SessionView):
             return
-        why = impossible_change(_view(known.body), checked.view)
+        why = impossible_change(_view(known.body), _view(checked.body))
         if why is not None:
             raise Conflict(f"The session cannot have become this: {why}.", code="impossible-change")
 
@@ -209,9 +213,7 @@ class HomeLeases:
 
 def _view(body: bytes) -> SessionView:
     """Of a body that was checked when it came; numbers as decimals, for a rounded one may seem to fall."""
-    value = tree(body)
-    assert isinstance(value, dict)  # noqa: S101 - only objects are published
-    return session_view(value)
+    return session_view(_decode_exactly(body))
 
 
 def _until_ms(cx: Cx, key: ObjectKey) -> int | None:

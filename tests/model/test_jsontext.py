@@ -169,4 +169,4 @@ def test_spans_refuse_what_is_no_compact_object_with_distinct_keys(body: bytes) 
 
 def test_the_cheap_depth_never_differs_from_the_counted_one() -> None:
     for body in (b"[]", b'["[[",{"a":"}"}]', b'{"a":[{"b":[[]]}]}', b'"' + b"[" * 500 + b'"'):
-        assert jsontext._is_shallow(body) is (jsontext._depth(body) <= DEPTH_MAX)
+        assert jsontext.is_shallow(body) is (jsontext._depth(body) <= DEPTH_MAX)

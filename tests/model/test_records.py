@@ -5,20 +5,13 @@ from typing import Any
 
 import pytest
 
-from roamd.model.jsontext import tree
 from roamd.model.records import Item, cdr_items, sdr_items
 from tests.model import bodies
 from tests.model.bodies import STAMP, text
 
 
 def items_of(**changes: Any) -> list[tuple[str, str, str, str | None]]:
-    return [_row(item) for item in cdr_items(_tree(bodies.cdr(**changes)))]
-
-
-def _tree(value: dict[str, Any]) -> dict[str, Any]:
-    parsed = tree(text(value))
-    assert isinstance(parsed, dict)
-    return parsed
+    return [_row(item) for item in cdr_items(text(bodies.cdr(**changes)))]
 
 
 def _row(item: Item) -> tuple[str, str, str, str | None]:
@@ -80,5 +73,5 @@ def test_an_sdrs_items_are_the_given_ones() -> None:
         {"type": "parking", "quantity": 1.5, "unit": "h", "price": {"before_taxes": 3.00}},
         {"type": "idle", "quantity": 20, "unit": "min", "price": 0.10},
     ]
-    found = [_row(item) for item in sdr_items(_tree(bodies.sdr(items=rows)))]
+    found = [_row(item) for item in sdr_items(text(bodies.sdr(items=rows)))]
     assert found == [("parking", "1.5", "h", "3.0"), ("idle", "20", "min", "0.1")]

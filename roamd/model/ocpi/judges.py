@@ -2,13 +2,24 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from roamd.model.ids.contract import parse_contract_id
 from roamd.model.ids.evse import EVSE_DIN, EVSE_ISO
 
-Judge = Callable[[str], str | None]
-"""Gives what is wrong with a text, or None. The message must not repeat the text: it may be personal."""
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """`objection` gives what is wrong with a text, or None; it must not repeat the text, which may be personal.
+
+    `pattern` matches every text that it has nothing against, and no text with a character outside ASCII; None where no
+    pattern can say it.
+    """
+
+    objection: Callable[[str], str | None]
+    pattern: str | None = None
+
 
 NOT_AVAILABLE: Final = "#NA"
 """OCPI's filling for a required text whose value cannot exist."""
@@ -17,16 +28,15 @@ NOT_AVAILABLE: Final = "#NA"
 def _matches(pattern: str, meaning: str) -> Judge:
     match = re.compile(pattern, re.ASCII).fullmatch
     message = f"not {meaning}"
-    return lambda text: None if match(text) else message
-
-
-def _evse_id(text: str) -> str | None:
-    fits = EVSE_ISO.fullmatch(text) or EVSE_DIN.fullmatch(text) or text == NOT_AVAILABLE
-    return None if fits else "not an EVSE id"
+    return Judge(lambda text: None if match(text) else message, pattern)
 
 
 def _contract_id(text: str) -> str | None:
     return "the check character is wrong" if parse_contract_id(text).check == "wrong" else None
+
+
+def _unanchored(pattern: re.Pattern[str]) -> str:
+    return pattern.pattern.removeprefix("^").removesuffix("$")
 
 
 _COUNTRY: Final = _matches(r"[A-Za-z]{2}", "an ISO 3166-1 alpha-2 country")
@@ -42,9 +52,9 @@ JUDGES: Final[dict[str, Judge]] = {
     "language": _matches(r"[A-Za-z]{2}", "an ISO 639-1 language"),
     "latitude": _matches(r"-?\d{1,2}\.\d{5,7}", "a latitude with five to seven decimals"),
     "longitude": _matches(r"-?\d{1,3}\.\d{5,7}", "a longitude with five to seven decimals"),
-    "evse_id": _evse_id,
-    "Token.contract_id": _contract_id,
-    "CdrToken.contract_id": _contract_id,
+    "evse_id": _matches(f"{_unanchored(EVSE_ISO)}|{_unanchored(EVSE_DIN)}|{NOT_AVAILABLE}", "an EVSE id"),
+    "Token.contract_id": Judge(_contract_id),
+    "CdrToken.contract_id": Judge(_contract_id),
     "RegularHours.period_begin": _CLOCK,
     "RegularHours.period_end": _CLOCK,
     "TariffRestrictions.start_time": _CLOCK,
