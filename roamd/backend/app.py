@@ -10,6 +10,7 @@ from roamd.backend.context import Api
 from roamd.backend.edge import make_edge, remembered
 from roamd.backend.events import Events
 from roamd.backend.health import Health
+from roamd.backend.lifecycle import Lifecycle
 from roamd.backend.objects import FEEDS, PEER_FEEDS, OwnFeed, PeerFeed
 from roamd.backend.ocpi.face import Face
 from roamd.backend.openapi import Document
@@ -28,6 +29,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
         *(row for feed in FEEDS for row in OwnFeed(api, feed).routes()),
         *Commands(api).routes(),
         *Records(api).routes(),
+        *Lifecycle(api).routes(),
         *Events(api).routes(),
         *streams.routes(),
         *Operating(api, streams).routes(),

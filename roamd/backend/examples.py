@@ -123,6 +123,39 @@ SERVICE_RECORD: Final[dict[str, Any]] = {
     "last_updated": "2026-11-22T11:31:00Z",
 }
 
+CREDIT: Final[dict[str, Any]] = {
+    "country_code": "DE",
+    "party_id": "ABC",
+    "id": "SDR-2026-000042-C",
+    "start_date_time": "2026-11-22T10:00:00Z",
+    "end_date_time": "2026-11-22T11:30:00Z",
+    "cdr_token": SERVICE_RECORD["cdr_token"],
+    "auth_method": "AUTH_REQUEST",
+    "cdr_location": {
+        "id": "LOC1",
+        "address": "Long Street 3",
+        "city": "Sometown",
+        "country": "DEU",
+        "coordinates": {"latitude": "51.047599", "longitude": "13.729944"},
+        "evse_uid": "3256",
+        "evse_id": "DE*ABC*E0001",
+        "connector_id": "1",
+        "connector_standard": "IEC_62196_T2",
+        "connector_format": "SOCKET",
+        "connector_power_type": "AC_3_PHASE",
+    },
+    "currency": "EUR",
+    "charging_periods": [
+        {"start_date_time": "2026-11-22T10:00:00Z", "dimensions": [{"type": "PARKING_TIME", "volume": 1.5}]}
+    ],
+    "total_cost": {"before_taxes": -3.00},
+    "total_energy": 0,
+    "total_time": 1.5,
+    "credit": True,
+    "credit_reference_id": "SDR-2026-000042",
+    "last_updated": "2026-11-22T12:00:00Z",
+}
+
 COMMANDS: Final[dict[str, dict[str, Any]]] = {
     "START_SESSION": {
         "token": {**TOKEN, "type": "APP_USER", "whitelist": "NEVER"},

@@ -94,6 +94,10 @@ _RECORD: Final = _object(
     record=_ANY,
     ocpi={"type": "string", "description": "The version of OCPI in which it is written."},
     command_id={"type": "string", "description": "The command that led to it, where one did."},
+    history=_list(
+        _ANY
+        | {"description": "What either side said of it: by, word, at, reason, detail, evidence, credit, replacement."}
+    ),
     warnings=_list(_ref("Fault")),
 )
 _SDR_FIELDS: Final = ("country_code", "party_id", "id", "cdr_token", "start_date_time", "end_date_time", "currency")
@@ -225,6 +229,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "RecordPage": _page(_RECORD, _NULLABLE),
     "Evidence": _object(("files",), files={"type": "object", "additionalProperties": {"contentEncoding": "base64"}}),
     "Reroute": _object(("peer",), peer=_TEXT),
+    "Note": _object(detail=_TEXT),
+    "Dispute": _object(("reason",), reason=_TEXT, detail=_TEXT, evidence=_list(_TEXT)),
+    "Credit": _object(
+        ("credit",),
+        credit=_ANY | {"description": "OCPI CDR with `credit` and the `credit_reference_id` of this record."},
+        replacement=_ANY | {"description": "OCPI CDR or SDR that takes its place."},
+    ),
     "StartSession": _ocpi("StartSession without `response_url`", "token", "location_id"),
     "StopSession": _ocpi("StopSession without `response_url`", "session_id"),
     "UnlockConnector": _ocpi("UnlockConnector without `response_url`", "location_id", "evse_uid", "connector_id"),

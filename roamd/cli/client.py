@@ -68,9 +68,11 @@ class Api:
         """The JSON of a GET; parameters that are None are left out."""
         return self._json("GET", path + _query(query), None, answer_s)
 
-    def post(self, path: str, body: object = None, *, answer_s: float = ANSWER_S) -> Any:
-        """The JSON of a POST."""
-        return self._json("POST", path, body, answer_s)
+    def post(
+        self, path: str, body: object = None, *, answer_s: float = ANSWER_S, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """The JSON of a POST; a body of bytes is sent as it is."""
+        return self._json("POST", path, body, answer_s, headers)
 
     def lines(self, path: str, **query: object) -> Iterator[str]:
         """The lines of an answer as they come, for server-sent events; silence is no fault there."""
@@ -89,12 +91,14 @@ class Api:
         with self._telling():
             return response.readline().decode("utf-8", "replace")
 
-    def _json(self, method: str, path: str, body: object, answer_s: float) -> Any:
-        data = None if body is None else json.dumps(body).encode()
+    def _json(
+        self, method: str, path: str, body: object, answer_s: float, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         connection = self._connection()
         try:
             with self._telling():
-                response = self._ask(connection, method, path, data, "application/json", answer_s)
+                response = self._ask(connection, method, path, data, "application/json", answer_s, headers)
                 self._check(response)
                 answer = response.read()
         finally:
@@ -109,10 +113,11 @@ class Api:
         data: bytes | None,
         accept: str,
         answer_s: float,
+        more: Mapping[str, str] | None = None,
     ) -> http.client.HTTPResponse:
         connection.connect()
         connection.sock.settimeout(answer_s)
-        headers = {"Authorization": f"Bearer {self._key}", "Accept": accept}
+        headers = {"Authorization": f"Bearer {self._key}", "Accept": accept, **(more or {})}
         if data is not None:
             headers["Content-Type"] = "application/json"
         connection.request(method, path, data, headers)

@@ -132,9 +132,32 @@ def _records(commands: _Parsers) -> None:
         action.add_argument("record")
         if name == "reroute":
             action.add_argument("to", metavar="PEER")
+    _lifecycle(actions)
     _ledger(commands)
     queue = _command(commands, "queue", "records:queue", "what waits, by partner")
     _command(_words(queue), "shape", "records:shape", "ages and kinds of what waits")
+
+
+def _lifecycle(actions: _Parsers) -> None:
+    for name, text in (
+        ("accept", "accept a received record; it cannot be disputed afterwards"),
+        ("dispute", "dispute a received record"),
+        ("final", "close a received record before its time"),
+    ):
+        action = _command(actions, name, "records:act", text)
+        action.set_defaults(action=name)
+        action.add_argument("record")
+        if name == "dispute":
+            action.add_argument("reason", help="a short word: price, energy, duration, double, unknown-session, ...")
+            action.add_argument("--evidence", action="append", default=[], metavar="LINE", help="may be repeated")
+        action.add_argument("--detail", default="", help="a sentence for the partner")
+    credit = _command(actions, "credit", "records:credit", "credit an own record, alone or with a replacement")
+    credit.add_argument("record")
+    credit.add_argument("file", metavar="CREDIT.json", help="the credit CDR, or - to read it from stdin")
+    credit.add_argument("--replacement", metavar="FILE", help="the record that takes its place")
+    credit.add_argument(
+        "--ocpi-version", default="2.3.0", metavar="2.2.1|2.3.0", help="in which they are written (2.3.0)"
+    )
 
 
 def _ledger(commands: _Parsers) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import base64
 import binascii
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,10 @@ _DONE: Final = {
     "retry": "{record} is tried again.",
     "reroute": "{record} is tried again with {to}.",
     "drop": "{record} is given up.",
+    "accept": "{record} is accepted.",
+    "final": "{record} is final.",
+    "dispute": "{record} is disputed.",
+    "credit": "{record} is credited.",
 }
 
 
@@ -47,12 +52,40 @@ def show_one(options: argparse.Namespace) -> int:
 
 
 def act(options: argparse.Namespace) -> int:
-    """`roamd records retry | reroute | drop`"""
-    body = {"peer": options.to} if options.action == "reroute" else None
-    answer = Api.of(options).post(f"/v1/records/{quoted(options.record)}/{options.action}", body)
+    """`roamd records retry | reroute | drop | accept | dispute | final`"""
+    answer = Api.of(options).post(f"/v1/records/{quoted(options.record)}/{options.action}", _body(options))
     done = _DONE[options.action].format(record=cell(options.record), to=cell(options.to))
     show(options, answer, lambda _: print(done))
     return 0
+
+
+def _body(options: argparse.Namespace) -> dict[str, Any] | None:
+    match options.action:
+        case "reroute":
+            return {"peer": options.to}
+        case "accept" | "final":
+            return {"detail": options.detail}
+        case "dispute":
+            return {"reason": options.reason, "detail": options.detail, "evidence": options.evidence}
+    return None
+
+
+def credit(options: argparse.Namespace) -> int:
+    """`roamd records credit`: the files' own text goes out, so that no number is written anew."""
+    body = b'{"credit":' + _text(options.file)
+    if options.replacement is not None:
+        body += b',"replacement":' + _text(options.replacement)
+    headers = {"OCPI-Version": options.ocpi_version}
+    answer = Api.of(options).post(f"/v1/records/{quoted(options.record)}/credit", body + b"}", headers=headers)
+    show(options, answer, lambda _: print(_DONE["credit"].format(record=cell(options.record))))
+    return 0
+
+
+def _text(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}.") from None
 
 
 # --- ledgers ----------------------------------------------------------------------------------------------------

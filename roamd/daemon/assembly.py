@@ -86,7 +86,9 @@ class Assembly:
         self.core = Core(self._core_ground(), self._world())
         self.directory, self.book, self.peering = self.core.directory, self.core.book, self.core.peering
         self.board = Board(clock, ground.identity.endpoint_id, self._known_endpoints, self._recognised)
-        self.upkeep = Upkeep(clock, ground.store, self.contexts, lambda: self.config, self.swap_contexts)
+        self.upkeep = Upkeep(
+            clock, ground.store, self.contexts, lambda: self.config, self.swap_contexts, self.core.lifecycle.close_due
+        )
         self.mdns_state = "off"
         self.pairing_server = self._pairing_server()
         self.pairing = PairingDesk(
@@ -111,6 +113,8 @@ class Assembly:
             handshakes=config.link.handshakes,
             whitelist_offline=config.authorization.without_answer == "whitelist",
             unknown_cards_per_minute=config.authorization.unknown_cards_per_minute,
+            patience_ms=config.authorization.patience_ms,
+            stagger_ms=config.authorization.stagger_ms,
             card_filter=config.authorization.card_filter and "csp" in config.endpoint.roles,
             ask_everyone=config.authorization.when_no_filter_matches == "ask-everyone",
         )

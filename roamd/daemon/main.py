@@ -160,7 +160,8 @@ class _Daemon:
         local = LocalSide(assembly, keys, lambda: assembly.lacking, sockets[0] if sockets else None)
         addresses = await nursery.start(_asyncio_side, local)
         await nursery.start(assembly.peering.run)
-        for task in (assembly.upkeep.renew_leaf, assembly.upkeep.forget_old, assembly.upkeep.watch_clock):
+        upkeep = assembly.upkeep
+        for task in (upkeep.renew_leaf, upkeep.forget_old, upkeep.close_records, upkeep.watch_clock):
             nursery.start_soon(task)
         nursery.start_soon(every, MINUTE_S, assembly.pairing.open_port_if_needed)
         nursery.start_soon(Watchdog(assembly, self._notifier, watchdog_s(os.environ, os.getpid())).run)

@@ -11,8 +11,9 @@ from roamd.config.schema import Config
 from roamd.errors import OperatorError, StoreFull
 from roamd.log import get_logger
 from roamd.roaming.control.desk import forget_txn
+from roamd.roaming.grants import withdraw_ended_txn
 from roamd.roaming.waiting import write
-from roamd.storage import decisions, events, feeds, idempotency
+from roamd.storage import decisions, events, feeds, grants, idempotency
 from roamd.storage.store import Cx, Store
 from roamd.trust.contexts import Contexts
 from roamd.trust.leaf import Leaf, issue_leaf
@@ -37,6 +38,7 @@ class Upkeep:
     contexts: Contexts
     config: Callable[[], Config]
     swap: Callable[[Leaf], Awaitable[None]]
+    close_due: Callable[[], None]
     jumps: int = 0
 
     async def renew_leaf(self) -> None:
@@ -67,9 +69,17 @@ class Upkeep:
             events.delete_acknowledged_txn(cx, now_ms - keep.events_h * HOUR_MS)
             + idempotency.purge_txn(cx, now_ms - keep.idempotency_h * HOUR_MS)
             + decisions.purge_txn(cx, now_ms - keep.decisions_days * DAY_MS)
+            + withdraw_ended_txn(cx, now_ms)
+            + grants.purge_uses_txn(cx, now_ms - keep.decisions_days * DAY_MS)
             + forget_txn(cx, now_ms - keep.decisions_days * DAY_MS, now_ms)
             + feeds.purge_tombstones_txn(cx, now_ms - keep.tombstones_days * DAY_MS)
         )
+
+    async def close_records(self) -> None:
+        """Received records whose agreed time has passed without a dispute become FINAL."""
+        while True:
+            self.close_due()
+            await trio.sleep(CLEAN_S)
 
     async def watch_clock(self) -> None:
         """Timers and deadlines do not care; stamps and certificates do, so the operator is told."""

@@ -10,6 +10,7 @@ import msgspec
 
 from roamd.model.ids.party import parse_party
 from roamd.model.roles import FEEDS, RECORD_KINDS, ROLES, SERVICES
+from roamd.model.terms import Terms
 
 
 class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,6 +32,7 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     records_out: tuple[str, ...] = ()
     records_in: tuple[str, ...] = ()
     unknown_cards_per_minute: int | None = None
+    terms: Terms = Terms()
 
     def to_json(self) -> bytes:
         """The text that the store keeps."""

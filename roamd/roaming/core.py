@@ -11,8 +11,10 @@ from roamd.roaming.catalogue import Catalogue
 from roamd.roaming.control.desk import ControlDesk
 from roamd.roaming.control.home import HomeControl
 from roamd.roaming.control.visited import VisitedControl
+from roamd.roaming.decisions import DecisionDesk
 from roamd.roaming.events import EventDesk
 from roamd.roaming.ledger.desk import LedgerDesk
+from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.mirror import Mirror
 from roamd.roaming.ocpi import OcpiDesk
 from roamd.roaming.ports import Reply
@@ -33,8 +35,10 @@ class Services:
     visited_control: VisitedControl
     control: ControlDesk
     records: Records
+    lifecycle: Lifecycle
     ledger: LedgerDesk
     events: EventDesk
+    decisions: DecisionDesk
     ocpi: OcpiDesk
     replies: RememberedReplies
     operate: Handler
@@ -66,8 +70,11 @@ class OperationTable:
             op.ListRecords: records.list,
             op.RetryRecord: records.retry,
             op.DropRecord: records.drop,
+            op.JudgeRecord: services.lifecycle.judge,
+            op.CreditRecord: services.lifecycle.credit,
             op.ExportEvidence: services.ledger.export,
             op.VerifyLedgers: services.ledger.verify,
+            op.ListDecisions: services.decisions.list,
             op.ReadEvents: events.read,
             op.AcknowledgeEvents: events.acknowledge,
             op.WebhookPosition: events.webhook_position,

@@ -14,7 +14,7 @@ from roamd.model.keys import fold
 from roamd.model.objects import CheckedRecord
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
-from roamd.roaming.ledger.rollback import is_recovering
+from roamd.roaming.ledger.mending import is_recovering
 from roamd.storage import records
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx

@@ -24,6 +24,7 @@ from roamd.roaming.idempotent import once_txn
 from roamd.roaming.intake import Destination, Handed, store_txn, take_in_txn
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ledger.sound import sound_entry
+from roamd.roaming.ledger.words import words_of
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
 from roamd.storage import commands, ledgers, records
@@ -131,6 +132,7 @@ class Records:
                 record=msgspec.Raw(body) if body else None,
                 ocpi=row.ocpi,
                 command_id=_command_of(cx, row),
+                history=_history(cx, row),
             )
 
         answer(self.store, read, reply)
@@ -252,6 +254,16 @@ def _command_of(cx: Cx, row: RecordRow) -> str | None:
     direction = "out" if row.direction == "in" else "in"
     command = commands.by_reference(cx, direction, row.authorization_reference)
     return command.command_id if command is not None and command.peer == row.peer else None
+
+
+def _history(cx: Cx, row: RecordRow) -> list[dict[str, object]] | None:
+    """What either side said of a record, each chain in its order: ours as "us", the peer's by its label."""
+    said = [
+        {"by": "us" if each.own else row.peer, "word": each.kind, "at": rfc3339(each.entry.at_ms)}
+        | {name: value for name, value in msgspec.structs.asdict(each.word).items() if value and name != "party"}
+        for each in words_of(cx, row)
+    ]
+    return said or None
 
 
 def _evidence(cx: Cx, row: RecordRow) -> dict[str, object] | None:

@@ -136,6 +136,19 @@ def set_state_txn(cx: Cx, record: int, state: str, reason: str | None, *, now_ms
     cx.run("UPDATE records SET state = ?, reason = ?, updated_ms = ? WHERE id = ?", (state, reason, now_ms, record))
 
 
+def undisputed(cx: Cx, peer: str, received_before_ms: int, limit: int) -> list[RecordRow]:
+    """Received records that are neither disputed nor ended, of before a time, oldest first in each state."""
+    due: list[RecordRow] = []
+    for state in (DELIVERED, ACCEPTED):
+        # By id, which is the order of arrival: the first that is too new ends the search.
+        rows = cx.run(
+            f"SELECT {_RECORD} FROM records WHERE direction = 'in' AND peer = ? AND state = ? ORDER BY id LIMIT ?",
+            (peer, state, limit - len(due)),
+        )
+        due += [row for row in map(RecordRow._make, rows) if row.created_ms <= received_before_ms]
+    return due
+
+
 def drop_txn(cx: Cx, record: int) -> bool:
     """Give up a record that has no place in a chain; False when it is unknown or has one."""
     return cx.change("DELETE FROM records WHERE id = ? AND chain_id IS NULL", (record,)) > 0

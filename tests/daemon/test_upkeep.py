@@ -126,6 +126,7 @@ class Tended:
             self.contexts,  # type: ignore[arg-type]  # all that is asked of it
             lambda: None,  # type: ignore[arg-type,return-value]  # no retention is asked for
             self._swap,
+            lambda: None,
         )
 
     async def _swap(self, leaf: Leaf) -> None:

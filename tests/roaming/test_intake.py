@@ -7,7 +7,7 @@ import pytest
 from roamd.errors import Conflict
 from roamd.model.objects import CheckedRecord, check_record
 from roamd.roaming.intake import Destination, Handed, take_in_txn
-from roamd.roaming.ledger.rollback import marker
+from roamd.roaming.ledger.mending import marker
 from roamd.storage import ledgers, meta, records
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Store

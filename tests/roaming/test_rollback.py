@@ -14,7 +14,8 @@ from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.ledger import rollback as rollback_module
 from roamd.roaming.ledger.author import is_known, is_ours
 from roamd.roaming.ledger.forgotten import LedgerFetches
-from roamd.roaming.ledger.rollback import Rollback, is_recovering
+from roamd.roaming.ledger.mending import is_recovering
+from roamd.roaming.ledger.rollback import Rollback
 from roamd.storage import ledgers, meta, records
 from tests.model import bodies
 from tests.support.roaming import Company, LedgerLine, Line, LogLines, carry, served_by
@@ -45,10 +46,11 @@ def rollback_of(cso: Company, csp: Company, **changes: Any) -> Rollback:
     """The mending of the CSO's chain, over a line whose calls the CSP answers at once."""
     calls = OutgoingCalls(cso.clock, cso.timers)
     incoming = IncomingCalls(csp.clock, csp.timers, {Service.LEDGER_FETCH: LedgerFetches(csp.store).answer})
-    line = Line(cso.peer("rmd"), answers=changes.pop("answers", None) or served_by(incoming, csp.peer("abc")))
+    (peer,), (asker,) = cso.directory, csp.directory
+    line = Line(peer, answers=changes.pop("answers", None) or served_by(incoming, asker))
     line.take = calls.on_answer
-    cso.peer("rmd").exchange = line  # type: ignore[assignment]  # all that is used of an exchange
-    return Rollback(cso.peer("rmd"), cso.store, cso.clock, calls, cso.random)
+    peer.exchange = line  # type: ignore[assignment]  # all that is used of an exchange
+    return Rollback(peer, cso.store, cso.clock, calls, cso.random)
 
 
 async def mend(cso: Company, csp: Company, **changes: Any) -> None:
@@ -205,7 +207,7 @@ async def test_a_refusal_that_nobody_had_received_is_said_again_in_the_new_epoch
         await Rollback(restored.peer("abc"), restored.store, restored.clock, calls, restored.random).mend(shown)
     assert carry(restored, cso).closed == []
     assert cso.states() == dict.fromkeys(["C-0001", "C-0002", "C-0003"], "PARKED")
-    assert not restored.store.read(lambda cx: meta.get(cx, "refusals:abc"))
+    assert not restored.store.read(lambda cx: meta.get(cx, "said:abc"))
 
 
 async def test_a_peer_that_was_restored_too_is_sent_the_end_of_the_closed_epoch_first(

@@ -15,7 +15,7 @@ from roamd.model.agreement import may_follow, may_publish
 from roamd.model.roles import FEEDS
 from roamd.protocol.ledger import EntryKind
 from roamd.roaming.audience import is_shown
-from roamd.roaming.ledger.rollback import marker
+from roamd.roaming.ledger.mending import marker
 from roamd.storage import feeds, ledgers, meta
 from roamd.storage.ledgers import Chain
 from roamd.storage.records import DELIVERED, PARKED, QUEUED

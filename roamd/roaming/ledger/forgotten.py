@@ -12,6 +12,7 @@ from roamd.roaming.calls import Respond
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.chain import as_item
 from roamd.roaming.ledger.refusals import refused_as
+from roamd.roaming.ledger.words import WORDS, regain_word_txn, state_of
 from roamd.storage import ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import RecordRow
@@ -26,6 +27,8 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
     If the backend has handed the same record in again meanwhile, that one takes this place instead of a second one;
     with another content it is parked for a person to look at.
     """
+    if item.kind in WORDS:
+        regain_word_txn(cx, peer, item, row)
     if item.kind not in RECORD_KINDS or item.body is None:
         return
     try:
@@ -56,9 +59,9 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
         created_ms=row.at_ms,
         updated_ms=row.at_ms,
     )
+    state, why = state_of(cx, regained)
     reason = refused_as(cx, peer.label, regained)
-    if reason is not None:
-        regained = regained._replace(state=records.PARKED, reason=reason)
+    regained = regained._replace(state=state if reason is None else records.PARKED, reason=reason or why)
     records.put_txn(cx, regained)
 
 

@@ -30,7 +30,7 @@ from roamd.roaming.calls import OutgoingCalls
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows, own_chain_txn
 from roamd.roaming.ledger.forgotten import regain_txn
-from roamd.roaming.ledger.refusals import keep_refusals_txn, kept_refusals_txn
+from roamd.roaming.ledger.mending import keep_said_txn, kept_said_txn, marker
 from roamd.roaming.ledger.sound import sound_body
 from roamd.roaming.waiting import Outcome, write
 from roamd.storage import ledgers, meta, records
@@ -43,11 +43,6 @@ FETCH_S = 30.0
 """For one page of forgotten entries."""
 
 PAGE = 64
-
-
-def marker(peer: str) -> str:
-    """The name in `meta` that says that a rollback towards this peer is being mended."""
-    return f"recovering:{peer}"
 
 
 MAX_EPOCHS = 64
@@ -182,7 +177,7 @@ class Rollback:
             ledgers.drop_empty_chain_txn(cx, later.chain_id)
 
     def _displace_txn(self, cx: Cx, chain: Chain) -> Chain:
-        keep_refusals_txn(cx, chain)
+        keep_said_txn(cx, chain)
         records.displace_txn(cx, chain.chain_id, chain.receipted_sequence, now_ms=self.clock.now_ms())
         return ledgers.truncate_txn(cx, chain.chain_id, chain.receipted_sequence)
 
@@ -219,7 +214,7 @@ class Rollback:
         opening = EpochOpening(old.epoch, old.tail_sequence, old.tail_hash)
         chain = ledgers.open_chain_txn(cx, self.peer.label, own=True, epoch=self.random(16))
         first = LedgerItem(EntryKind.EPOCH, opening.record_id(), self.random(SALT_SIZE), opening.pack())
-        again = kept_refusals_txn(cx, self.peer.label, self.random)
+        again = kept_said_txn(cx, self.peer.label, self.random)
         chain = append_items_txn(cx, chain, [first, *again], self.clock.now_ms())
         meta.delete_txn(cx, marker(self.peer.label))
         place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
@@ -245,8 +240,3 @@ def place_waiting_txn(cx: Cx, chain: Chain, random: Random, now_ms: int) -> None
         chain = append_items_txn(cx, chain, [item], now_ms)
         placed = row._replace(chain_id=chain.chain_id, sequence=chain.tail_sequence, body=None, updated_ms=now_ms)
         records.put_txn(cx, placed)
-
-
-def is_recovering(cx: Cx, peer: str) -> bool:
-    """Whether the own chain towards the peer takes no entries at this time."""
-    return meta.get(cx, marker(peer)) is not None

@@ -18,9 +18,10 @@ from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem, Refusal
 from roamd.roaming.directory import Peer
 from roamd.roaming.events import record_event_txn
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
+from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Arrival
 from roamd.roaming.ledger.refusals import refusal_reason, refuses
-from roamd.roaming.ledger.rollback import is_recovering
+from roamd.roaming.ledger.words import WORDS, state_of, take_word_txn
 from roamd.storage import ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import DELIVERED, PARKED, RecordRow
@@ -29,7 +30,7 @@ from roamd.storage.store import Cx
 log = get_logger()
 
 RECORDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
-SILENT = frozenset({EntryKind.EPOCH, EntryKind.REFUSED})
+SILENT = frozenset({EntryKind.EPOCH, EntryKind.REFUSED}) | WORDS
 """Kinds that are never answered by a refusal: two sides must not refuse each other's refusals for ever."""
 
 
@@ -65,6 +66,8 @@ class TakeEntries:
                 take_record_txn(cx, arrival, item, row)
         elif item.kind == EntryKind.REFUSED:
             park_refused_txn(cx, arrival, item)
+        elif item.kind in WORDS:
+            take_word_txn(cx, arrival, item)
         elif item.kind not in SILENT:
             raise RefusedError("unsupported-kind", f"entries of kind {item.kind} are not supported here")
 
@@ -110,6 +113,9 @@ def take_record_txn(cx: Cx, arrival: Arrival, item: LedgerItem, row: EntryRow) -
         created_ms=arrival.now_ms,
         updated_ms=arrival.now_ms,
     )
+    # After a rollback of ours words about it may have come back before it.
+    state, reason = state_of(cx, taken)
+    taken = taken._replace(state=state, reason=reason)
     taken = taken._replace(id=records.put_txn(cx, taken))
     record_event_txn(cx, taken, "record.received", arrival.now_ms)
 

@@ -1,0 +1,71 @@
+"""What is kept while a rollback of ours is mended: that it is, and what we have said of records meanwhile.
+
+Records that lose their place wait in their own table. Entries that only say something (refusals, and what we say of
+delivered records) have no such row, and must not be lost: those that mending takes out of our own chain are put aside
+here, and said again in the epoch that follows. All of them may be said twice without effect.
+"""
+
+import msgspec
+
+from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem
+from roamd.roaming.ledger.chain import Random
+from roamd.storage import ledgers, meta
+from roamd.storage.ledgers import Chain
+from roamd.storage.store import Cx
+
+SAYING = frozenset(
+    {
+        EntryKind.REFUSED,
+        EntryKind.ACCEPTED,
+        EntryKind.DISPUTED,
+        EntryKind.CORRECTED,
+        EntryKind.CREDITED,
+        EntryKind.FINAL,
+    }
+)
+
+_PAGE = 256
+_Said = list[tuple[int, str, bytes]]
+"""Kinds, record ids and bodies."""
+
+
+def marker(peer: str) -> str:
+    """The name in `meta` that says that a rollback towards this peer is being mended."""
+    return f"recovering:{peer}"
+
+
+def is_recovering(cx: Cx, peer: str) -> bool:
+    """Whether a rollback towards this peer is being mended; our chain towards it takes no entries then."""
+    return meta.get(cx, marker(peer)) is not None
+
+
+def keep_said_txn(cx: Cx, chain: Chain) -> None:
+    """Put aside what an own chain says and no receipt covers, before it is taken out of it."""
+    kept = _kept(cx, chain.peer)
+    after = chain.receipted_sequence
+    while rows := ledgers.entries(cx, chain.chain_id, after, max_rows=_PAGE, max_bytes=1 << 20):
+        kept += [(row.kind, row.record_id, row.body) for row in rows if row.kind in SAYING and row.body is not None]
+        after = rows[-1].sequence
+    if kept:
+        meta.set_txn(cx, _aside(chain.peer), msgspec.json.encode(list(dict.fromkeys(kept))).decode())
+
+
+def kept_said_txn(cx: Cx, peer: str, random: Random) -> list[LedgerItem]:
+    """What was put aside and does not stand in a chain again; from now on it is no longer kept."""
+    kept = _kept(cx, peer)
+    meta.delete_txn(cx, _aside(peer))
+    return [
+        LedgerItem(kind, record_id, random(SALT_SIZE), body)
+        for kind, record_id, body in kept
+        if all((entry.kind, entry.body) != (kind, body) for _, entry in ledgers.entries_of_record(cx, record_id))
+    ]
+
+
+def _kept(cx: Cx, peer: str) -> _Said:
+    text = meta.get(cx, _aside(peer))
+    return [] if text is None else msgspec.json.decode(text, type=_Said)
+
+
+def _aside(peer: str) -> str:
+    """The name in `meta` of what was put aside."""
+    return f"said:{peer}"
