@@ -4,7 +4,7 @@
 
 from typing import NamedTuple
 
-from roamd.storage.cx import Cx
+from roamd.storage.cx import NO_LIMIT, Cx
 
 
 class CommandRow(NamedTuple):
@@ -124,11 +124,13 @@ def due(cx: Cx) -> list[CommandRow]:
     return _rows(cx, "WHERE due_ms IS NOT NULL ORDER BY due_ms", ())
 
 
-def purge_txn(cx: Cx, before_ms: int) -> list[CommandRow]:
-    """Forget commands that nothing has happened to since, unless roamd still has to do with them; which they were."""
-    where = "WHERE updated_ms < ? AND due_ms IS NULL"
-    gone = _rows(cx, where, (before_ms,))
-    cx.run(f"DELETE FROM commands {where}", (before_ms,))
+def purge_txn(cx: Cx, before_ms: int, limit: int = NO_LIMIT) -> list[CommandRow]:
+    """Forget commands that nothing has happened to since, unless roamd still has to do with them; which they were.
+
+    The first `limit` of them.
+    """
+    gone = _rows(cx, "WHERE updated_ms < ? AND due_ms IS NULL ORDER BY id LIMIT ?", (before_ms, limit))
+    cx.many("DELETE FROM commands WHERE id = ?", [(row.id,) for row in gone])
     return gone
 
 

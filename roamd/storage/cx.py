@@ -35,6 +35,10 @@ def store_error(error: apsw.Error) -> StoreError:
     return StoreBroken(f"The store failed: {type(error).__name__}: {error}")
 
 
+NO_LIMIT = 1 << 40
+"""For those who delete what is old all at once; the daemon does it in groups."""
+
+
 class Cx:
     """A connection inside a transaction. Valid only while the function that it was given to runs."""
 

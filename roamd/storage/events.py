@@ -9,7 +9,7 @@ newer event. Record events never coalesce.
 from typing import NamedTuple
 
 from roamd.storage import meta
-from roamd.storage.cx import Cx
+from roamd.storage.cx import NO_LIMIT, Cx
 
 _READ = "events-read"
 _MINUTE_MS = 60_000
@@ -89,8 +89,8 @@ def acknowledged_upto(cx: Cx) -> int:
     return cx.value("SELECT MAX(upto) FROM acknowledgements") or 0
 
 
-def delete_acknowledged_txn(cx: Cx, older_than_ms: int) -> int:
-    """Delete what was acknowledged before a moment; how many events went.
+def delete_acknowledged_txn(cx: Cx, older_than_ms: int, limit: int = NO_LIMIT) -> int:
+    """Delete what was acknowledged before a moment, the oldest `limit` of it; how many events went.
 
     A minute of acknowledgements counts as its end, so nothing goes early.
     """
@@ -98,8 +98,11 @@ def delete_acknowledged_txn(cx: Cx, older_than_ms: int) -> int:
     upto = cx.value("SELECT MAX(upto) FROM acknowledgements WHERE minute < ?", (minutes,))
     if upto is None:
         return 0
-    cx.run("DELETE FROM acknowledgements WHERE minute < ?", (minutes,))
-    return cx.change("DELETE FROM events WHERE id <= ?", (upto,))
+    sql = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id <= ? ORDER BY id LIMIT ?)"
+    gone = cx.change(sql, (upto, limit))
+    if gone < limit:
+        cx.run("DELETE FROM acknowledgements WHERE minute < ?", (minutes,))
+    return gone
 
 
 def get_position(cx: Cx, name: str) -> int:

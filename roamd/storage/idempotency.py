@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from roamd.storage.cx import Cx
+from roamd.storage.cx import NO_LIMIT, Cx
 
 
 class StoredAnswer(NamedTuple):
@@ -29,6 +29,7 @@ def put_txn(cx: Cx, key: str, operation: str, answer: StoredAnswer, now_ms: int)
     )
 
 
-def purge_txn(cx: Cx, before_ms: int) -> int:
-    """Forget answers older than this; how many."""
-    return cx.change("DELETE FROM idempotency WHERE at_ms < ?", (before_ms,))
+def purge_txn(cx: Cx, before_ms: int, limit: int = NO_LIMIT) -> int:
+    """Forget answers older than this, the oldest `limit`; how many."""
+    chosen = "SELECT rowid FROM idempotency WHERE at_ms < ? ORDER BY at_ms LIMIT ?"
+    return cx.change(f"DELETE FROM idempotency WHERE rowid IN ({chosen})", (before_ms, limit))  # noqa: S608 - ours

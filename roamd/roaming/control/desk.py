@@ -8,6 +8,7 @@ from roamd.roaming.control.shown import FEED, as_reply, find_one
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
 from roamd.storage import commands, feeds, ocpi
+from roamd.storage.cx import NO_LIMIT
 from roamd.storage.store import Cx, Store
 
 RESULTS_MS = 7 * 86_400_000
@@ -41,9 +42,9 @@ class ControlDesk:
         answer(self.store, read, reply)
 
 
-def forget_txn(cx: Cx, before_ms: int, now_ms: int) -> int:
+def forget_txn(cx: Cx, before_ms: int, now_ms: int, limit: int = NO_LIMIT) -> int:
     """Forget old commands and take them out of the feed; how many. A repeat of one would be a new command by then."""
-    gone = commands.purge_txn(cx, before_ms)
+    gone = commands.purge_txn(cx, before_ms, limit)
     ocpi.purge_results_txn(cx, now_ms - RESULTS_MS)
     for row in gone:
         if row.direction == "in":
