@@ -241,7 +241,10 @@ def read_object(body: bytes) -> tuple[FilterObject, Segment]:
     """A peer's object and its segment. Raises ValueError (msgspec's are some) for what is none; costs 0.1 ms at most
     for each 16,000 cards, and no more memory than the body has bytes.
     """
-    read = _READ.decode(body)
+    try:
+        read = _READ.decode(body)
+    except RecursionError as error:  # a field that nobody knows may hold arrays in arrays
+        raise ValueError("nested too deep") from error
     if len(read.key) != 2 * KEY or not _HEX.fullmatch(read.key):
         raise ValueError("the key is not 16 bytes in hexadecimal")
     if read.id != NEW and place_of(read.id) is None:

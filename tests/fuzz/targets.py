@@ -11,7 +11,7 @@ that it reaches what it is meant to reach.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import backend_side, operator_side, trust_side, wire_side
+from tests.fuzz import backend_side, filter_side, operator_side, trust_side, wire_side
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ TARGETS: dict[str, Target] = {
         Target("bulk-payload", wire_side.bulk_payload, wire_side.bulk_payload_seeds),
         Target("feed-items", wire_side.feed_items, wire_side.feed_items_seeds),
         Target("ledger-items", wire_side.ledger_items, wire_side.ledger_items_seeds),
+        Target("card-filter", filter_side.card_filter, filter_side.card_filter_seeds),
         Target("descriptor", trust_side.descriptor, trust_side.descriptor_seeds),
         Target("signed-descriptor", trust_side.signed_descriptor, trust_side.signed_descriptor_seeds),
         Target("invitation", trust_side.invitation, trust_side.invitation_seeds),

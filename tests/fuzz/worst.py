@@ -5,6 +5,7 @@ they cost in memory and how the work grows with their size, `scripts/fuzz --cost
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
@@ -295,6 +296,25 @@ def _lines() -> dict[str, Maker]:
     return {f"{name} behind": filled(unit, b"roamd-invite-1.") for name, unit in (("letters", b"A"), ("words", b"Aa "))}
 
 
+def _card_filters() -> dict[str, Maker]:
+    """A segment as large as it may be, with all cards in the first bucket or the last, and texts that are none."""
+    head = b'{"country_code":"DE","party_id":"ABC","id":"0-0","key":"' + b"0" * 32 + b'",'
+    return {
+        **JSON,
+        "crowded first": lambda size: head + _crowded(min(65_535, size * 3 // 5), first=True),
+        "crowded last": lambda size: head + _crowded(min(65_535, size * 3 // 5), first=False),
+        "long text": filled(b"AAAA", head + b'"cards":65535,"filter":"', b'"}'),
+    }
+
+
+def _crowded(cards: int, *, first: bool) -> bytes:
+    ones, zeros = "1" * cards, "0" * cards
+    bits = ones + zeros if first else zeros[1:] + ones + "0"
+    bits += "0" * (-len(bits) % 8)
+    packed = int(bits, 2).to_bytes(len(bits) // 8, "big") + bytes(cards)
+    return b'"cards":%d,"filter":"%s"}' % (cards, b64encode(packed))
+
+
 def _patches() -> dict[str, Maker]:
     changes = {"changes": distinct('"k#":0,', b"{", b"}"), "removals": distinct('"k#":null,', b"{", b"}")}
     of_evse = {f"EVSE: {name}": maker for name, maker in behind(b"\1", JSON | changes).items()}
@@ -315,6 +335,7 @@ WORST: dict[str, dict[str, Maker]] = {
     "bulk-payload": {**behind(b"\0", MSGPACK), **_bulk()},
     "feed-items": _feed_items(),
     "ledger-items": _ledger_items(),
+    "card-filter": _card_filters(),
     "descriptor": MSGPACK,
     "signed-descriptor": MSGPACK,
     "invitation": {
