@@ -4,6 +4,7 @@ trio shuffles the tasks that are ready, so that nobody relies on their order; Hy
 the two names used here, and so do we. The clock jumps to the next deadline whenever nothing can run.
 """
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -13,6 +14,32 @@ from trio._core import _run
 
 T = TypeVar("T")
 
+PATIENCE_S = 1.0
+"""How long to wait, in real time, for what no deadline brings."""
+
+
+class JumpingClock(trio.abc.Clock):
+    """As `trio.testing.MockClock` with `autojump_threshold=0`, in a third fewer passes of the scheduler.
+
+    trio asks how long it may sleep only when no task can run. Nothing here waits for anything but time and other
+    tasks, so the answer is: not at all, it is that time already.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def start_clock(self) -> None:
+        """Time begins when the run does."""
+
+    def current_time(self) -> float:
+        return self._now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        if math.isinf(deadline):
+            return PATIENCE_S  # trio's own tasks wake each other by a socket, at the end of a run
+        self._now = max(self._now, deadline)
+        return 0.0
+
 
 def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
     """`trio.run` under a seed and simulated time. Not reentrant, like trio itself."""
@@ -21,7 +48,7 @@ def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
     scheduler._r.seed(seed)
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
     try:
-        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.0), strict_exception_groups=True)
+        return trio.run(main, clock=JumpingClock(), strict_exception_groups=True)
     finally:
         scheduler._r.setstate(state)
         scheduler._ALLOW_DETERMINISTIC_SCHEDULING = allowed

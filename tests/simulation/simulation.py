@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import trio
-import trio.testing
 
 from roamd.storage.records import DELIVERED, PARKED, QUEUED
 from tests.simulation.backend import LawBroken, SimBackend
