@@ -13,6 +13,7 @@ from roamd.backend.health import Health
 from roamd.backend.lifecycle import Lifecycle
 from roamd.backend.objects import FEEDS, PEER_FEEDS, OwnFeed, PeerFeed
 from roamd.backend.ocpi.face import Face
+from roamd.backend.ocpi.operating import OcpiOperating
 from roamd.backend.openapi import Document
 from roamd.backend.operate import Operating
 from roamd.backend.records import Records
@@ -33,6 +34,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
         *Events(api).routes(),
         *streams.routes(),
         *Operating(api, streams).routes(),
+        *OcpiOperating(api).routes(),
         *(row for feed in PEER_FEEDS for row in PeerFeed(api, feed).routes()),
         *Health(api).routes(),
         *document.routes(),

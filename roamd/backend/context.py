@@ -68,6 +68,8 @@ class Api:
     takers: QuestionTakers = field(default_factory=QuestionTakers)
     answers: MemoryAnswers = field(default_factory=MemoryAnswers)
     listen_names: frozenset[str] = frozenset()
+    ocpi: object = None
+    """What `ocpi.operating` tells of the OCPI backends; None while none is configured."""
     _names_of: tuple[ApiSettings, frozenset[str], frozenset[str]] | None = field(default=None, init=False)
 
     @property

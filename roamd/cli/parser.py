@@ -183,7 +183,18 @@ def _operating(commands: _Parsers) -> None:
     backup.add_argument("file", metavar="FILE")
     restore = _command(commands, "restore", "local:restore", "put a backup in the database's place; daemon stopped")
     restore.add_argument("file", metavar="FILE")
+    _ocpi(commands)
     _command(commands, "reload", "operate:reload", "check the configuration and put it to use; links stay up")
     api_key = commands.add_parser("api-key", help="the key of the local API")
     rotate = _words(api_key, required=True)
     _command(rotate, "rotate", "operate:rotate", "make a new key; the old one ends at once")
+
+
+def _ocpi(commands: _Parsers) -> None:
+    actions = _words(_command(commands, "ocpi", "ocpi:listing", "the company's own systems that speak OCPI"))
+    test = _command(actions, "test", "ocpi:test", "try every way to one of them; exit code 1 when something is wrong")
+    test.add_argument("name", metavar="NAME", help="as [[ocpi]] calls it")
+    losses = _command(actions, "losses", "ocpi:losses", "what is lost between OCPI 2.2.1 and 2.3.0, by rule")
+    quirks = _command(actions, "quirks", "ocpi:quirks", "in what each was met to differ from OCPI's text")
+    for parser in (losses, quirks):
+        parser.add_argument("name", metavar="NAME", nargs="?", help="what was counted or learned of one of them")

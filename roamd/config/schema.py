@@ -249,6 +249,12 @@ class OcpiBackend:
     private: bool = _key(
         values.BOOLEAN, True, "Whether its addresses may be private or local ones of this machine's network."
     )
+    uid_byte_order: str = _key(
+        values.choice("as-is", "reversed"),
+        "as-is",
+        '"reversed" where its readers read the UIDs of RFID cards from the other end: they are turned round on their '
+        "way in and out. This is never guessed, because a UID that is turned round can be another customer's card.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,14 @@ def _webhook(row: Any) -> WebhookSettings:
 def _ocpi(config: Config) -> list[OcpiSettings]:
     return [
         OcpiSettings(
-            row.name, row.token, row.url, row.base_url, row.handshake, row.private, company=config.endpoint.name
+            row.name,
+            row.token,
+            row.url,
+            row.base_url,
+            row.handshake,
+            row.private,
+            company=config.endpoint.name,
+            uid_byte_order=row.uid_byte_order,
         )
         for row in config.ocpi
     ]

@@ -81,6 +81,8 @@ class OperationTable:
             op.ListRegistrations: services.ocpi.list,
             op.KeepRegistration: services.ocpi.keep,
             op.ListPartners: services.ocpi.partners,
+            op.ListQuirks: services.ocpi.quirks,
+            op.KeepQuirk: services.ocpi.keep_quirk,
             op.ListResults: services.ocpi.results,
             op.MarkTold: services.ocpi.mark_told,
             op.Operate: services.operate,

@@ -40,6 +40,16 @@ class OcpiDesk:
 
         self.store.submit(txn, reply)
 
+    def quirks(self, operation: op.ListQuirks, reply: Reply) -> None:
+        """ListQuirks -> list of (backend, quirk, first met in ms)."""
+        del operation
+        reply(self.store.read(ocpi.quirks))
+
+    def keep_quirk(self, operation: op.KeepQuirk, reply: Reply) -> None:
+        """KeepQuirk -> None, after the commit."""
+        now_ms = self.clock.now_ms()
+        self.store.submit(lambda cx: ocpi.put_quirk_txn(cx, operation.backend, operation.quirk, now_ms), reply)
+
     def results(self, operation: op.ListResults, reply: Reply) -> None:
         """ListResults -> list of PendingResult, oldest first."""
 

@@ -506,6 +506,19 @@ class KeepRegistration:
 
 
 @dataclass(frozen=True, slots=True)
+class ListQuirks:
+    """What was learned of the OCPI backends. Reply: list of (backend, quirk, first met in ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepQuirk:
+    """Keep that a backend was met with a quirk; repeated, it changes nothing. Reply: None, after the commit."""
+
+    backend: str
+    quirk: str
+
+
+@dataclass(frozen=True, slots=True)
 class ListResults:
     """The commands of a backend whose outcome it may still have to be told. Reply: list of PendingResult."""
 

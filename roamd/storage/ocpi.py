@@ -63,3 +63,16 @@ def remove_result_txn(cx: Cx, command_id: str) -> None:
 def purge_results_txn(cx: Cx, before_ms: int) -> None:
     """Give up what nobody took in all this time."""
     cx.run("DELETE FROM ocpi_results WHERE asked_ms < ?", (before_ms,))
+
+
+def quirks(cx: Cx) -> list[tuple[str, str, int]]:
+    """What was learned of all backends, oldest first: backend, quirk, and when it was first met."""
+    return [
+        (str(backend), str(quirk), int(first_ms))
+        for backend, quirk, first_ms in cx.run("SELECT backend, quirk, first_ms FROM ocpi_quirks ORDER BY first_ms")
+    ]
+
+
+def put_quirk_txn(cx: Cx, backend: str, quirk: str, first_ms: int) -> None:
+    """Keep that a quirk was met; what is known stays."""
+    cx.run("INSERT OR IGNORE INTO ocpi_quirks (backend, quirk, first_ms) VALUES (?, ?, ?)", (backend, quirk, first_ms))

@@ -85,9 +85,7 @@ def test_slashes_too_many_or_too_few_change_nothing(path: str) -> None:
     run_ocpi(test)
 
 
-@pytest.mark.parametrize(
-    "path", ["/9.9", "/nothing/there", "/2.2.1/unknown", "/emsp/2.2.1/bookings", "/" + "x/" * 50]
-)
+@pytest.mark.parametrize("path", ["/9.9", "/nothing/there", "/2.2.1/unknown", "/emsp/2.2.1/bookings", "/" + "x/" * 50])
 def test_what_is_not_there_is_404_in_an_envelope(path: str) -> None:
     async def test(desk: Desk) -> None:
         await desk.register()

@@ -37,6 +37,7 @@ class FakeCore:
         self.acknowledged: list[str] = []
         self.positions: dict[str, str] = {}
         self.registrations: dict[str, bytes] = {}
+        self.quirks: dict[tuple[str, str], int] = {}
         self.partners: list[ops.Partner] = []
         self.remembered: dict[tuple[str, str], tuple[bytes, Any]] = {}
         self.asked: list[object] = []
@@ -333,6 +334,12 @@ class FakeCore:
 
     def _marktold(self, asked: ops.MarkTold) -> None:
         return None
+
+    def _listquirks(self, asked: ops.ListQuirks) -> list[tuple[str, str, int]]:
+        return [(backend, quirk, at_ms) for (backend, quirk), at_ms in self.quirks.items()]
+
+    def _keepquirk(self, asked: ops.KeepQuirk) -> None:
+        self.quirks.setdefault((asked.backend, asked.quirk), NOW_MS)
 
     def _listpartners(self, asked: ops.ListPartners) -> list[ops.Partner]:
         return list(self.partners)

@@ -53,6 +53,7 @@ class OcpiBackend:
     """What it does before it answers."""
     requests: list[Seen] = field(default_factory=list)
     objects: dict[str, Any] = field(default_factory=dict)
+    fails_at: str = ""
     url: str = ""
     port: int = 0
     """The same after each start."""
@@ -96,6 +97,8 @@ class OcpiBackend:
             await self.before(seen)
         if not self._admits(request.headers.get("Authorization", "")):
             return _envelope(401, None, 2001)
+        if request.path == self.fails_at:
+            return _envelope(500, None, 3000)
         if request.path == "/versions":
             return _envelope(200, [{"version": self.version, "url": f"{self.url}/details"}])
         if request.path == "/details":

@@ -11,6 +11,7 @@ from roamd.backend.ocpi.envelope import UNKNOWN_TOKEN, Answer, Refusal, encode, 
 from roamd.backend.ocpi.offered import Offered
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.texts import object_text
+from roamd.backend.ocpi.uids import turned
 from roamd.backend.ocpi.views import View, view_for
 from roamd.clock import rfc3339
 from roamd.model.ocpi.convert_rules import NEW
@@ -45,6 +46,7 @@ class TokensAndAuthorize:
             raise invalid(f"type: expected one of {', '.join(sorted(TYPES))}")
         if not 0 < len(uid) <= MAX_ID or not uid.isprintable():
             raise invalid(f"uid: expected 1 to {MAX_ID} characters")
+        uid = turned(asked.presented.backend.settings, kind, uid)
         place = read_place(await asked.body())
         to = asked.party("to")
         if not self.partners.is_platform(to):

@@ -20,6 +20,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,7 +29,10 @@ import msgspec
 from roamd.backend.context import CoreLink
 from roamd.backend.ocpi.envelope import Refusal, encode
 from roamd.clock import Clock
-from roamd.roaming.operations import KeepRegistration, ListRegistrations
+from roamd.log import get_logger
+from roamd.roaming.operations import KeepQuirk, KeepRegistration, ListQuirks, ListRegistrations
+
+log = get_logger(room="backend")
 
 OVERLAP_MS: Final = 60_000
 
@@ -47,6 +51,7 @@ class OcpiSettings:
     handshake: bool = True
     private: bool = True
     company: str = "roamd"
+    uid_byte_order: str = "as-is"
 
     @property
     def first(self) -> str:
@@ -99,6 +104,17 @@ class Backend:
     renewed: asyncio.Event = field(default_factory=asyncio.Event)
     losses: Counter[tuple[str, str]] = field(default_factory=Counter)
     """What conversions for it could not say since the start: by module and rule."""
+    quirks: dict[str, int] = field(default_factory=dict)
+    """The ways in which it was met to differ from OCPI's text, and when each was first met, in ms."""
+    on_quirk: Callable[[str], None] = lambda quirk: None
+    """Called with each quirk that is new."""
+    refused: str = ""
+    """Why its last try to register failed; empty after one that succeeded."""
+
+    def met(self, quirk: str) -> None:
+        """Note a quirk (one of `quirks.QUIRKS`), once."""
+        if quirk not in self.quirks:
+            self.on_quirk(quirk)
 
     def endpoint(self, identifier: str, role: str) -> str | None:
         """Where it serves a module in a role; the wrong host is put right, a closing slash taken away."""
@@ -123,6 +139,8 @@ class Backend:
         if not self.settings.base_url:
             return url
         base, parts = urlsplit(self.settings.base_url), urlsplit(url)
+        if (base.scheme, base.netloc) != (parts.scheme, parts.netloc):
+            self.met("wrong-host")
         return urlunsplit((base.scheme, base.netloc, parts.path, parts.query, ""))
 
 
@@ -147,6 +165,8 @@ class Backends:
         self._core = core
         self._clock = clock
         self._all = [Backend(each) for each in settings]
+        for backend in self._all:
+            backend.on_quirk = partial(self._learn, backend)
         self._loading: asyncio.Future[None] | None = None
 
     def __iter__(self) -> Iterator[Backend]:
@@ -164,7 +184,9 @@ class Backends:
 
     async def _load(self) -> None:
         kept: dict[str, bytes] = await self._core.ask(ListRegistrations())
+        learned: list[tuple[str, str, int]] = await self._core.ask(ListQuirks())
         for backend in self._all:
+            backend.quirks |= {quirk: at_ms for name, quirk, at_ms in learned if name == backend.settings.name}
             if backend.settings.name in kept:
                 backend.registration = msgspec.json.decode(kept[backend.settings.name], type=Registration)
                 backend.changed.set()
@@ -179,6 +201,11 @@ class Backends:
         if registration is not None and (before is None or before.token != registration.token):
             backend.renewed.set()
         self._wake()
+
+    def _learn(self, backend: Backend, quirk: str) -> None:
+        backend.quirks[quirk] = self._clock.now_ms()
+        log.info("ocpi_quirk_met", backend=backend.settings.name, quirk=quirk)
+        self._core.tell(KeepQuirk(backend.settings.name, quirk), lambda _reply: None)
 
     async def identify(self, authorization: str | None) -> Presented:
         """Who presents this header; Refusal (401) when nobody does."""

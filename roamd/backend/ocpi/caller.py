@@ -49,6 +49,7 @@ class Reply:
     code: int | None
     data: bytes = field(repr=False)
     headers: Mapping[str, str]
+    quirk: str = ""
 
     @property
     def good(self) -> bool:
@@ -116,6 +117,7 @@ class Caller:
             async with asyncio.timeout(timeout_s):
                 reply = await self._once(method, url, body, header_of(given.token, forms[0]), routing)
                 if reply.status != 401:
+                    self._note(reply)
                     return reply
                 second = await self._once(method, url, body, header_of(given.token, forms[1]), routing)
         except TimeoutError as error:
@@ -124,8 +126,17 @@ class Caller:
             raise CallFailed("not reachable", sent=False) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise CallFailed(type(error.__cause__ or error).__name__) from error
-        self.other_form ^= second.status != 401
+        if second.status != 401:
+            self.other_form = not self.other_form
+            self.backend.met("token-form")
+        self._note(second)
         return second
+
+    def _note(self, reply: Reply) -> None:
+        if reply.quirk:
+            self.backend.met(reply.quirk)
+        if reply.status < 300 and (reply.code or 0) // 1000 == 2:
+            self.backend.met("refused-with-200")
 
     async def _once(
         self, method: str, url: str, body: bytes | None, authorization: str, routing: Mapping[str, str] | None
@@ -152,8 +163,9 @@ def read_reply(status: int, text: bytes, headers: Mapping[str, str]) -> Reply:
         envelope = _decode(text)
         code = None if envelope.status_code is None else int(envelope.status_code)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return Reply(status, None, b"", headers)
-    return Reply(status, code, bytes(envelope.data).strip(), headers)
+        return Reply(status, None, b"", headers, "no-envelope" if status < 400 and text else "")
+    quirk = "status-text" if isinstance(envelope.status_code, str) else ""
+    return Reply(status, code, bytes(envelope.data).strip(), headers, quirk or ("" if code else "no-envelope"))
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -13,6 +13,7 @@ from roamd.backend.ocpi.backends import Backend, Backends
 from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
 from roamd.backend.ocpi.envelope import UNKNOWN_TOKEN, encode
 from roamd.backend.ocpi.face import routing_headers
+from roamd.backend.ocpi.uids import turned
 from roamd.model.ocpi.convert import value_in
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer, Question, Told
 
@@ -75,6 +76,7 @@ class CardQuestions:
 
     async def _answer(self, backend: Backend, question: AuthorizeQuestion) -> BackendAnswer | NoAnswer:
         uid, kind = question.credential.get("uid") or "", question.credential.get("type") or "RFID"
+        uid = turned(backend.settings, kind, uid)
         kept = backend.registration
         kind = value_in("TokenType", kind, kept.version) if kept is not None else kind
         url = f"{backend.endpoint('tokens', 'SENDER')}/{quote(uid, safe='')}/authorize?type={quote(kind)}"
@@ -85,6 +87,8 @@ class CardQuestions:
             routing=routing_headers(min(self.api.own_parties), question.party),
             timeout_s=question.deadline_ms / 1000,
         )
+        if reply.data.startswith(b"["):
+            backend.met("array-of-one")
         return read_info(reply)
 
 

@@ -7,6 +7,7 @@ from roamd.backend.context import Api
 from roamd.backend.ocpi.asked import Asked
 from roamd.backend.ocpi.envelope import Answer, not_allowed, not_found
 from roamd.backend.ocpi.offered import shown_record
+from roamd.backend.ocpi.uids import with_turned
 from roamd.model.ids.party import party_of
 from roamd.model.objects import check_record
 from roamd.roaming.operations import GetRecord, PostRecords, RecordReply
@@ -33,7 +34,8 @@ class PostedCdrs:
         return shown_record(asked, await self.api.core.ask(GetRecord(id_, party, "out")))
 
     async def _post(self, asked: Asked) -> Answer:
-        record = check_record(asked.version, await asked.body(), own_parties=self.api.own_parties)
+        data = with_turned(asked.presented.backend.settings, asked.module, await asked.body())
+        record = check_record(asked.version, data, own_parties=self.api.own_parties)
         replies: list[RecordReply] = await self.api.core.ask(PostRecords((record,)))
         reply = replies[0]
         where = f"{asked.endpoint}/{record.party[:2]}/{record.party[2:]}/{quote(record.id, safe='')}"

@@ -30,6 +30,7 @@ from roamd.backend.ocpi.envelope import (
 )
 from roamd.backend.ocpi.partners import Partners, credentials_roles
 from roamd.backend.requests import refuse_larger
+from roamd.errors import RoamdError
 from roamd.log import get_logger
 from roamd.model.body import tree
 from roamd.model.jsontext import compact
@@ -89,6 +90,14 @@ class Credentials:
 
     async def _register(self, asked: Asked, kept: Registration | None) -> Answer:
         backend = asked.presented.backend
+        try:
+            return await self._registered(asked, kept)
+        except RoamdError as refusal:
+            backend.refused = str(refusal)
+            raise
+
+    async def _registered(self, asked: Asked, kept: Registration | None) -> Answer:
+        backend = asked.presented.backend
         given = read_credentials(await asked.body())
         caller = self.callers[backend.settings.name]
         access = Access(given.token, asked.presented.form)
@@ -108,7 +117,7 @@ class Credentials:
             swept=kept is not None and kept.swept,
             base=asked.base,
         )
-        caller.other_form = False
+        caller.other_form, backend.refused = False, ""
         await self.backends.keep(backend, made)
         log.info("ocpi_backend_registered", backend=backend.settings.name, version=asked.version)
         return await self._ours(asked, token)
@@ -185,7 +194,8 @@ async def read_endpoints(caller: Caller, url: str, version: str, access: Access)
     """The backend's endpoints in this version, from its versions document. Raises Refusal (3001, 3002, 3003)."""
     reply = await _fetch(caller, url, access)
     if _has_endpoints(reply.data):  # some give the address of their version details
-        return _endpoints_in(reply)
+        caller.backend.met("details-as-versions")
+        return _endpoints_in(caller, reply)
     try:
         offered = msgspec.json.decode(reply.data, type=list[_VersionIn])
     except (msgspec.DecodeError, RecursionError):
@@ -193,7 +203,7 @@ async def read_endpoints(caller: Caller, url: str, version: str, access: Access)
     found = [each.url for each in offered if each.version.strip() == version]
     if not found:
         raise Refusal(200, UNSUPPORTED_VERSION, f"$.url: version {version} is not offered there.")
-    return _endpoints_in(await _fetch(caller, found[0], access))
+    return _endpoints_in(caller, await _fetch(caller, found[0], access))
 
 
 def _has_endpoints(data: bytes) -> bool:
@@ -210,11 +220,13 @@ async def _fetch(caller: Caller, url: str, access: Access) -> Reply:
     return reply
 
 
-def _endpoints_in(reply: Reply) -> tuple[Endpoint, ...]:
+def _endpoints_in(caller: Caller, reply: Reply) -> tuple[Endpoint, ...]:
     try:
         details = msgspec.json.decode(reply.one(), type=_DetailsIn)
     except (msgspec.DecodeError, RecursionError):
         raise Refusal(200, CALLBACK_FAILED, "$.url: your version details cannot be read.") from None
+    if any(each.role is None for each in details.endpoints):
+        caller.backend.met("no-role")
     found = tuple(
         Endpoint(each.identifier.strip().lower(), (each.role or "SENDER").upper(), each.url)
         for each in details.endpoints[:MAX_ENDPOINTS]

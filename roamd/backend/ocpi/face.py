@@ -23,6 +23,7 @@ from roamd.backend.context import Api
 from roamd.backend.ocpi.asked import FACES, MAX_SEGMENTS, VERSIONS, Asked, segments_of
 from roamd.backend.ocpi.backends import Backends, Presented
 from roamd.backend.ocpi.envelope import Answer, Refusal, encode, not_allowed, not_found, refused
+from roamd.backend.ocpi.quirks import note_request
 from roamd.errors import RoamdError
 from roamd.log import get_logger
 
@@ -94,6 +95,7 @@ class Face:
 
     async def _answer(self, request: web.Request, routing: dict[str, str]) -> Answer:
         presented = await self.backends.identify(request.headers.get("Authorization"))
+        note_request(presented.backend, request, presented.form)
         base = self.urls.get(presented.backend.settings.name) or f"{request.scheme}://{request.host}/ocpi"
         path = segments_of(request.rel_url.raw_path)[1:]
         if len(path) > MAX_SEGMENTS:
@@ -135,6 +137,8 @@ class Face:
         if handler is None:
             raise not_found("There is nothing at this address; the version details tell what is served where.")
         if asked.module not in _UNROUTED:
+            if "OCPI-to-country-code" not in asked.request.headers:
+                asked.presented.backend.met("no-routing")
             routing.update(self._swapped(asked))
         return await handler(asked)
 

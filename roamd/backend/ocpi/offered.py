@@ -20,6 +20,7 @@ from roamd.backend.ocpi.envelope import Answer, encode, not_allowed, not_found
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.received import FEED, PARTS, part_of
 from roamd.backend.ocpi.texts import bubbled, stored_stamp
+from roamd.backend.ocpi.uids import turned
 from roamd.backend.ocpi.views import view_for
 from roamd.errors import Conflict, NotFound
 from roamd.model.roles import FEEDS
@@ -209,7 +210,10 @@ class Offered:
         if asked.module == "cdrs":
             return shown_record(asked, await self.api.core.ask(GetRecord(id_, self._party(asked), "in")))
         partners = await self.partners.addressed(asked.party("to"))
-        stored = await self.find(partners, FEED[asked.module], id_, asked.query("type"))
+        kind = asked.query("type")
+        if asked.module == "tokens":
+            id_ = turned(asked.presented.backend.settings, kind or "RFID", id_)
+        stored = await self.find(partners, FEED[asked.module], id_, kind)
         if stored is None:
             raise not_found("No partner publishes such an object.")
         with view_for(asked) as view:

@@ -17,6 +17,7 @@ from roamd.backend.ocpi.credentials import Credentials
 from roamd.backend.ocpi.envelope import Answer
 from roamd.backend.ocpi.face import Face, Handler
 from roamd.backend.ocpi.offered import ClientInfos, Offered, Snapshots
+from roamd.backend.ocpi.operating import Bench
 from roamd.backend.ocpi.outcomes import Outcomes
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.pull import Puller
@@ -51,6 +52,7 @@ async def ocpi_plug(api: Api, settings: Sequence[OcpiSettings], random: Callable
         for backend in backends:
             session = await stack.enter_async_context(caller_session(backend.settings.private))
             callers[backend.settings.name] = Caller(backend, session, random)
+        api.ocpi = Bench(api, backends, callers, Partners(api))
         cards = CardQuestions(api, backends, callers)
         commands = CommandQuestions(api, backends, callers, Reserved(api))
         api.takers.standing = StandingTakers((cards, commands))

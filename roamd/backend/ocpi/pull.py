@@ -22,6 +22,7 @@ from roamd.backend.context import Api
 from roamd.backend.ocpi.backends import Backend, Backends
 from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
 from roamd.backend.ocpi.received import FEED, Received
+from roamd.backend.ocpi.uids import with_turned
 from roamd.backend.webhooks import backoff_s
 from roamd.clock import rfc3339
 from roamd.errors import Conflict, Malformed, RoamdError, TooLarge
@@ -109,6 +110,7 @@ class Puller:
 
     async def _take(self, module: str, text: bytes) -> bool:
         """Whether the object could be taken."""
+        text = with_turned(self.backend.settings, module, text)
         kept, own = self.backend.registration, self.api.own_parties
         version = kept.version if kept is not None else "2.2.1"
         try:
@@ -139,6 +141,8 @@ async def crawl(caller: Caller, module: str, since_ms: int | None) -> AsyncItera
         yield fresh
         offset += len(page)
         url = next_link(caller.backend, endpoint, reply)
+        if url is None and "Link" in reply.headers:
+            caller.backend.met("link-broken")
         if url is None and not _has_more(reply, offset):
             return
 

@@ -22,6 +22,7 @@ from roamd.backend.ocpi.texts import (
     text_field,
     with_part,
 )
+from roamd.backend.ocpi.uids import turned, with_turned
 from roamd.backend.ocpi.views import KINDS, View, view_for
 from roamd.errors import Conflict, NotFound, PreconditionFailed
 from roamd.model.body import is_status_only
@@ -87,6 +88,8 @@ class Received:
         if party is None or party not in self.api.own_parties:
             raise Refusal(404, 2001, "The country_code and party_id of the address are none of this backend's.")
         kind = (asked.query("type") or "").upper() or None if asked.module == "tokens" else None
+        if asked.module == "tokens":
+            id_ = turned(asked.presented.backend.settings, kind or DEFAULT_TYPE, id_)
         return Place(FEED[asked.module], party, id_, kind, tuple(parts))
 
     # --- whole objects ---
@@ -98,7 +101,8 @@ class Received:
         return Answer(part_of(body, place.parts) if place.parts else body)
 
     async def _put(self, asked: Asked, place: Place) -> Answer:
-        data, own = await asked.body(), frozenset({place.party})
+        own = frozenset({place.party})
+        data = with_turned(asked.presented.backend.settings, asked.module, await asked.body())
         checked = check_object(place.feed, asked.version, data, own_parties=own, path_id=place.id)
         if place.token_type not in (None, checked.key.sub):
             raise invalid("$.type: differs from the type in the address")
@@ -121,7 +125,8 @@ class Received:
         return await _again(write)
 
     async def _patch(self, asked: Asked, place: Place) -> Answer:
-        patch, value = object_text(await asked.body())
+        data = with_turned(asked.presented.backend.settings, asked.module, await asked.body())
+        patch, value = object_text(data)
         stamp = stamp_of(value)
 
         async def write() -> Answer:

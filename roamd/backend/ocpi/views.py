@@ -13,6 +13,7 @@ from typing import Final
 from roamd.backend.ocpi.asked import Asked
 from roamd.backend.ocpi.backends import Backend
 from roamd.backend.ocpi.envelope import encode
+from roamd.backend.ocpi.uids import with_turned
 from roamd.log import get_logger
 from roamd.model.body import merge_patch, with_fields
 from roamd.model.jsontext import member, spans
@@ -49,9 +50,9 @@ class View:
 
     def of(self, body: bytes, ocpi: str | None) -> bytes:
         """An object that its owner wrote in version `ocpi`; None for one that has no version."""
-        if ocpi is None or ocpi == self.version:
-            return body
-        return self._converted(KINDS[self.module], body, ocpi, self.version)
+        if ocpi is not None and ocpi != self.version:
+            body = self._converted(KINDS[self.module], body, ocpi, self.version)
+        return with_turned(self.backend.settings, self.module, body)
 
     def back(self, kind: str, body: bytes, ocpi: str) -> bytes:
         """A part that this backend wrote, in the version in which the whole is stored."""
