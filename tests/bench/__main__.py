@@ -20,7 +20,15 @@ from tests.bench.probes import PROBES, Probe
 from tests.bench.rows import ROWS
 from tests.bench.stage import Stage
 
-MODULES = ("authorization_probes", "record_probes", "mixed_probes", "link_probes", "feed_probes", "daemon_probes")
+MODULES = (
+    "authorization_probes",
+    "record_probes",
+    "mixed_probes",
+    "link_probes",
+    "feed_probes",
+    "filter_probes",
+    "daemon_probes",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -127,6 +127,17 @@ ROWS: tuple[Row, ...] = (
     _row("feed to a new peer: follower's CPU for 10,000 locations", "feed", "follower_cpu_s", unit="s", most=4),
     _row("feed to a new peer: bytes a location", "feed", "bytes_per_location", unit="bytes", most=750),
     _row("feed to a new peer: locations", "feed", PER_S),
+    # --- whose card is it: 100 CSPs, 1,000,000 cards of 7 bytes
+    _row("whose card: CSPs asked about a card of one of 100", "whose-card", "asked", unit="CSPs", most=1.5),
+    _row("whose card: CSPs asked about a card of nobody", "whose-card", "asked_about_strangers", unit="CSPs", most=0.5),
+    _row("whose card: wrong matches", "whose-card", "false_percent", unit="%", most=0.45),
+    _row("whose card: look-up in 100 filters", "whose-card", "look_up_ms", unit="ms", most=1),
+    _row("whose card: memory a card", "whose-card", "bytes_per_card", unit="bytes", most=1.5),
+    _row("whose card: to load them at the start", "whose-card", "load_s", unit="s"),
+    _row("card filter of 1,000,000: digests, once", "card-filter", "once_s", unit="s"),
+    _row("card filter of 1,000,000: for each peer", "card-filter", "each_s", unit="s", most=1.5),
+    _row("card filter of 1,000,000: longest step", "card-filter", "segment_ms", unit="ms"),
+    _row("card filter of 1,000,000: bytes a card", "card-filter", "bytes_per_card", unit="bytes", most=1.3),
     # --- bytes on the wire before TLS
     _row("wire: authorization request", "wire", "request_bytes", unit="bytes", most=160),
     _row("wire: authorization answer", "wire", "answer_bytes", unit="bytes", most=110),
