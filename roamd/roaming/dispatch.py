@@ -26,8 +26,9 @@ from roamd.roaming.ledger.author import Author, is_known, is_ours
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ledger.forgetting import look_back
 from roamd.roaming.ledger.marks import own_head_shown
+from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Receiver, Take
-from roamd.roaming.ledger.rollback import Rollback, is_recovering
+from roamd.roaming.ledger.rollback import Rollback
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.projections import Projections
 from roamd.roaming.publisher import Publisher
