@@ -287,8 +287,21 @@ class AuthorizationSection:
     without_answer: str = _key(
         values.choice("whitelist", "deny"),
         "whitelist",
-        'What decides when nobody answers in time: "whitelist" lets in whom the partner\'s list allows offline, '
-        '"deny" nobody.',
+        'What decides when nobody answers in time: "whitelist" lets in whom the partner has listed or granted '
+        'it for that case, "deny" nobody.',
+        reloadable=True,
+    )
+    patience_ms: int = _key(
+        values.number(50, 30_000),
+        1000,
+        "How long a partner may take before its list or grant may let the driver in instead; at most half of the "
+        "request's deadline. As long as the deadline or longer: the driver always waits that half.",
+        reloadable=True,
+    )
+    stagger_ms: int = _key(
+        values.number(10, 30_000),
+        100,
+        "How long the likeliest partners have before the others are asked, too, where nobody knows whose card it is.",
         reloadable=True,
     )
     unknown_cards_per_minute: int = _key(

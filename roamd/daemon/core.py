@@ -34,10 +34,11 @@ from roamd.roaming.credentialfilter.own import OwnFilter
 from roamd.roaming.credentialfilter.theirs import TheirFilters
 from roamd.roaming.cursors import CursorSeal
 from roamd.roaming.deadlines import Deadlines
-from roamd.roaming.decisions import DecisionJournal
+from roamd.roaming.decisions import DecisionDesk, DecisionJournal
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.dispatch import Parts
 from roamd.roaming.events import EventDesk
+from roamd.roaming.grants import GrantIssuer, VisitedGrants
 from roamd.roaming.introduce import Introductions, ReadDescriptor
 from roamd.roaming.leases import HomeLeases, VisitedLeases
 from roamd.roaming.ledger.desk import LedgerDesk
@@ -100,6 +101,8 @@ class Settings:
     handshakes: int
     whitelist_offline: bool
     unknown_cards_per_minute: int = 60
+    patience_ms: int = 1000
+    stagger_ms: int = 100
     card_filter: bool = False
     ask_everyone: bool = False
 
@@ -182,6 +185,7 @@ class Core:
         )  # fmt: skip
         self.their_filters = TheirFilters(store, self.directory, settings.ask_everyone)
         self.their_filters.load()
+        self.grants = VisitedGrants(clock, store, self.directory, ground.signer.verify, settings.parties)
         self.parts = self._parts()
         self.registry = Registry(self.endpoint_id, self.parts, self._link_changed)
         self.maker = self._maker()
@@ -192,7 +196,8 @@ class Core:
         )  # fmt: skip
         self.visited = VisitedAuthorization(
             clock, store, self.directory, self.outgoing, self.deadlines, DecisionReport(clock, self.journal), random,
-            settings.parties[0], settings.whitelist_offline,
+            settings.parties[0], settings.whitelist_offline, self.grants, self.their_filters,
+            patience_ms=settings.patience_ms, stagger_ms=settings.stagger_ms,
         )  # fmt: skip
         self.operations = OperationTable(self._services())
         self.visited_control.look()
@@ -217,9 +222,10 @@ class Core:
             taken={
                 "commands": self.home_control.taken_txn,
                 "session-leases": self.home_leases.taken_txn,
+                "grants": self.grants.taken_txn,
                 filters.FEED: self.their_filters.taken_txn,
             },
-            judged={"sessions": self.home_leases.judge},
+            judged={"sessions": self.home_leases.judge, "grants": self.grants.judge},
             projections=self._projections(),
             landed={filters.FEED: self.their_filters.landed},
         )
@@ -262,6 +268,7 @@ class Core:
             records=Records(clock, store, self.directory, self.journal, ground.random, self._queued),
             ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
             events=EventDesk(clock, store),
+            decisions=DecisionDesk(store, self.journal),
             ocpi=OcpiDesk(clock, store, self.directory),
             replies=RememberedReplies(clock),
             operate=self.world.operate,
@@ -269,9 +276,11 @@ class Core:
 
     def _catalogue(self) -> Catalogue:
         ground = self.ground
+        issuer = GrantIssuer(self.endpoint_id, ground.signer.sign, ground.clock)
         return Catalogue(
             ground.clock, ground.store, frozenset(ground.settings.parties), self._own_published,
             heeded={"sessions": self._session_txn, "reservations": self.visited_control.reservation_txn},
+            sealed={"grants": issuer.seal_txn}, revoked={"grants": issuer.revocation},
             judged={"sessions": self.visited_leases.judge_txn, filters.CARDS: self.own_filter.publishing_txn},
             withdrawn={filters.CARDS: self.own_filter.withdrawing_txn},
         )  # fmt: skip
@@ -298,6 +307,8 @@ class Core:
             self._published("session-leases")
         if feed in ("sessions", "reservations"):
             self.visited_control.look()
+        if feed == "reservations":
+            self.visited.held.changed()
         if feed == filters.CARDS:
             self._published(filters.FEED)
             self.own_filter.changed()

@@ -55,6 +55,8 @@ class Reloader:
         self.assembly.core.maker.timing = Timing(heartbeat_s=config.link.heartbeat_s)
         self.assembly.peering.cap_s = config.link.backoff_s
         self.visited.whitelist_offline = config.authorization.without_answer == "whitelist"
+        self.visited.patience_ms = config.authorization.patience_ms
+        self.visited.stagger_ms = config.authorization.stagger_ms
         self.assembly.core.unknown.usual_per_minute = config.authorization.unknown_cards_per_minute
         for listener in self.listeners:
             listener(config)

@@ -5,7 +5,7 @@ side likes, ALLOWED_OFFLINE only when the issuer cannot be asked, NEVER not at a
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -22,18 +22,67 @@ SOURCES: Final[tuple[Source, ...]] = ("BACKEND", "WHITELIST", "GRANT", "POLICY")
 CHARGING_SERVICES: Final = ("CHARGING", "PARKING", "RESERVATION")
 
 RFID: Final = "RFID"
-_ALONE: Final = frozenset(("ALWAYS",))
-_FIRST: Final = frozenset(("ALWAYS", "ALLOWED"))
-_OFFLINE: Final = frozenset(("ALWAYS", "ALLOWED", "ALLOWED_OFFLINE"))
+EMAID: Final = "EMAID"
+VEHICLE: Final = "VEHICLE_ID"
+
+
+class Way(NamedTuple):
+    """A way to identify a driver: an OCPI TokenType, or one of roamd's own names in OCPI's open enumeration.
+
+    `listed`, `granted`: whether a listing, or a grant, of its home-CSP may count without asking it. `owner_only`: only
+    the owner of the contract id's prefix is asked, and shown it.
+    """
+
+    type: str
+    means: str
+    listed: bool
+    granted: bool
+    owner_only: bool
+
+
+WAYS: Final[dict[str, Way]] = {
+    way.type: way
+    for way in (
+        Way("RFID", "card; of a random UID (4 bytes, first 08) neither counts", listed=True, granted=True, owner_only=False),
+        # OCPI: these two are made for one app or one use, and should be NEVER whitelisted.
+        Way("APP_USER", "start by app or QR code", listed=False, granted=True, owner_only=False),
+        Way("AD_HOC_USER", "guest without a contract", listed=False, granted=True, owner_only=False),
+        # OCPI: the provider in the eMAID says whom to ask.
+        Way("EMAID", "contract id of Plug & Charge, as uid", listed=True, granted=True, owner_only=True),
+        # A few digits that anyone could try or list: shown to nobody but the company that gave them.
+        Way("PIN", "number that the driver types, with the contract id", listed=False, granted=False, owner_only=True),
+        # Easily copied, so it is no more than a name by which to ask (identifiers.md, section 6).
+        Way("VEHICLE_ID", "vehicle's EVCCID or MAC address", listed=False, granted=False, owner_only=False),
+        Way("OTHER", "whatever else; also every type that is not known", listed=True, granted=True, owner_only=False),
+    )
+}  # fmt: skip
+
+
+def way_of(type_: str) -> Way:
+    """The way of a folded type."""
+    return WAYS.get(type_) or WAYS["OTHER"]
+
+
+def is_random_uid(type_: str, uid: str) -> bool:
+    """Whether a card makes another UID at each reading (4 bytes that begin with 08): it may be anyone's the next time."""
+    return type_ == RFID and len(uid) == 8 and uid.startswith("08")
+
+
+def contract_of(type_: str, uid: str, contract_id: str | None) -> str | None:
+    """The contract id of a credential; of Plug & Charge it is the uid itself."""
+    return contract_id or (uid if type_ == EMAID else None)
 
 
 def canonical_uid(type_: str, uid: str) -> str:
-    """What uids are compared by: RFID without separators, in upper case; everything else folded."""
-    if type_.upper() == RFID:
+    """What uids are compared by: RFID and vehicle ids without separators, in upper case; everything else folded."""
+    folded = type_.upper()
+    if folded == RFID:
         try:
             return parse_rfid(uid, wide=True).canonical
         except ValueError:
             pass  # OCPI allows any text, so it is compared like any text
+    elif folded == VEHICLE:
+        return fold(uid).replace(":", "").replace("-", "")
     return fold(uid)
 
 
@@ -83,23 +132,3 @@ class UserCredential(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     def __repr__(self) -> str:
         return f"UserCredential({self.party} {self.type} {masked(self.uid)} {self.whitelist} valid={self.valid})"
-
-
-def whitelist_decides_alone(entry: UserCredential) -> bool:
-    """Whether the issuer wants not to be asked at all."""
-    return entry.whitelist in _ALONE and _keeps_its_uid(entry)
-
-
-def whitelist_may_decide_first(entry: UserCredential) -> bool:
-    """Whether the station's side may choose not to ask."""
-    return entry.whitelist in _FIRST and _keeps_its_uid(entry)
-
-
-def whitelist_decides_offline(entry: UserCredential) -> bool:
-    """Whether the entry counts when the issuer gave no answer in time."""
-    return entry.whitelist in _OFFLINE and _keeps_its_uid(entry)
-
-
-def _keeps_its_uid(entry: UserCredential) -> bool:
-    """A random UID (4 bytes that begin with 08) is another at every reading, and may be anyone's the next time."""
-    return not (entry.type == RFID and len(entry.uid) == 8 and entry.uid.startswith("08"))

@@ -33,7 +33,8 @@ class Catalogue:
     """Handles the operations on own objects. `published(feed)` is called after each commit that made a version.
 
     `heeded` has the services that look at what is published, `judged` those that look before and may refuse it,
-    `withdrawn` those that look at what is about to go, by feed.
+    `withdrawn` those that look at what is about to go, by feed. `sealed` makes the body that is published of what the
+    backend wrote, `revoked` the one that stands in the place of what it deletes.
     """
 
     clock: Clock
@@ -42,6 +43,8 @@ class Catalogue:
     published: Callable[[str], None]
     heeded: Mapping[str, Heed] = field(default_factory=dict)
     judged: Mapping[str, Heed] = field(default_factory=dict)
+    sealed: Mapping[str, Callable[[Cx, Checked], Checked]] = field(default_factory=dict)
+    revoked: Mapping[str, Callable[[PublishedRow], bytes]] = field(default_factory=dict)
     withdrawn: Mapping[str, Callable[[Cx, PublishedRow], None]] = field(default_factory=dict)
 
     def put(self, operation: op.PutObject, reply: Reply) -> None:
@@ -115,6 +118,10 @@ class Catalogue:
         def txn(cx: Cx) -> None:
             row = _one(cx, operation.feed, operation.id, operation.party, operation.token_type)
             _require_match(cx, operation.feed, row.key, operation.if_match)
+            if operation.feed in self.revoked:
+                body = self.revoked[operation.feed](row)
+                feeds.publish_txn(cx, operation.feed, row.key, row.ocpi, body, row.audience, self.clock.now_ms())
+                return
             if operation.feed in self.withdrawn:
                 self.withdrawn[operation.feed](cx, row)
             feeds.withdraw_txn(cx, operation.feed, row.key, self.clock.now_ms())
@@ -148,6 +155,8 @@ class Catalogue:
     def _publish_txn(self, cx: Cx, feed: str, checked: Checked) -> op.StoredObject:
         if feed in self.judged:
             self.judged[feed](cx, checked)
+        if feed in self.sealed:
+            checked = self.sealed[feed](cx, checked)
         result = feeds.publish_txn(
             cx, feed, checked.key, checked.ocpi, checked.body, audience_of(checked), self.clock.now_ms()
         )

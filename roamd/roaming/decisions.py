@@ -3,8 +3,17 @@
 It is what finds the peer of a record by the `authorization_reference` that the home-CSP gave.
 """
 
+from dataclasses import dataclass
+
+import msgspec
+
+from roamd.clock import rfc3339
+from roamd.model.decision import DOMAIN
+from roamd.roaming import operations as op
 from roamd.roaming.deadlines import Deadlines
-from roamd.storage import commands, decisions
+from roamd.roaming.lists import cursor_after, next_cursor
+from roamd.roaming.ports import Reply
+from roamd.storage import commands, decisions, grants
 from roamd.storage.decisions import DecisionRow
 from roamd.storage.store import Cx, Store
 
@@ -36,8 +45,58 @@ class DecisionJournal:
             self._store.submit(lambda cx: decisions.append_many_txn(cx, rows), lambda outcome: None)
 
     def peer_of_reference(self, cx: Cx, reference: str) -> str | None:
-        """The peer whose decision, or command, carried this `authorization_reference`."""
+        """The peer whose decision, grant or command carried this `authorization_reference`."""
         for row in reversed(self._waiting):
             if row.reference == reference:
                 return row.peer
-        return decisions.peer_of_reference(cx, reference) or commands.peer_of_reference(cx, reference)
+        return (
+            decisions.peer_of_reference(cx, reference)
+            or grants.peer_of_reference(cx, reference)
+            or commands.peer_of_reference(cx, reference)
+        )
+
+
+@dataclass(slots=True)
+class DecisionDesk:
+    """Lets the operator read the journal."""
+
+    store: Store
+    journal: DecisionJournal
+
+    def list(self, operation: op.ListDecisions, reply: Reply) -> None:
+        """ListDecisions -> Page of DecisionReply; with what is not written yet, for it is written first."""
+        after = cursor_after(operation.after)
+
+        def read(cx: Cx) -> op.Page:
+            start = decisions.newest(cx, operation.limit) if operation.newest and not operation.after else after
+            rows = decisions.page(
+                cx, start, operation.limit, peer=operation.peer, authorization_id=operation.authorization_id
+            )
+            return op.Page([_shown(cx, row) for _, row in rows], next_cursor([id_ for id_, _ in rows], operation.limit))
+
+        self.journal.flush()
+        self.store.submit(read, reply, essential=True)
+
+
+def _shown(cx: Cx, row: DecisionRow) -> op.DecisionReply:
+    use = grants.use_of(cx, row.authorization_id) if row.source == "GRANT" and row.direction == "out" else None
+    return op.DecisionReply(
+        authorization_id=row.authorization_id,
+        at=rfc3339(row.at_ms),
+        direction=row.direction,
+        peer=row.peer,
+        decision=row.decision,
+        reason=row.reason,
+        source=row.source,
+        elapsed_ms=row.elapsed_ms,
+        service=row.service,
+        authorization_reference=row.reference,
+        type=row.type,
+        uid=row.uid,
+        contract_id=row.contract_id,
+        location_id=row.location_id,
+        evse_uid=row.evse_uid,
+        row=row.row,
+        facts=dict(zip(DOMAIN, row.facts.split(), strict=False)) if row.facts else None,
+        grant=msgspec.Raw(use.body) if use is not None and use.body is not None else None,
+    )

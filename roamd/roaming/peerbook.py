@@ -22,7 +22,7 @@ from roamd.model.agreement import preset
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
-from roamd.storage import feeds, leases, ledgers, meta, peers, records
+from roamd.storage import feeds, grants, leases, ledgers, meta, peers, records
 from roamd.storage.peers import PeerRow
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx, Store
@@ -170,6 +170,7 @@ class PeerBook:
             _park_queued_txn(cx, peer, park, now_ms)
             feeds.drop_peer_txn(cx, peer.label)
             leases.drop_peer_txn(cx, peer.label)
+            grants.drop_peer_txn(cx, peer.label)
             peers.remove_txn(cx, peer.label)
 
         async with self._turn:

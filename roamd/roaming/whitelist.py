@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from roamd.model.agreement import may_follow
-from roamd.model.credentials import RFID, UserCredential
+from roamd.model.credentials import EMAID, RFID, VEHICLE, UserCredential
+from roamd.model.ids.contract import parse_contract_id
 from roamd.model.jsontext import tree
 from roamd.model.keys import fold
 from roamd.model.views import user_credential_view
 from roamd.roaming.directory import Directory, Peer
 from roamd.storage import feeds
+from roamd.storage.feeds import MirroredRow
 from roamd.storage.store import Cx
 
 
@@ -22,22 +24,36 @@ class Listed:
 
 def look_up(cx: Cx, directory: Directory, type_: str, uid: str) -> list[Listed]:
     """Every listing of a canonical uid by an active peer; two CSPs may list the same one (identifiers.md 5.3)."""
-    found = []
-    rows = [
-        row for one in spellings(type_, uid) for row in feeds.find_mirrored(cx, "user-credentials", one, fold(type_))
-    ]
-    for row in rows:
-        peer = directory.find(row.peer)
-        if peer is not None and peer.active and may_follow(peer.agreement, "user-credentials"):
-            body = tree(row.body)
-            assert isinstance(body, dict)  # noqa: S101 - it was checked as a Token when it came in
-            found.append(Listed(peer, user_credential_view(body)))
-    return found
+    rows = feeds.find_mirrored_any(cx, "user-credentials", spellings(type_, uid), fold(type_))
+    return [listed for row in rows if (listed := _listed(directory, row)) is not None]
+
+
+def _listed(directory: Directory, row: MirroredRow) -> Listed | None:
+    peer = directory.find(row.peer)
+    if peer is None or not peer.active or not may_follow(peer.agreement, "user-credentials"):
+        return None
+    body = tree(row.body)
+    assert isinstance(body, dict)  # noqa: S101 - it was checked as a Token when it came in
+    return Listed(peer, user_credential_view(body))
 
 
 def spellings(type_: str, uid: str) -> tuple[str, ...]:
-    """The folded keys under which a canonical uid may have been published: RFID also with a sign between the bytes."""
-    if fold(type_) != RFID or len(uid) % 2:
+    """The folded keys under which a canonical uid may have been published.
+
+    RFID and vehicle ids also with a sign between the bytes, contract ids with and without hyphens and check character.
+    """
+    folded = fold(type_)
+    if folded in (RFID, VEHICLE) and len(uid) % 2 == 0:
+        pairs = [uid[at : at + 2] for at in range(0, len(uid), 2)]
+        return (uid, ":".join(pairs), "-".join(pairs), " ".join(pairs))
+    if folded == EMAID:
+        return _contract_spellings(uid)
+    return (uid,)
+
+
+def _contract_spellings(uid: str) -> tuple[str, ...]:
+    contract = parse_contract_id(uid)
+    if contract.form == "other":
         return (uid,)
-    pairs = [uid[at : at + 2] for at in range(0, len(uid), 2)]
-    return (uid, *(sign.join(pairs) for sign in ":- "))
+    shown = contract.display  # with hyphens and check character
+    return tuple(dict.fromkeys((uid, contract.canonical, shown, shown.replace("-", ""), shown[:-2])))

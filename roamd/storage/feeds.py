@@ -11,6 +11,7 @@ is every audience that it ever had: who was in one of them and is not in today's
 
 # ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from roamd.model.keys import ObjectKey
@@ -269,6 +270,16 @@ def find_mirrored(
     rows = cx.run(
         f"SELECT {_MIRRORED} FROM mirror WHERE feed = ? AND id = ?{where} ORDER BY peer, party, sub",
         (feed, object_id, *(value for _, value in named)),
+    )
+    return [_mirrored(row) for row in rows]
+
+
+def find_mirrored_any(cx: Cx, feed: str, object_ids: Sequence[str], sub: str) -> list[MirroredRow]:
+    """Mirrored objects of any of these ids, of all peers."""
+    marks = "?, " * (len(object_ids) - 1) + "?"
+    rows = cx.run(
+        f"SELECT {_MIRRORED} FROM mirror WHERE feed = ? AND id IN ({marks}) AND sub = ? ORDER BY peer, party, id",
+        (feed, *object_ids, sub),
     )
     return [_mirrored(row) for row in rows]
 

@@ -5,10 +5,10 @@ import pytest
 from roamd.model.credentials import (
     UserCredential,
     canonical_uid,
+    contract_of,
     credential,
-    whitelist_decides_alone,
-    whitelist_decides_offline,
-    whitelist_may_decide_first,
+    is_random_uid,
+    way_of,
 )
 from roamd.model.personal import Personal, masked
 
@@ -23,9 +23,11 @@ from roamd.model.personal import Personal, masked
         ("RFID", "012345678", "012345678"),
         ("APP_USER", "04:a1:b2:c3", "04:A1:B2:C3"),
         ("OTHER", "bdf21bce", "BDF21BCE"),
+        ("VEHICLE_ID", "00:11:22:aa:bb:cc", "001122AABBCC"),
+        ("EMAID", "de-abc-c00000042-3", "DE-ABC-C00000042-3"),
     ],
 )
-def test_only_rfid_uids_lose_their_separators(type_: str, uid: str, canonical: str) -> None:
+def test_only_rfid_uids_and_vehicle_ids_lose_their_separators(type_: str, uid: str, canonical: str) -> None:
     assert canonical_uid(type_, uid) == canonical
     assert canonical_uid(type_, canonical) == canonical
 
@@ -44,28 +46,42 @@ def entry(
 
 
 @pytest.mark.parametrize(
-    ("whitelist", "alone", "first", "offline"),
+    ("type_", "uid", "random"),
     [
-        ("ALWAYS", True, True, True),
-        ("ALLOWED", False, True, True),
-        ("ALLOWED_OFFLINE", False, False, True),
-        ("NEVER", False, False, False),
-        ("SOMETIMES", False, False, False),
+        ("RFID", "08A1B2C3", True),
+        ("RFID", "04A1B208", False),
+        ("RFID", "08A1B2C3D4E580", False),
+        ("OTHER", "08A1B2C3", False),
     ],
 )
-def test_a_whitelist_entry_decides_only_as_its_rule_allows(
-    whitelist: str, alone: bool, first: bool, offline: bool
+def test_a_random_uid_is_a_card_of_four_bytes_that_begin_with_08(type_: str, uid: str, random: bool) -> None:
+    assert is_random_uid(type_, uid) is random
+
+
+@pytest.mark.parametrize(
+    ("type_", "listed", "granted", "owner_only"),
+    [
+        ("RFID", True, True, False),
+        ("APP_USER", False, True, False),
+        ("AD_HOC_USER", False, True, False),
+        ("EMAID", True, True, True),
+        ("PIN", False, False, True),
+        ("VEHICLE_ID", False, False, False),
+        ("OTHER", True, True, False),
+        ("SOMETHING NEW", True, True, False),
+    ],
+)
+def test_the_way_to_identify_says_what_counts_and_who_is_asked(
+    type_: str, listed: bool, granted: bool, owner_only: bool
 ) -> None:
-    published = entry(whitelist)
-    assert whitelist_decides_alone(published) is alone
-    assert whitelist_may_decide_first(published) is first
-    assert whitelist_decides_offline(published) is offline
+    way = way_of(type_)
+    assert (way.listed, way.granted, way.owner_only) == (listed, granted, owner_only)
 
 
-def test_a_random_uid_is_never_decided_by_the_whitelist() -> None:
-    assert not whitelist_decides_offline(entry("ALWAYS", uid="08A1B2C3"))
-    assert whitelist_decides_offline(entry("ALWAYS", uid="08A1B2C3", type_="OTHER"))
-    assert whitelist_decides_offline(entry("ALWAYS", uid="08A1B2C3D4E580"))
+def test_of_plug_and_charge_the_uid_is_the_contract() -> None:
+    assert contract_of("EMAID", "DEABCC000000423", None) == "DEABCC000000423"
+    assert contract_of("EMAID", "DEABCC000000423", "FR-RMD-C1") == "FR-RMD-C1"
+    assert contract_of("RFID", "04A1B2C3", None) is None
 
 
 def test_an_entry_allows_while_valid_and_blocks_after() -> None:

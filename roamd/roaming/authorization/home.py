@@ -12,6 +12,7 @@ from roamd.errors import ProtocolError
 from roamd.log import get_logger
 from roamd.model.agreement import may_be_asked, owns_party
 from roamd.model.credentials import DECISIONS
+from roamd.model.keys import fold
 from roamd.model.times import time_ms
 from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest
 from roamd.protocol.messages import AnswerStatus, Call
@@ -85,7 +86,7 @@ class HomeAuthorization:
                 return
             self.unknown.answered(peer, request.type, request.uid, answer.decision)
             metrics.child(metrics.authorizations_answered, peer.label, answer.decision, answer.source).inc()
-            self._note(peer, question, answer, elapsed_ms)
+            self._note(peer, request, question, answer, elapsed_ms)
             self._log_answer(peer, question, answer, elapsed_ms, call.traceparent)
             respond(AnswerStatus.ANSWERED, answer.pack())
 
@@ -137,20 +138,17 @@ class HomeAuthorization:
             **trace_of(trace),
         )
 
-    def _note(self, peer: Peer, question: AuthorizeQuestion, answer: AuthorizeAnswer, elapsed_ms: float) -> None:
+    def _note(
+        self, peer: Peer, request: AuthorizeRequest, question: AuthorizeQuestion, answer: AuthorizeAnswer,
+        elapsed_ms: float,
+    ) -> None:  # fmt: skip
         self.journal.add(
             DecisionRow(
-                authorization_id=question.authorization_id,
-                at_ms=self.clock.now_ms(),
-                peer=peer.label,
-                direction="in",
-                decision=answer.decision,
-                reason=answer.reason,
-                source=answer.source,
-                reference=answer.authorization_reference,
-                elapsed_ms=elapsed_ms,
+                question.authorization_id, self.clock.now_ms(), peer.label, "in", answer.decision, answer.reason,
+                answer.source, answer.authorization_reference, elapsed_ms, request.service, fold(request.type),
+                request.uid, request.contract_id, request.location_id, request.evse_uid,
             )
-        )
+        )  # fmt: skip
 
 
 def _first_of(respond: Respond, timer: Timer) -> Respond:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.log import get_logger
+from roamd.model.decision import Facts
+from roamd.roaming.authorization.asking import Asking
 from roamd.roaming.decisions import DecisionJournal
 from roamd.roaming.operations import AuthorizationReply
 from roamd.storage.decisions import DecisionRow
@@ -62,18 +64,20 @@ class DecisionReport:
     def __post_init__(self) -> None:
         self._rate = LineRate(self.clock)
 
-    def decided(self, reply: AuthorizationReply, *, timed_out: bool, traceparent: str | None = None) -> None:
-        """Note one decision."""
-        metrics.child(metrics.authorizations, reply.decision, reply.source).inc()
-        metrics.child(metrics.authorization_seconds, reply.source).observe(reply.elapsed_ms / 1000)
-        self.journal.add(self._row(reply))
-        if reply.decision != "ALLOWED" or timed_out:
-            event = "authorization_refused" if reply.decision != "ALLOWED" else "authorization_timed_out"
-            self._line(event, reply, traceparent)
+    def decided(self, reply: AuthorizationReply, asking: Asking, facts: Facts, row: int, *, timed_out: bool) -> None:
+        """Note one decision, with the facts and the row of the decision table that it came by."""
+        decision, source = reply.decision, reply.source
+        metrics.child(metrics.authorizations, decision, source).inc()
+        metrics.child(metrics.authorization_seconds, source).observe(reply.elapsed_ms / 1000)
+        self.journal.add(self._row(reply, asking, facts, row))
+        if decision != "ALLOWED":
+            self._line("authorization_refused", reply, asking)
+        elif timed_out:
+            self._line("authorization_timed_out", reply, asking)
         elif self._rate.admit():
-            self._line("authorization_allowed", reply, traceparent)
+            self._line("authorization_allowed", reply, asking)
 
-    def _line(self, event: str, reply: AuthorizationReply, traceparent: str | None) -> None:
+    def _line(self, event: str, reply: AuthorizationReply, asking: Asking) -> None:
         level = log.info if event == "authorization_allowed" else log.warning
         level(
             event,
@@ -83,19 +87,16 @@ class DecisionReport:
             source=reply.source,
             reason=reply.reason,
             duration_ms=reply.elapsed_ms,
-            **trace_of(traceparent),
+            **trace_of(asking.operation.traceparent),
             **self._rate.left_out(),
         )
 
-    def _row(self, reply: AuthorizationReply) -> DecisionRow:
+    def _row(self, reply: AuthorizationReply, asking: Asking, facts: Facts, row: int) -> DecisionRow:
+        operation = asking.operation
+        place = operation.location
         return DecisionRow(
-            authorization_id=reply.authorization_id,
-            at_ms=self.clock.now_ms(),
-            peer=reply.home_csp,
-            direction="out",
-            decision=reply.decision,
-            reason=reply.reason,
-            source=reply.source,
-            reference=reply.authorization_reference,
-            elapsed_ms=reply.elapsed_ms,
-        )
+            reply.authorization_id, self.clock.now_ms(), reply.home_csp, "out", reply.decision, reply.reason,
+            reply.source, reply.authorization_reference, reply.elapsed_ms, operation.service, asking.type, asking.uid,
+            operation.credential.contract_id, place.location_id if place else None, place.evse_uid if place else None,
+            row, " ".join(facts),
+        )  # fmt: skip
