@@ -75,6 +75,7 @@ object_refusals: Final = _counter(
     "object_refusals_total", "Objects of peers that were refused, by feed and reason.", "peer", "feed", "reason"
 )
 records: Final = _counter("records_total", "Service records that came into a state.", "state")
+price_checks: Final = _counter("price_checks_total", "Received records held against their tariffs.", "verdict")
 record_refusals: Final = _counter(
     "record_refusals_total", "Entries that were refused, by who refused.", "peer", "direction"
 )

@@ -94,6 +94,7 @@ _RECORD: Final = _object(
     record=_ANY,
     ocpi={"type": "string", "description": "The version of OCPI in which it is written."},
     command_id={"type": "string", "description": "The command that led to it, where one did."},
+    price=_ANY | {"description": "What its tariff makes of a received record: verdict, total, lines, differences."},
     history=_list(
         _ANY
         | {"description": "What either side said of it: by, word, at, reason, detail, evidence, credit, replacement."}

@@ -161,7 +161,10 @@ class _Daemon:
         addresses = await nursery.start(_asyncio_side, local)
         await nursery.start(assembly.peering.run)
         upkeep = assembly.upkeep
-        for task in (upkeep.renew_leaf, upkeep.forget_old, upkeep.close_records, upkeep.watch_clock):
+        for task in (
+            upkeep.renew_leaf, upkeep.forget_old, upkeep.close_records, upkeep.watch_clock,
+            assembly.core.price_checks.run,
+        ):  # fmt: skip
             nursery.start_soon(task)
         nursery.start_soon(every, MINUTE_S, assembly.pairing.open_port_if_needed)
         nursery.start_soon(Watchdog(assembly, self._notifier, watchdog_s(os.environ, os.getpid())).run)

@@ -248,7 +248,7 @@ class PostRecords:
 class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a record stands. `record_id` is the record's own `id`; what lies below `evidence` by GetRecord only.
 
-    `history` is what either side said of it. `ocpi` is the version in which the record is written.
+    `history` is what either side said of it, `price` what its tariff makes of it. `ocpi` is the version in which the record is written.
     """
 
     record_id: str
@@ -266,6 +266,7 @@ class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     ocpi: str | None = None
     command_id: str | None = None
     history: list[dict[str, Any]] | None = None
+    price: dict[str, Any] | None = None
     warnings: list[dict[str, str]] | None = None
 
 
@@ -503,6 +504,23 @@ class KeepRegistration:
 
     name: str
     registration: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FindDriver:
+    """Whose driver an authorization reference stands for. Reply: Driver, or None."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A partner's party, and of its driver's credential what is still known."""
+
+    party: str
+    type: str | None = None
+    uid: str | None = field(default=None, repr=False)
+    contract_id: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

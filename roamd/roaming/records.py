@@ -27,7 +27,7 @@ from roamd.roaming.ledger.sound import sound_entry
 from roamd.roaming.ledger.words import words_of
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
-from roamd.storage import commands, ledgers, records
+from roamd.storage import commands, ledgers, prices, records
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx, Store
 
@@ -133,6 +133,7 @@ class Records:
                 ocpi=row.ocpi,
                 command_id=_command_of(cx, row),
                 history=_history(cx, row),
+                price=_price(cx, row),
             )
 
         answer(self.store, read, reply)
@@ -264,6 +265,15 @@ def _history(cx: Cx, row: RecordRow) -> list[dict[str, object]] | None:
         for each in words_of(cx, row)
     ]
     return said or None
+
+
+def _price(cx: Cx, row: RecordRow) -> dict[str, object] | None:
+    """What came of holding a received record against its tariff."""
+    check = prices.get(cx, row.id)
+    if check is None:
+        return None
+    detail: dict[str, object] = msgspec.json.decode(check.detail)
+    return {"verdict": check.verdict, "total": check.total, "at": rfc3339(check.at_ms), **detail}
 
 
 def _evidence(cx: Cx, row: RecordRow) -> dict[str, object] | None:

@@ -41,6 +41,10 @@ class Rounding(msgspec.Struct, frozen=True, omit_defaults=True):
         """An exact amount as money."""
         return rounded(amount, self.decimals, self.mode)
 
+    def round_decimal(self, amount: Decimal) -> Decimal:
+        """The same of an amount that has an end."""
+        return self.round(Fraction(amount))
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

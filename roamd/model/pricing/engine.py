@@ -21,8 +21,8 @@ from roamd.model.pricing.cuts import applies_at, cut, in_range, seconds_of
 from roamd.model.pricing.tariff import NOTHING, Component, Element, Money, Restrictions, Tariff
 from roamd.model.pricing.usage import HOUR, Stretch, Usage
 
-MAX_WORK = 200_000
-"""Periods times elements. A CDR has tens of each; a hostile one must not hold a processor."""
+MAX_WORK = 20_000
+"""Periods times elements. A CDR has tens of each; a hostile one must not hold a processor for long."""
 
 KINDS = {"FLAT": "fixed", "ENERGY": "energy", "TIME": "time", "PARKING_TIME": "parking"}
 """The CDR's total (`total_{kind}_cost`) that takes each dimension; all of a reservation goes to `reservation`."""

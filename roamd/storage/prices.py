@@ -1,0 +1,37 @@
+"""What came of holding received records against their tariffs, and how far that has come."""
+
+from typing import NamedTuple
+
+from roamd.storage.cx import Cx
+
+
+class PriceRow(NamedTuple):
+    """One record's check. `record` is its id in `records`; `detail` is JSON text of lines, differences and doubts."""
+
+    record: int
+    verdict: str
+    total: str | None
+    detail: bytes
+    at_ms: int
+
+
+def put_many_txn(cx: Cx, rows: list[PriceRow]) -> None:
+    """Keep checks; a second one of a record takes the first one's place."""
+    cx.many(
+        "INSERT INTO price_checks (record, verdict, total, detail, at_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT (record)"
+        " DO UPDATE SET verdict = excluded.verdict, total = excluded.total, detail = excluded.detail,"
+        " at_ms = excluded.at_ms",
+        [tuple(row) for row in rows],
+    )
+
+
+def get(cx: Cx, record: int) -> PriceRow | None:
+    """The check of a record."""
+    row = cx.one("SELECT record, verdict, total, detail, at_ms FROM price_checks WHERE record = ?", (record,))
+    return PriceRow._make(row) if row else None
+
+
+def unchecked(cx: Cx, after: int, limit: int) -> list[int]:
+    """Received records with an id behind `after`, oldest first."""
+    rows = cx.run("SELECT id FROM records WHERE id > ? AND direction = 'in' ORDER BY id LIMIT ?", (after, limit))
+    return [row[0] for row in rows]
