@@ -46,11 +46,13 @@ from roamd.roaming.ledger.forgotten import LedgerFetches
 from roamd.roaming.ledger.receiver import Take
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.take import TakeEntries
+from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.mirror import Mirror
 from roamd.roaming.ocpi import OcpiDesk
 from roamd.roaming.peerbook import Change, PeerBook
 from roamd.roaming.peerstatus import OwnStatus
 from roamd.roaming.ports import Backend
+from roamd.roaming.pricecheck import PriceChecks
 from roamd.roaming.projections import Projections
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
@@ -199,6 +201,8 @@ class Core:
             settings.parties[0], settings.whitelist_offline, self.grants, self.their_filters,
             patience_ms=settings.patience_ms, stagger_ms=settings.stagger_ms,
         )  # fmt: skip
+        self.lifecycle = Lifecycle(clock, store, self.directory, random, self._queued)
+        self.price_checks = PriceChecks(clock, store, random, self.lifecycle.terms, self._queued)
         self.operations = OperationTable(self._services())
         self.visited_control.look()
         self.deadlines.after(0.0, self.own_filter.begin)
@@ -266,6 +270,7 @@ class Core:
             visited_control=self.visited_control,
             control=ControlDesk(store),
             records=Records(clock, store, self.directory, self.journal, ground.random, self._queued),
+            lifecycle=self.lifecycle,
             ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
             events=EventDesk(clock, store),
             decisions=DecisionDesk(store, self.journal),
@@ -296,6 +301,7 @@ class Core:
         """Something came in: the backend may read it, and a lease may run."""
         self._told_backend()
         self.home_leases.look()
+        self.price_checks.look()
 
     def _told_backend(self) -> None:
         self.world.backend.events_arrived("")
