@@ -23,6 +23,14 @@ QUIRKS: Final = {
     "no-routing": "sends no routing headers; its requests are for whoever the object or token belongs to",
     "details-as-versions": "gives the address of its version details in place of its versions",
     "no-role": "names no role for its endpoints; they count as SENDER",
+    # --- in its objects ---
+    "times": "writes times with an offset, without zone or with microseconds; they are put right where they come in",
+    "numbers": "writes numbers as texts; they are put right",
+    "booleans": "writes true and false as texts or numbers; they are put right",
+    "enumerations": "writes enumerations in another case; they are put right",
+    "connector-limits": "leaves voltage and current of connectors out; 0 stands for them",
+    "cdr-token": "leaves cdr_token out of sessions or CDRs; it is filled in from the authorization that they name",
+    "cdr-location": "leaves fields of the location out of CDRs that OCPI demands; they are filled in",
     # --- in its answers ---
     "token-form": "refuses the form of token that it uses itself; the other form is used",
     "no-envelope": "answers without OCPI's envelope",
