@@ -249,6 +249,18 @@ class OcpiBackend:
     private: bool = _key(
         values.BOOLEAN, True, "Whether its addresses may be private or local ones of this machine's network."
     )
+    strict: bool = _key(
+        values.BOOLEAN,
+        False,
+        "Refuse objects that are not as OCPI's text has them. false: what is plainly meant is put right where it comes "
+        "in (times, numbers and booleans as texts, enumerations in lower case, a few fields that are often missing).",
+    )
+    nulls: str = _key(
+        values.choice("keep", "add", "drop"),
+        "keep",
+        'Optional fields without a value, as they are sent to this backend: "keep" as their owner wrote them, "add" '
+        'null for each that is absent, "drop" each that is null.',
+    )
     uid_byte_order: str = _key(
         values.choice("as-is", "reversed"),
         "as-is",

@@ -123,6 +123,8 @@ def _ocpi(config: Config) -> list[OcpiSettings]:
             row.base_url,
             row.handshake,
             row.private,
+            strict=row.strict,
+            nulls=row.nulls,
             company=config.endpoint.name,
             uid_byte_order=row.uid_byte_order,
         )

@@ -81,6 +81,7 @@ class OperationTable:
             op.ListRegistrations: services.ocpi.list,
             op.KeepRegistration: services.ocpi.keep,
             op.ListPartners: services.ocpi.partners,
+            op.FindDriver: services.ocpi.driver,
             op.ListQuirks: services.ocpi.quirks,
             op.KeepQuirk: services.ocpi.keep_quirk,
             op.ListResults: services.ocpi.results,

@@ -10,7 +10,7 @@ from roamd.roaming import operations as op
 from roamd.roaming.control.shown import as_reply
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.ports import Reply
-from roamd.storage import commands, feeds, ocpi
+from roamd.storage import commands, decisions, feeds, ocpi
 from roamd.storage.commands import CommandRow
 from roamd.storage.ocpi import ResultRow
 from roamd.storage.store import Cx, Store
@@ -39,6 +39,21 @@ class OcpiDesk:
                 ocpi.put_txn(cx, operation.name, operation.registration, self.clock.now_ms())
 
         self.store.submit(txn, reply)
+
+    def driver(self, operation: op.FindDriver, reply: Reply) -> None:
+        """FindDriver -> Driver, or None: by the command that carried the reference, or the decision that gave it."""
+
+        def read(cx: Cx) -> op.Driver | None:
+            asked = commands.by_reference(cx, "in", operation.reference)
+            if asked is not None:
+                return op.Driver(asked.party)
+            decided = decisions.by_reference(cx, operation.reference)
+            peer = self.directory.find(decided.peer) if decided is not None and decided.peer is not None else None
+            if decided is None or peer is None or not peer.row.parties:
+                return None
+            return op.Driver(peer.row.parties[0], decided.type, decided.uid, decided.contract_id)
+
+        reply(self.store.read(read))
 
     def quirks(self, operation: op.ListQuirks, reply: Reply) -> None:
         """ListQuirks -> list of (backend, quirk, first met in ms)."""

@@ -50,6 +50,8 @@ class OcpiSettings:
     base_url: str = ""
     handshake: bool = True
     private: bool = True
+    strict: bool = False
+    nulls: str = "keep"
     company: str = "roamd"
     uid_byte_order: str = "as-is"
 

@@ -6,10 +6,10 @@ from urllib.parse import quote
 from roamd.backend.context import Api
 from roamd.backend.ocpi.asked import Asked
 from roamd.backend.ocpi.envelope import Answer, not_allowed, not_found
+from roamd.backend.ocpi.lenient import Lenient
 from roamd.backend.ocpi.offered import shown_record
 from roamd.backend.ocpi.uids import with_turned
 from roamd.model.ids.party import party_of
-from roamd.model.objects import check_record
 from roamd.roaming.operations import GetRecord, PostRecords, RecordReply
 
 
@@ -34,8 +34,10 @@ class PostedCdrs:
         return shown_record(asked, await self.api.core.ask(GetRecord(id_, party, "out")))
 
     async def _post(self, asked: Asked) -> Answer:
-        data = with_turned(asked.presented.backend.settings, asked.module, await asked.body())
-        record = check_record(asked.version, data, own_parties=self.api.own_parties)
+        backend, to = asked.presented.backend, asked.party("to")
+        addressee = None if to in self.api.own_parties else to
+        data = with_turned(backend.settings, asked.module, await asked.body())
+        record = await Lenient(self.api).record(backend, asked.version, data, addressee)
         replies: list[RecordReply] = await self.api.core.ask(PostRecords((record,)))
         reply = replies[0]
         where = f"{asked.endpoint}/{record.party[:2]}/{record.party[2:]}/{quote(record.id, safe='')}"

@@ -27,7 +27,6 @@ from roamd.backend.webhooks import backoff_s
 from roamd.clock import rfc3339
 from roamd.errors import Conflict, Malformed, RoamdError, TooLarge
 from roamd.log import get_logger
-from roamd.model.objects import check_object, check_record
 from roamd.roaming.operations import PostRecords
 
 log = get_logger(room="backend")
@@ -115,9 +114,12 @@ class Puller:
         version = kept.version if kept is not None else "2.2.1"
         try:
             if module == "cdrs":
-                await self.api.core.ask(PostRecords((check_record(version, text, own_parties=own),)))
+                record = await self.received.lenient.record(self.backend, version, text)
+                await self.api.core.ask(PostRecords((record,)))
             else:
-                await self.received.take(FEED[module], check_object(FEED[module], version, text, own_parties=own))
+                feed = FEED[module]
+                checked = await self.received.lenient.object(self.backend, feed, version, text, own)
+                await self.received.take(feed, checked)
         except (Malformed, TooLarge, Conflict):
             return False
         return True

@@ -6,17 +6,17 @@ request may come: the write names what was read and begins again when that is go
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from roamd.backend.context import Api
 from roamd.backend.ocpi.asked import Asked
 from roamd.backend.ocpi.envelope import Answer, Refusal, invalid, not_allowed, not_found
+from roamd.backend.ocpi.lenient import Lenient
 from roamd.backend.ocpi.texts import (
     appended_periods,
     bubbled,
     find_part,
-    object_text,
     stamp_of,
     stored_stamp,
     text_field,
@@ -63,6 +63,10 @@ class Received:
     """The RECEIVER interface of the modules whose objects the backend owns."""
 
     api: Api
+    lenient: Lenient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lenient = Lenient(self.api)
 
     async def handle(self, asked: Asked) -> Answer:
         """GET, PUT, PATCH, and DELETE of tariffs."""
@@ -103,7 +107,9 @@ class Received:
     async def _put(self, asked: Asked, place: Place) -> Answer:
         own = frozenset({place.party})
         data = with_turned(asked.presented.backend.settings, asked.module, await asked.body())
-        checked = check_object(place.feed, asked.version, data, own_parties=own, path_id=place.id)
+        backend, to = asked.presented.backend, asked.party("to")
+        addressee = None if to in self.api.own_parties else to
+        checked = await self.lenient.object(backend, place.feed, asked.version, data, own, place.id, addressee)
         if place.token_type not in (None, checked.key.sub):
             raise invalid("$.type: differs from the type in the address")
         return await self.take(place.feed, checked)
@@ -125,8 +131,7 @@ class Received:
         return await _again(write)
 
     async def _patch(self, asked: Asked, place: Place) -> Answer:
-        data = with_turned(asked.presented.backend.settings, asked.module, await asked.body())
-        patch, value = object_text(data)
+        patch, value = await self._part(asked, KINDS[asked.module])
         stamp = stamp_of(value)
 
         async def write() -> Answer:
@@ -160,8 +165,14 @@ class Received:
 
     # --- EVSEs and connectors ---
 
+    async def _part(self, asked: Asked, kind: str) -> tuple[bytes, dict[str, Any]]:
+        """A body that is no whole object, as text and parsed; only that of a PUT has all its fields."""
+        backend, whole = asked.presented.backend, asked.method == "PUT"
+        data = with_turned(backend.settings, asked.module, await asked.body())
+        return self.lenient.part(backend, kind, asked.version, data, whole=whole)
+
     async def _put_part(self, asked: Asked, place: Place) -> Answer:
-        text, value = object_text(await asked.body())
+        text, value = await self._part(asked, CLASSES[len(place.parts)])
         id_name = PARTS[len(place.parts) - 1][1]
         if fold(str(value.get(id_name))) != fold(place.parts[-1]):
             raise invalid(f"$.{id_name}: differs from the id in the address")
@@ -173,7 +184,7 @@ class Received:
         return await _again(lambda: self._write_part(asked, place, stamp, given))
 
     async def _patch_part(self, asked: Asked, place: Place) -> Answer:
-        patch, value = object_text(await asked.body())
+        patch, value = await self._part(asked, CLASSES[len(place.parts)])
         stamp = stamp_of(value)
         id_name = PARTS[len(place.parts) - 1][1]
         if id_name in value and fold(str(value[id_name])) != fold(place.parts[-1]):

@@ -13,6 +13,7 @@ from typing import Final
 from roamd.backend.ocpi.asked import Asked
 from roamd.backend.ocpi.backends import Backend
 from roamd.backend.ocpi.envelope import encode
+from roamd.backend.ocpi.mend import with_nulls, without_nulls
 from roamd.backend.ocpi.uids import with_turned
 from roamd.log import get_logger
 from roamd.model.body import merge_patch, with_fields
@@ -50,9 +51,16 @@ class View:
 
     def of(self, body: bytes, ocpi: str | None) -> bytes:
         """An object that its owner wrote in version `ocpi`; None for one that has no version."""
+        kind = KINDS[self.module]
         if ocpi is not None and ocpi != self.version:
-            body = self._converted(KINDS[self.module], body, ocpi, self.version)
-        return with_turned(self.backend.settings, self.module, body)
+            body = self._converted(kind, body, ocpi, self.version)
+        body = with_turned(self.backend.settings, self.module, body)
+        match self.backend.settings.nulls:
+            case "add":
+                return with_nulls(kind, self.version, body)
+            case "drop":
+                return without_nulls(body)
+        return body
 
     def back(self, kind: str, body: bytes, ocpi: str) -> bytes:
         """A part that this backend wrote, in the version in which the whole is stored."""
