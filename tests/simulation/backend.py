@@ -52,6 +52,7 @@ class SimBackend:
     in_flight: dict[Key, list[bytes | None]] = field(default_factory=dict)
     seen: set[tuple[str | None, str]] = field(default_factory=set)
     cursor: str = ""
+    slow: bool = False
     asked: int = 0
     answered: int = 0
     _serial: int = 0
@@ -88,6 +89,14 @@ class SimBackend:
         for handed in open_:
             self._post(node, [handed])
         return bool(open_)
+
+    def repeat(self, node: "Node") -> str:
+        """Hand in once more, as one whose answer got lost, what the node has promised long ago."""
+        handed = list(self.handed.values())
+        again = self.rng.sample(handed, min(len(handed), 5))
+        for one in again:
+            self._post(node, [one])
+        return f"{node.name} {len(again)} records"
 
     def _note(self, record: CheckedRecord, partner: "Company") -> Handed:
         handed = self.handed[record.id] = Handed(record, partner.name)
@@ -265,13 +274,14 @@ class SimBackend:
     def ask_authorize(self, question: AuthorizeQuestion, done: Callable[[BackendAnswer | NoAnswer], None]) -> None:
         """Decide, quickly, slowly, or not at all (ports.Backend)."""
         draw = self.rng.random()
+        longest_s = 30.0 if self.slow else 0.4
         if self._nursery is None or draw < 0.05:
             return
         if draw < 0.1:
             done(NoAnswer("status 500"))
             return
         decision = self.rng.choice(("ALLOWED", "ALLOWED", "BLOCKED", "UNKNOWN"))
-        self._nursery.start_soon(_later, self.rng.uniform(0.001, 0.4), done, BackendAnswer(decision))
+        self._nursery.start_soon(_later, self.rng.uniform(0.001, longest_s), done, BackendAnswer(decision))
 
     def ask_command(self, question: CommandQuestion, done: Callable[[CommandResult | NoAnswer], None]) -> None:
         """It takes no commands (ports.Backend)."""

@@ -76,12 +76,22 @@ class Law:
         self.books: dict[str, Books] = {}
         self.unreconciled: set[frozenset[str]] = set()
         self.restored: set[str] = set()
+        self.doubled: set[str] = set()
         self.checks = 0
 
     def was_restored(self, node: Node) -> None:
         """A node began anew from an old copy."""
         self.restored.add(node.name)
         self.unreconciled |= {frozenset((node.name, partner.name)) for partner in node.backend.partners}
+
+    def was_doubled(self, node: Node) -> None:
+        """A second process of the node runs: what one of them is told the other does not know."""
+        self.doubled.add(node.name)
+        self.was_restored(node)
+
+    def is_single(self, node: Node) -> None:
+        """The second process has ended."""
+        self.doubled.discard(node.name)
 
     def check(self) -> None:
         """After a step. Raises LawBroken."""
@@ -101,6 +111,8 @@ class Law:
 
     def _is_reconciled(self, one: str, other: str) -> bool:
         a, b = self.nodes[one], self.nodes[other]
+        if self.doubled & {one, other}:
+            return False
         if not (a.up and b.up and linked(a, other) and linked(b, one)):
             return False
         return equal_ledgers(self.books[one], one, self.books[other], other) and not any(

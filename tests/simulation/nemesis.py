@@ -7,6 +7,8 @@ from functools import partial
 
 import trio
 
+from tests.simulation.backend import SimBackend
+from tests.simulation.dialect import FOREIGN, LATER, OURS
 from tests.simulation.law import Law
 from tests.simulation.network import SimNetwork
 from tests.simulation.node import Node
@@ -29,7 +31,7 @@ class Nemesis:
     longest_s: float
     allowed: frozenset[str]
     copies: dict[str, list[bytes]] = field(default_factory=dict)
-    open: int = 0
+    _twins: dict[str, Node] = field(default_factory=dict)
     _healed: bool = False
 
     def strike(self) -> None:
@@ -47,6 +49,14 @@ class Nemesis:
             "skew": (1, self._skew),
             "full": (1, self._fill),
             "copy": (3, self._copy),
+            "double": (2, self._double),
+            "reorder": (3, self._reorder),
+            "repeat": (2, self._repeat),
+            "brim": (1, self._fill_up),
+            "empty": (1, self._empty),
+            "twin": (1, self._twin),
+            "slow": (1, self._slow),
+            "version": (2, self._version),
         }
         names = [name for name in strikes if name in self.allowed]
         name = self.rng.choices(names, [strikes[name][0] for name in names])[0]
@@ -59,8 +69,12 @@ class Nemesis:
         for node in self.nodes.values():
             node.crash_at = None
             node.clock.skew_ms = 0
+            node.backend.slow = False
+            node.speaks = OURS
             if node.store is not None:
-                node.store.out_of_space = False
+                node.store.out_of_space = node.store.brimful = False
+        for name in list(self._twins):
+            self._end_twin(name)
 
     # --- between two nodes --------------------------------------------------------------------------------------
 
@@ -98,6 +112,21 @@ class Nemesis:
         self._later(lambda: self.network.delays.pop(pair, None))
         return f"{sorted(pair)} up to {longest} s"
 
+    def _double(self) -> str:
+        """A second link where there may be one."""
+        node = self._node()
+        partner = self.rng.choice(node.backend.partners)
+        node.dial_again(partner.name)
+        return f"{node.name} {partner.name}"
+
+    def _reorder(self) -> str:
+        """What is sent over a new link overtakes what is under way on the old one."""
+        one, other = self._pair()
+        self.network.slow_down(one, other, 5.0)
+        self.nodes[one].dial_again(other)
+        self.nodes[other].dial_again(one)
+        return f"{one} {other}"
+
     # --- one node -----------------------------------------------------------------------------------------------
 
     def _restart(self) -> str:
@@ -130,20 +159,79 @@ class Nemesis:
         """Restore a node from an old copy, unless a partner still recovers: what both forgot is gone for good."""
         node = self._node()
         copies = self.copies.get(node.name)
-        if not copies or any(node.name in pair or self._recovers(node, pair) for pair in self.law.unreconciled):
+        if not copies or self._recovers(node):
             return f"{node.name} not"
         image = self.rng.choice(copies)
-        self.nursery.start_soon(self._restore, node, image)
+        self.nursery.start_soon(self._restore, node, image, True)
         return node.name
 
-    def _recovers(self, node: Node, pair: frozenset[str]) -> bool:
-        return any(partner.name in pair for partner in node.backend.partners)
+    def _recovers(self, node: Node) -> bool:
+        """Whether it, or a partner, does: what all of them forgot would be gone for good."""
+        around = {node.name, *(partner.name for partner in node.backend.partners)}
+        return any(around & pair for pair in self.law.unreconciled)
 
-    async def _restore(self, node: Node, image: bytes) -> None:
+    def _empty(self) -> str:
+        """The store is lost altogether; only the identity's key was kept, and the peers are entered again."""
+        node = self._node()
+        if node.pristine is None or self._recovers(node):
+            return f"{node.name} not"
+        self.copies.pop(node.name, None)
+        self.nursery.start_soon(self._restore, node, node.pristine, False)
+        return node.name
+
+    async def _restore(self, node: Node, image: bytes, noted: bool) -> None:
         await node.kill()
-        node.image, node.restored, node.changed = image, True, True
+        node.image, node.restored, node.changed = image, noted, True
         node.backend.forget_promises()
         self.law.was_restored(node)
+
+    def _twin(self) -> str:
+        """A second process of the same endpoint runs for a while beside the first."""
+        node = self._node()
+        if node.store is None or self._recovers(node):
+            return f"{node.name} not"
+        backend = SimBackend(node.company, random.Random(self.rng.random()), node.backend.partners)  # noqa: S311
+        twin = self._twins[node.name] = node.twin(random.Random(self.rng.random()), backend)  # noqa: S311
+        self.law.was_doubled(node)
+        self.nursery.start_soon(self._live_beside, node, twin)
+        self._later(partial(self._end_twin, node.name))
+        return node.name
+
+    async def _live_beside(self, node: Node, twin: Node) -> None:
+        await twin.live()
+        self._twins.pop(node.name, None)
+        self.law.is_single(node)
+
+    def _end_twin(self, name: str) -> None:
+        if name in self._twins:
+            self._twins[name].die()
+
+    def _slow(self) -> str:
+        node = self._node()
+        node.backend.slow = True
+        self._later(lambda: setattr(node.backend, "slow", False))
+        return node.name
+
+    def _repeat(self) -> str:
+        node = self._node()
+        return node.backend.repeat(node)
+
+    def _version(self) -> str:
+        """It is replaced by a later one for a while: one that still speaks our version, or one that does not."""
+        node = self._node()
+        node.speaks = self.rng.choice((LATER, FOREIGN))
+        self._later(lambda: setattr(node, "speaks", OURS))
+        self.nursery.start_soon(node.stop)
+        return f"{node.name} {node.speaks.versions}"
+
+    def _fill_up(self) -> str:
+        """Not even the reserve is left."""
+        node = self._node()
+        store = node.store
+        if store is not None:
+            store.brimful = True
+            self._later(lambda: setattr(store, "brimful", False))
+        return node.name
 
     def _skew(self) -> str:
         node = self._node()

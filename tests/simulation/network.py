@@ -36,6 +36,7 @@ class Direction:
     waiting: deque[tuple[float, bytes]] = field(default_factory=deque)
     size: int = 0
     last_at: float = 0.0
+    extra_s: float = 0.0
     ended: bool = False
     changed: Wake = field(default_factory=Wake)
     room: Wake = field(default_factory=Wake)
@@ -168,7 +169,7 @@ class SimNetwork:
 
     def carry(self, direction: Direction, data: bytes) -> None:
         """Bytes leave; they arrive after a delay, behind those before them."""
-        at = trio.current_time() + self._delay(frozenset((direction.source, direction.target)))
+        at = trio.current_time() + self._delay(frozenset((direction.source, direction.target))) + direction.extra_s
         direction.last_at = at = max(at, direction.last_at)
         direction.waiting.append((at, data))
         direction.size += len(data)
@@ -203,6 +204,12 @@ class SimNetwork:
     def clog(self, source: str, target: str) -> None:
         """Bytes in this direction wait."""
         self.clogs.add((source, target))
+
+    def slow_down(self, one: str, other: str, longest_s: float) -> None:
+        """The connections that are there now take a longer way; what is sent over a newer one overtakes them."""
+        for direction in self._directions():
+            if {direction.source, direction.target} == {one, other}:
+                direction.extra_s = self._rng.uniform(0.2, longest_s)
 
     def unclog(self, source: str, target: str) -> None:
         """They come."""

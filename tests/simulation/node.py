@@ -1,5 +1,7 @@
 """One simulated endpoint: a whole daemon's core over a simulated network, clock, disk and backend, which can die.
 
+Two processes of one company are two nodes that share its name, at two hosts; only the first one listens.
+
 A life ends in one of three ways: `stop` says Goodbye, `kill` says nothing, and a crash strikes at a commit, before or
 after it. What remains is the store as it was committed; a restart opens exactly that, a roll-back an older copy.
 """
@@ -25,6 +27,7 @@ from roamd.storage.store import Cx
 from roamd.trust.descriptor import Descriptor
 from tests.simulation.backend import SimBackend
 from tests.simulation.clock import BASE_MS, SimClock
+from tests.simulation.dialect import OURS, Dialect, speaking
 from tests.simulation.faults import HONEST, Faults
 from tests.simulation.keys import Authority, Identity
 from tests.simulation.network import Port, SimNetwork, Stream, refused
@@ -97,6 +100,10 @@ class Node:
     commits: int = 0
     changed: bool = True
     restored: bool = False
+    pristine: bytes | None = None
+    host: str = ""
+    speaks: Dialect = OURS
+    _dialling: "_Dialling | None" = None
     _dead: bool = False
     _scope: trio.CancelScope | None = None
     _ended: trio.Event = field(default_factory=trio.Event)
@@ -104,6 +111,11 @@ class Node:
     @property
     def name(self) -> str:
         return self.company.name
+
+    @property
+    def place(self) -> str:
+        """Where its process runs."""
+        return self.host or self.name
 
     @property
     def up(self) -> bool:
@@ -122,7 +134,12 @@ class Node:
 
         with SimStore.open_memory(self.image, clock=self.clock) as store:
             store.write(txn)
-            self.image = store.snapshot_bytes()
+            self.image = self.pristine = store.snapshot_bytes()
+
+    def twin(self, rng: random.Random, backend: SimBackend) -> "Node":
+        """A second process of the company, from a copy of the store: someone started the spare one as well."""
+        assert self.store is not None
+        return Node(self.company, self.around, rng, backend, image=self.store.snapshot_bytes(), host=self.name + "-b")
 
     def _row(self, other: Company) -> PeerRow:
         agreement = preset(self.company.roles, other.roles, (other.party,))
@@ -176,14 +193,14 @@ class Node:
 
     def _over(self) -> None:
         self._dead = True
-        self.around.network.kill(self.name)
+        self.around.network.kill(self.place)
         assert self.store is not None
         self.image = self.store.after_crash()
         self.store.close()
-        self.core, self.store = None, None
+        self.core, self.store, self._dialling = None, None, None
         self.crash_at = None
         self.changed = True
-        self.around.trace.note("ended", self.name)
+        self.around.trace.note("ended", self.place)
         self._ended.set()
 
     async def stop(self) -> None:
@@ -206,7 +223,7 @@ class Node:
         if self.core is None:
             return
         self._dead = True
-        self.around.network.kill(self.name)
+        self.around.network.kill(self.place)
         if self._scope is not None:
             self._scope.cancel()
 
@@ -220,7 +237,7 @@ class Node:
         left = self.crash_at[1] - 1
         self.crash_at = (when, left) if left > 0 else None
         if left <= 0:
-            self.around.trace.note("crash", f"{self.name} {when}")
+            self.around.trace.note("crash", f"{self.place} {when}")
             self.die()
             raise Crash
 
@@ -255,7 +272,7 @@ class Node:
     def _world(self, nursery: trio.Nursery) -> World:
         company, authority = self.company, self.around.authority
         return World(
-            network=lambda core: _Dialling(self, core, nursery),
+            network=lambda core: self._network(core, nursery),
             backend=self.backend,
             addresses=lambda peer: (peer.row.address,) if peer.row.address else (),
             peer_changed=lambda peer, what: None,
@@ -264,6 +281,15 @@ class Node:
             read_descriptor=authority.read_descriptor,
             take=self.around.faults.take(self.rng.randbytes),
         )
+
+    def _network(self, core: Core, nursery: trio.Nursery) -> "_Dialling":
+        self._dialling = _Dialling(self, core, nursery)
+        return self._dialling
+
+    def dial_again(self, partner: str) -> None:
+        """Dial a partner although there may be a link."""
+        if self._dialling is not None:
+            self._dialling.dial_again(partner)
 
     def ask(self, operation: object, reply: Callable[[Any], None]) -> None:
         """What the backend asks of the API; no reply ever comes from a process that died."""
@@ -286,21 +312,36 @@ class _Dialling:
         self._node = node
         self._core = core
         self._nursery = nursery
-        node.around.network.listen(node.name, Port(node.company.identity.leaf_sha256, self._accept))
+        if node.place == node.name:
+            node.around.network.listen(node.name, Port(node.company.identity.leaf_sha256, self._accept))
 
     async def connect(self, peer: Peer, address: str) -> Link:
         identity = self._node.company.identity
         stream = await self._node.around.network.connect(
-            self._node.name, identity.endpoint_id, identity.leaf_sha256, address.partition(":")[0]
+            self._node.place, identity.endpoint_id, identity.leaf_sha256, address.partition(":")[0]
         )
         if self._core.directory.find(peer.label) is not peer:
             raise PeerError("the peer is gone")
-        return self._core.maker.make(peer, stream, dialler=True)
+        return self._make(peer, stream, dialler=True)
+
+    def _make(self, peer: Peer, stream: Stream, *, dialler: bool) -> Link:
+        return speaking(self._core.maker, self._node.speaks).make(peer, stream, dialler=dialler)
+
+    def dial_again(self, partner: str) -> None:
+        """A link more to a partner, as when both sides dial at once."""
+        peer = self._core.directory.find(partner)
+        if peer is not None and peer.row.address:
+            self._nursery.start_soon(self._run_one_more, peer, peer.row.address)
+
+    async def _run_one_more(self, peer: Peer, address: str) -> None:
+        with contextlib.suppress(OSError, PeerError):
+            link = await self.connect(peer, address)
+            await link.run()
 
     def _accept(self, endpoint_id: str, stream: Stream) -> None:
         peer = self._core.directory.by_endpoint(endpoint_id)
         if peer is None or not peer.active:
             raise refused()
-        link = self._core.maker.make(peer, stream, dialler=False)
+        link = self._make(peer, stream, dialler=False)
         self._core.arrived(peer)
         self._nursery.start_soon(link.run)

@@ -24,9 +24,10 @@ from tests.simulation.network import SimNetwork
 from tests.simulation.node import Company, Node, Surroundings
 from tests.simulation.trace import Trace
 
-ALL_FAULTS = frozenset(
-    {"cut", "reset", "clog", "swizzle", "delay", "restart", "kill", "crash", "rollback", "skew", "full", "copy"}
-)
+BETWEEN_NODES = frozenset({"cut", "reset", "clog", "swizzle", "delay", "double", "reorder"})
+OF_PROCESSES = frozenset({"restart", "kill", "crash", "copy", "rollback", "empty", "twin", "version"})
+AROUND_A_NODE = frozenset({"skew", "full", "brim", "slow", "repeat"})
+ALL_FAULTS = BETWEEN_NODES | OF_PROCESSES | AROUND_A_NODE
 SETTLE_S = 3600.0
 """Simulated time in which everything must come to rest once nothing breaks any more."""
 LOOK_S = 20.0
@@ -115,6 +116,7 @@ class Simulation:
                 self.plan.longest_fault_s, self.plan.allowed,
             )  # fmt: skip
             await trio.sleep(2)
+            self.law.check()
             for _ in range(self.plan.steps):
                 await trio.sleep(self.rng.expovariate(self.plan.steps / self.plan.seconds))
                 self._step(nemesis, nursery)

@@ -1,7 +1,8 @@
 """A store in memory that commits as the daemon's does: what was submitted waits, and goes to the disk in one group.
 
 Between submitting and committing time passes and other tasks run; between the commit and the delivery of the outcomes
-the process may die. A crash forgets what waits and keeps what was committed. `full` is a disk without room.
+the process may die. A crash forgets what waits and keeps what was committed. `full` is a disk without room, a brimful
+one has lost its reserve, too.
 """
 
 import random
@@ -24,6 +25,7 @@ class SimStore(Store):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.out_of_space = False
+        self.brimful = False
         self._jobs: list[Job] = []
         self._wake: Wake | None = None
 
@@ -36,7 +38,10 @@ class SimStore(Store):
 
     @property
     def full(self) -> bool:
-        return self.out_of_space
+        return self.out_of_space or self.brimful
+
+    def _has_room(self, job: Job) -> bool:
+        return not self.full or (job.essential and not self.brimful)
 
     def committed(self) -> None:
         """After each group."""
@@ -52,8 +57,8 @@ class SimStore(Store):
             await self._wake.wait()
             await trio.sleep(rng.uniform(*SYNC_S))
             jobs, self._jobs = self._jobs, []
-            refused = [job for job in jobs if self.out_of_space and not job.essential]
-            accepted = [job for job in jobs if job.essential or not self.out_of_space]
+            refused = [job for job in jobs if not self._has_room(job)]
+            accepted = [job for job in jobs if self._has_room(job)]
             deliveries = self._group.commit(accepted) if accepted else []
             self.committed()
             for done, outcome in [*deliveries, *((job.done, StoreFull("no room")) for job in refused)]:
