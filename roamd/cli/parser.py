@@ -145,7 +145,7 @@ def _lifecycle(actions: _Parsers) -> None:
         ("final", "close a received record before its time"),
     ):
         action = _command(actions, name, "records:act", text)
-        action.set_defaults(action=name)
+        action.set_defaults(action=name, to=None)
         action.add_argument("record")
         if name == "dispute":
             action.add_argument("reason", help="a short word: price, energy, duration, double, unknown-session, ...")
