@@ -7,6 +7,7 @@ from aiohttp import web
 from roamd.backend.authorizations import Authorizations
 from roamd.backend.commands import Commands
 from roamd.backend.context import Api
+from roamd.backend.decisions import Decisions
 from roamd.backend.edge import make_edge, remembered
 from roamd.backend.events import Events
 from roamd.backend.health import Health
@@ -27,6 +28,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
     document = Document()
     rows = [
         *Authorizations(api).routes(),
+        *Decisions(api).routes(),
         *(row for feed in FEEDS for row in OwnFeed(api, feed).routes()),
         *Commands(api).routes(),
         *Records(api).routes(),

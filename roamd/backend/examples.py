@@ -95,12 +95,27 @@ RESERVATION: Final[dict[str, Any]] = {
     "last_updated": "2026-11-22T10:00:00Z",
 }
 
+GRANT: Final[dict[str, Any]] = {
+    "country_code": "DE",
+    "party_id": "ABC",
+    "id": "G-2026-000042",
+    "type": "RFID",
+    "uid": "04E2A1B2C3D480",
+    "contract_id": "DE-ABC-C00000042-1",
+    "rule": "OFFLINE",
+    "valid_until": "2026-11-23T10:00:00Z",
+    "places": [{"country_code": "FR", "party_id": "XYZ", "location_id": "THEIRS-1"}],
+    "limits": {"starts": 1, "kwh": 40, "cost": 25.50, "currency": "EUR", "duration_s": 14400},
+    "last_updated": "2026-11-22T10:00:00Z",
+}
+
 OBJECTS: Final = {
     "locations": LOCATION,
     "tariffs": TARIFF,
     "user-credentials": TOKEN,
     "sessions": SESSION,
     "reservations": RESERVATION,
+    "grants": GRANT,
 }
 
 SERVICE_RECORD: Final[dict[str, Any]] = {

@@ -51,7 +51,7 @@ from roamd.roaming.operations import (
     StoredObject,
 )
 
-FEEDS: Final = ("locations", "tariffs", "user-credentials", "sessions", "reservations")
+FEEDS: Final = ("locations", "tariffs", "user-credentials", "sessions", "reservations", "grants")
 """Feeds that have a collection of their own; EVSE status is written and read with its location."""
 
 PEER_FEEDS: Final = (*FEEDS, "session-leases")
@@ -207,8 +207,8 @@ class OwnFeed:
                       (PARTY, OCPI_VERSION), {**one, "uid": "3256"})
             )  # fmt: skip
         rows.append(
-            Route("DELETE", path, self.delete, feed, "Withdraw an own object; peers are told.",
-                  (Answer(204, "It is withdrawn."),), parameters=(*own, IF_MATCH), example=one)
+            Route("DELETE", path, self.delete, feed, *_WITHDRAWING.get(feed, _WITHDRAWN),
+                  parameters=(*own, IF_MATCH), example=one)
         )  # fmt: skip
         return rows
 
@@ -253,10 +253,18 @@ def _own_parameters(feed: str) -> tuple[Parameter, ...]:
 
 _OBJECT: Final = Answer(200, "The object; its version is the ETag.", "Object")
 _WRITTEN: Final = (Answer(201, "It is new.", "Object"), Answer(200, "It is replaced, or was the same.", "Object"))
+_WITHDRAWN: Final = ("Withdraw an own object; peers are told.", (Answer(204, "It is withdrawn."),))
+_WITHDRAWING: Final = {
+    "grants": (
+        "Revoke a grant: a signed revocation takes its place until it would have ended.",
+        (Answer(204, "It is revoked, for good."),),
+    ),
+}
 _SCHEMAS: Final = {
     "locations": "Location",
     "tariffs": "Tariff",
     "user-credentials": "Token",
     "sessions": "Session",
     "reservations": "Reservation",
+    "grants": "Grant",
 }

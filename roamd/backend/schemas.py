@@ -62,6 +62,13 @@ _ASKED: Final = _object(
     service={"type": "string", "enum": ["CHARGING", "PARKING", "RESERVATION"], "default": "CHARGING"},
     deadline_ms={"type": "integer", "minimum": 100, "maximum": 30000, "default": 3000},
 )
+_LIMITS: Final = _object(
+    starts={"type": "integer", "minimum": 1, "description": "How often in all; the others are for each start."},
+    kwh={"type": "number", "exclusiveMinimum": 0},
+    cost={"type": "number", "exclusiveMinimum": 0},
+    currency=_TEXT,
+    duration_s={"type": "integer", "minimum": 1},
+)
 _DECIDED: Final = _object(
     ("decision", "reason", "source", "home_csp", "authorization_id", "asked", "elapsed_ms"),
     decision={"type": "string", "enum": ["ALLOWED", "BLOCKED", "EXPIRED", "NO_CREDIT", "NOT_ALLOWED", "UNKNOWN"]},
@@ -75,6 +82,29 @@ _DECIDED: Final = _object(
     location={},
     asked=_list(_TEXT),
     elapsed_ms={"type": "number"},
+    grant=_object(("id", "limits"), id=_TEXT, limits=_LIMITS)
+    | {"description": "The grant that let the driver in; energy, cost and duration are for the backend to watch."},
+)
+_DECISION: Final = _object(
+    ("authorization_id", "at", "direction", "peer", "decision", "reason", "source", "elapsed_ms", "service"),
+    authorization_id=_TEXT,
+    at=_TIME,
+    direction={"type": "string", "enum": ["out", "in"], "description": "`out`: we asked; `in`: we were asked."},
+    peer=_NULLABLE,
+    decision=_DECIDED["properties"]["decision"],
+    reason=_TEXT,
+    source=_DECIDED["properties"]["source"],
+    elapsed_ms={"type": "number"},
+    service=_TEXT,
+    authorization_reference=_TEXT,
+    type=_TEXT,
+    uid=_TEXT,
+    contract_id=_TEXT,
+    location_id=_TEXT,
+    evse_uid=_TEXT,
+    row={"type": "integer", "description": "The row of the decision table (roamd/roaming/authorization/README.md)."},
+    facts={"type": "object", "additionalProperties": _TEXT, "description": "What the table was asked with."},
+    grant=_ref("Grant"),
 )
 _FAULT: Final = _object(("path", "message", "code"), path=_TEXT, message=_TEXT, code=_TEXT)
 _RECORD_STATES: Final = ["QUEUED", "DELIVERED", "ACCEPTED", "DISPUTED", "CREDITED", "FINAL", "PARKED"]
@@ -217,6 +247,34 @@ SCHEMAS: Final[dict[str, Schema]] = {
         last_updated=_TIME,
     )
     | {"additionalProperties": True},
+    "Grant": _object(
+        ("country_code", "party_id", "id", "type", "uid", "valid_until", "last_updated"),
+        country_code=_TEXT,
+        party_id=_TEXT,
+        id=_TEXT,
+        type=_TEXT,
+        uid=_TEXT,
+        contract_id=_TEXT,
+        rule={
+            "type": "string",
+            "enum": ["AT_ONCE", "OFFLINE"],
+            "description": "AT_ONCE: counts without asking. OFFLINE, the usual: when the CSP gives no answer.",
+        },
+        revoked=_BOOL,
+        valid_from=_TIME,
+        valid_until=_TIME | {"description": "At most seven days after `valid_from`, else after `last_updated`."},
+        places=_list(
+            _object(("country_code", "party_id"), country_code=_TEXT, party_id=_TEXT, location_id=_TEXT, evse_uid=_TEXT)
+        ),
+        limits=_LIMITS,
+        authorization_reference=_TEXT,
+        info=_ANY,
+        last_updated=_TIME,
+        algorithm=_TEXT,
+        signature={"type": "string", "description": "Put there by roamd; what a backend writes is replaced."},
+    )
+    | {"additionalProperties": True},
+    "DecisionPage": _page(_DECISION, _NULLABLE),
     "EVSE": _ocpi("EVSE", "uid", "status", "last_updated"),
     "EvseStatus": _object(status=_TEXT, last_updated=_TIME) | {"additionalProperties": True},
     "Object": _ANY | {"description": "An OCPI object, byte for byte as it was published."},

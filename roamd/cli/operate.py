@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from roamd.cli.client import Api, load_config
 from roamd.cli.local import hand_over
-from roamd.cli.output import cell, details, items_of, note, show, wants_json
+from roamd.cli.output import cell, details, items_of, note, show, table, wants_json
 from roamd.errors import ConfigError, Unreachable, UsageError
 
 RELOAD_S: Final = 60.0
@@ -20,6 +20,20 @@ BACKUP_S: Final = 3600.0
 def status(options: argparse.Namespace) -> int:
     """`roamd status`"""
     show(options, Api.of(options).get("/v1/status"), details)
+    return 0
+
+
+DECISION_COLUMNS: Final = ("at", "direction", "peer", "decision", "source", "reason", "elapsed_ms", "authorization_id")
+
+
+def decisions(options: argparse.Namespace) -> int:
+    """`roamd decisions`; only --json shows whose card it was."""
+    if options.limit < 1:
+        raise UsageError("--limit: at least 1.")
+    query = {"peer": options.peer, "authorization_id": options.id, "after": options.after, "limit": options.limit}
+    newest = None if options.after or options.id else "true"
+    answer = Api.of(options).get("/v1/decisions", **query, newest=newest)
+    show(options, answer, lambda found: table(items_of(found), DECISION_COLUMNS, "Nothing was decided yet."))
     return 0
 
 

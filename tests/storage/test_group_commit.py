@@ -156,7 +156,7 @@ def test_a_log_that_became_long_is_taken_in_under_load(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store.db", ballast_bytes=0, checkpoint_pages=50) as store:
         for number in range(100):
             store.write(note(f"{number:02}", 10_000))
-        assert (tmp_path / "store.db-wal").stat().st_size < 100 * 4096
+        assert (tmp_path / "store.db-wal").stat().st_size < 200 * 4096
         assert len(store.read(noted)) == 100
 
 

@@ -293,6 +293,14 @@ class FakeCore:
     def _listcommands(self, asked: ops.ListCommands) -> ops.Page:
         return ops.Page(list(self.commands.values())[: asked.limit], None)
 
+    def _listdecisions(self, asked: ops.ListDecisions) -> ops.Page:
+        facts = {"when": "last", "told": "permission", "offline": "yes"}
+        one = ops.DecisionReply(
+            "0" * 32, rfc3339(NOW_MS), "out", "xyz", "ALLOWED", "", "BACKEND", 12.5, "CHARGING", "REF-1", "RFID",
+            "04E2A1B2C3D480", None, "LOC1", "3256", 8, facts,
+        )  # fmt: skip
+        return ops.Page([one][: asked.limit], None)
+
     # --- events ---
 
     def happen(self, kind: str, data: bytes = b"{}") -> ops.Event:
