@@ -9,6 +9,7 @@ import msgspec
 from roamd.clock import Clock, rfc3339
 from roamd.errors import Fault, Malformed, StoreDamaged
 from roamd.log import get_logger
+from roamd.model.keys import ObjectKey
 from roamd.roaming import operations as op
 from roamd.roaming.ledger.sound import sound_body
 from roamd.roaming.ports import Reply
@@ -32,10 +33,20 @@ def record_event_txn(cx: Cx, row: RecordRow, type_: str, now_ms: int) -> None:
     events.append_txn(cx, at_ms=now_ms, peer=row.peer, type=type_, subject=str(row.id), data=msgspec.json.encode(data))
 
 
-def object_event_txn(cx: Cx, peer: str, feed: str, object_id: str, version: str, type_: str, now_ms: int) -> None:
-    """`object.changed` or `object.removed`: {feed, id, version}, coalesced per object while unread."""
-    data = msgspec.json.encode({"feed": feed, "id": object_id, "version": version})
-    events.append_txn(cx, at_ms=now_ms, peer=peer, type=type_, subject=f"{feed} {object_id}", data=data, coalesce=True)
+def object_event_txn(cx: Cx, peer: str, feed: str, key: ObjectKey, version: str, type_: str, now_ms: int) -> None:
+    """`object.changed` or `object.removed`: {feed, id, version, party, type?}, coalesced per object while unread.
+
+    Two parties of a peer may use one id, and a UID may be of two types, so the key is told whole.
+    """
+    told = {
+        "feed": feed,
+        "id": key.id,
+        "version": version,
+        "party": key.party,
+        **({"type": key.sub} if key.sub else {}),
+    }
+    subject, data = f"{feed} {key.party} {key.sub or '-'} {key.id}", msgspec.json.encode(told)
+    events.append_txn(cx, at_ms=now_ms, peer=peer, type=type_, subject=subject, data=data, coalesce=True)
 
 
 def peer_event_txn(cx: Cx, peer: str, state: str, link: str, now_ms: int) -> None:

@@ -177,8 +177,8 @@ class Follower:
             location = feeds.get_mirrored(cx, self.peer.label, "locations", ObjectKey(key.party, key.id))
             if location is None:
                 return
-            feed, type_ = "locations", "object.changed"
-        object_event_txn(cx, self.peer.label, feed, key.id, version, type_, now_ms)
+            feed, type_, key = "locations", "object.changed", ObjectKey(key.party, key.id)
+        object_event_txn(cx, self.peer.label, feed, key, version, type_, now_ms)
 
     def _finished(self, feed: str, chunk: FeedChunk, items: list[FeedItem], outcome: int | BaseException) -> None:
         if isinstance(outcome, BaseException):

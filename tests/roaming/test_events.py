@@ -5,6 +5,7 @@ import json
 import pytest
 
 from roamd.errors import Malformed
+from roamd.model.keys import ObjectKey
 from roamd.roaming import events as events_module
 from roamd.roaming.events import EventDesk, object_event_txn, peer_event_txn
 from roamd.roaming.operations import AcknowledgeEvents, EventPage, ReadEvents, WebhookPosition
@@ -25,8 +26,8 @@ def read(desk: EventDesk, after: str | None = None, limit: int = 100) -> EventPa
     return page
 
 
-def changed(csp: Company, object_id: str, type_: str = "object.changed") -> None:
-    csp.store.write(lambda cx: object_event_txn(cx, "abc", "tariffs", object_id, "7", type_, 1))
+def changed(csp: Company, object_id: str, type_: str = "object.changed", party: str = "DEABC") -> None:
+    csp.store.write(lambda cx: object_event_txn(cx, "abc", "tariffs", ObjectKey(party, object_id), "7", type_, 1))
 
 
 def test_a_records_event_carries_the_whole_record_byte_for_byte(cso: Company, csp: Company, desk: EventDesk) -> None:
@@ -59,6 +60,17 @@ def test_unread_changes_of_one_object_are_one_event_and_read_ones_stay(csp: Comp
     changed(csp, "T-1")
     assert len(read(desk).items) == 3
     assert [event.type for event in read(desk, first.next).items] == ["object.changed"]
+
+
+def test_objects_of_two_parties_with_one_id_are_two_and_each_says_whose_it_is(csp: Company, desk: EventDesk) -> None:
+    changed(csp, "T-1")
+    changed(csp, "T-1", party="DEABD")
+    assert [json.loads(bytes(event.data))["party"] for event in read(desk).items] == ["DEABC", "DEABD"]
+    card = ObjectKey("FRXYZ", "04AA", "RFID")
+    csp.store.write(lambda cx: object_event_txn(cx, "abc", "user-credentials", card, "8", "object.removed", 1))
+    assert json.loads(bytes(read(desk).items[-1].data)) == {
+        "feed": "user-credentials", "id": "04AA", "version": "8", "party": "FRXYZ", "type": "RFID",
+    }  # fmt: skip
 
 
 def test_reading_again_from_a_cursor_gives_the_same_and_the_next_one_goes_on(csp: Company, desk: EventDesk) -> None:

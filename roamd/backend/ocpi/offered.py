@@ -232,10 +232,12 @@ class Offered:
         """The partner's object of this id, the first if several are."""
         return next(iter(await self.all_at(partner, feed, id_, kind)), None)
 
-    async def all_at(self, partner: Partner, feed: str, id_: str, kind: str | None) -> list[StoredObject]:
+    async def all_at(
+        self, partner: Partner, feed: str, id_: str, kind: str | None, party: str | None = None
+    ) -> list[StoredObject]:
         """The partner's objects of this id: more than one when its parties, or types of tokens, share it."""
         try:
-            return [await self.api.core.ask(GetPeerObject(partner.peer, feed, id_, None, kind))]
+            return [await self.api.core.ask(GetPeerObject(partner.peer, feed, id_, party, kind))]
         except NotFound:
             return []
         except Conflict:

@@ -13,7 +13,7 @@ always fails does not stop all others.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -59,6 +59,14 @@ SWEPT: Final = ("tariffs", "locations", "tokens", "sessions")
 
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class Named(NamedTuple):
+    """What an event is about. Events of older versions do not name the party, nor a token's type."""
+
+    id: str
+    party: str | None
+    type: str | None
 
 
 @dataclass(slots=True)
@@ -151,8 +159,8 @@ class Pusher:
                 module = MODULES.get(_text(data["feed"]))
                 partner = await self._partner(event.peer)
                 if module is not None and partner is not None and self.backend.endpoint(module, "RECEIVER"):
-                    removed = event.type == "object.removed"
-                    await (self._withdraw if removed else self._changed)(partner, module, _text(data["id"]))
+                    key = Named(_text(data["id"]), _text_in(data, "party"), _text_in(data, "type"))
+                    await (self._withdraw if event.type == "object.removed" else self._changed)(partner, module, key)
             case "record.received":
                 await self._record(data)
             case "peer.state":
@@ -161,8 +169,8 @@ class Pusher:
     async def _partner(self, label: str | None) -> Partner | None:
         return next((partner for partner in await self.partners.all() if partner.peer == label), None)
 
-    async def _changed(self, partner: Partner, module: str, id_: str) -> None:
-        for stored in await self.offered.all_at(partner, FEED[module], id_, None):
+    async def _changed(self, partner: Partner, module: str, key: Named) -> None:
+        for stored in await self.offered.all_at(partner, FEED[module], key.id, key.type, key.party):
             await self._put(module, shown(FEED[module], stored), stored.ocpi)
 
     async def _put(self, module: str, body: bytes, ocpi: str | None = None) -> None:
@@ -174,10 +182,11 @@ class Pusher:
         where = f"/{quote(country, safe='')}/{quote(party_id, safe='')}/{quote(id_, safe='')}{query}"
         await self._send("PUT", module, where, body, (country + party_id).upper())
 
-    async def _withdraw(self, partner: Partner, module: str, id_: str) -> None:
+    async def _withdraw(self, partner: Partner, module: str, key: Named) -> None:
         """A tariff is deleted. For the others OCPI has no deletion: EVSEs become REMOVED, tokens invalid."""
-        for party in partner.parties:
-            where = f"/{party[:2]}/{party[2:]}/{quote(id_, safe='')}"
+        for party in [key.party] if key.party else partner.parties:
+            query = f"?type={quote(key.type)}" if key.type and module == "tokens" else ""
+            where = f"/{party[:2]}/{party[2:]}/{quote(key.id, safe='')}{query}"
             if module == "tariffs":
                 await self._send("DELETE", module, where, None, party)
             elif module in ("locations", "tokens"):
@@ -253,6 +262,10 @@ def gone(module: str, body: bytes, stamp: str) -> bytes | None:
         return with_stamp(with_fields(body, {"evses": b"[" + b",".join(left) + b"]"}), stamp)
     except (msgspec.DecodeError, RoamdError, ValueError):
         return None
+
+
+def _text_in(data: Mapping[str, msgspec.Raw], name: str) -> str | None:
+    return _text(data[name]) if name in data else None
 
 
 def _text(raw: msgspec.Raw) -> str:

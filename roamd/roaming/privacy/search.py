@@ -117,9 +117,14 @@ def _object_finding(seen: Seen, subject: Subject, found: Finding) -> Finding:
 
 
 def _is_of_his_card(seen: Seen, subject: Subject) -> bool:
-    """An event of a published credential has no body, but its subject is the feed and the uid."""
-    feed, _, uid = str(seen.about["subject"]).partition(" ")
-    return feed == CREDENTIALS and subject.type is not None and subject.has_uid(subject.type, uid)
+    """An event of a published credential has no body, but its subject is the feed, the party, the type and the uid.
+
+    Events of older versions have the feed and the uid alone.
+    """
+    feed, _, rest = str(seen.about["subject"]).partition(" ")
+    if feed != CREDENTIALS or subject.type is None:
+        return False
+    return any(subject.has_uid(subject.type, uid) for uid in (rest, rest.split(" ", 2)[-1]))
 
 
 def _record_ids(answer: bytes | None) -> set[str]:
