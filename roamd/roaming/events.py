@@ -4,6 +4,8 @@ A record's event holds no copy of the record: its subject is the record's row, a
 when the event is read. So a body is stored once, and what is erased there is erased here.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from roamd.clock import Clock, rfc3339
@@ -27,10 +29,19 @@ MAX_PAGE_BYTES = 4 * 1024 * 1024
 
 def record_event_txn(cx: Cx, row: RecordRow, type_: str, now_ms: int) -> None:
     """`record.received` or `record.state`: {record_id, state, record}."""
+    record_events_txn(cx, [row], type_, now_ms)
+
+
+def record_events_txn(cx: Cx, rows: Iterable[RecordRow], type_: str, now_ms: int) -> None:
+    """The same event of many records."""
+    events.append_many_txn(cx, [(row.peer, str(row.id), _about(row)) for row in rows], at_ms=now_ms, type=type_)
+
+
+def _about(row: RecordRow) -> bytes:
     data = {"record_id": row.record_id, "state": row.state, "party": row.party, "kind": row.kind}
     if row.reason is not None:
         data["reason"] = row.reason
-    events.append_txn(cx, at_ms=now_ms, peer=row.peer, type=type_, subject=str(row.id), data=msgspec.json.encode(data))
+    return msgspec.json.encode(data)
 
 
 def object_event_txn(cx: Cx, peer: str, feed: str, key: ObjectKey, version: str, type_: str, now_ms: int) -> None:

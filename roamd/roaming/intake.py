@@ -44,25 +44,30 @@ _Known = dict[tuple[str, str], RecordRow]
 
 def take_in_txn(cx: Cx, handed: Sequence[Handed], random: Random) -> list[Taken]:
     """Take in what was handed in, one after the other."""
+    known = records.own_of(cx, (_key(record) for each in handed for record, _ in each.records))
     fresh: _Known = {}
-    taken = [_look_txn(cx, each, fresh) for each in handed]
+    taken = [_look(each, known, fresh) for each in handed]
     store_txn(cx, list(fresh.values()), random)
     return taken
 
 
-def _look_txn(cx: Cx, handed: Handed, fresh: _Known) -> Taken:
+def _key(record: CheckedRecord) -> tuple[str, str]:
+    return record.party, fold(record.id)
+
+
+def _look(handed: Handed, known: _Known, fresh: _Known) -> Taken:
     """The rows of one delivery; those that are new are put into `fresh`, unless something contradicts."""
     new: _Known = {}
     rows = []
     for record, destination in handed.records:
-        key = (record.party, fold(record.id))
-        known = new.get(key) or fresh.get(key) or records.get(cx, "out", record.party, record.id)
+        key = _key(record)
+        row = new.get(key) or fresh.get(key) or known.get(key)
         body_hash = hashlib.sha256(record.body).digest()
-        if known is None:
-            known = new[key] = _new_row(record, destination, body_hash, handed.now_ms)
-        elif known.body_hash != body_hash:
+        if row is None:
+            row = new[key] = _new_row(record, destination, body_hash, handed.now_ms)
+        elif row.body_hash != body_hash:
             return Conflict(f"A record {record.id!r} with other content was handed in before.", code="record-differs")
-        rows.append(known)
+        rows.append(row)
     fresh |= new
     return rows
 

@@ -72,12 +72,14 @@ class Cx:
         self.run(sql, params)
         return self._connection.changes()
 
-    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run one statement for each row of parameters."""
+    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> list[Row]:
+        """Run one statement for each row of parameters; all that they give, in that order. Cheaper than one by one."""
         try:
-            self._cursor.executemany(sql, rows)
+            return self._cursor.executemany(sql, rows).fetchall()
         except apsw.Error as error:
             raise store_error(error) from error
+        except UnicodeDecodeError as error:
+            raise _damaged_text() from error
 
     def each(self, sql: str, params: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows one by one, for those who may stop early; nothing may be written while it runs."""

@@ -6,6 +6,7 @@ coalesce: while nobody has read the last one about a subject, the next one takes
 newer event. Record events never coalesce.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from roamd.storage import meta
@@ -45,6 +46,12 @@ def append_txn(
         (at_ms, peer, type, subject, coalescing, data),
     )
     return event_id
+
+
+def append_many_txn(cx: Cx, rows: Iterable[tuple[str | None, str, bytes]], *, at_ms: int, type: str) -> None:  # noqa: A002
+    """Add events of one type that do not coalesce: the peer, subject and data of each."""
+    sql = "INSERT INTO events (at_ms, type, peer, subject, data) VALUES (?, ?, ?, ?, ?)"
+    cx.many(sql, [(at_ms, type, *row) for row in rows])
 
 
 def page(cx: Cx, after: int, limit: int) -> list[EventRow]:

@@ -8,7 +8,7 @@ Sequences begin at 1; a chain with tail 0 is empty and its tail hash is GENESIS.
 
 # ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from roamd.storage.cx import Cx, Row, within_bytes
@@ -194,6 +194,13 @@ def entries_of_record(cx: Cx, record_id: str) -> list[tuple[int, EntryRow]]:
     """Every entry about a record id with its chain, over all chains and epochs, in the order of chains."""
     sql = f"SELECT id >> {_SEQUENCE_BITS}, {_ENTRY} FROM entries WHERE record_id = ? ORDER BY id"
     return [(row[0], EntryRow._make(row[1:])) for row in cx.run(sql, (record_id,))]
+
+
+def spoken_of(cx: Cx, record_ids: Iterable[str], kinds: Collection[int]) -> set[str]:
+    """Those record ids about which an entry of one of these kinds stands in any chain."""
+    marks = ", ".join("?" * len(kinds))
+    sql = f"SELECT record_id FROM entries WHERE record_id = ? AND kind IN ({marks})"
+    return {row[0] for row in cx.many(sql, [(record_id, *kinds) for record_id in record_ids])}
 
 
 def truncate_txn(cx: Cx, chain_id: int, sequence: int) -> Chain:

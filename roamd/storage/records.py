@@ -7,7 +7,7 @@ stands there, once; before that (PARKED at intake) it stands here.
 
 # ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from roamd.model.keys import fold
@@ -58,11 +58,14 @@ class Counts(NamedTuple):
 _RECORD = ", ".join(RecordRow._fields)
 _STORED = RecordRow._fields[:-1]
 _IDENTITY = ("direction", "party", "record_id", "created_ms")
-_PUT = (
+_INSERT = (
     f"INSERT INTO records (scope, record_key, {', '.join(_STORED)}) VALUES ({', '.join('?' * (len(_STORED) + 2))})"
-    " ON CONFLICT (record_key, party, direction, scope) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _STORED if name not in _IDENTITY)
 )
+_PUT = f"{_INSERT} ON CONFLICT (record_key, party, direction, scope) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _STORED if name not in _IDENTITY
+)
+_ADD = f"{_INSERT} ON CONFLICT (record_key, party, direction, scope) DO NOTHING RETURNING record_key, party, id"
+_GET = f"SELECT {_RECORD} FROM records WHERE record_key = ? AND party = ? AND direction = ? AND scope = ?"
 
 
 def _scope(direction: str, peer: str | None) -> str:
@@ -75,22 +78,38 @@ def put_txn(cx: Cx, row: RecordRow) -> int:
 
     Who takes in a record looks with `get` first, in the same transaction: this does not compare contents.
     """
-    number: int = cx.value(_PUT + " RETURNING id", (_scope(row.direction, row.peer), fold(row.record_id), *row[:-1]))
+    number: int = cx.value(_PUT + " RETURNING id", _values(row))
     return number
 
 
 def put_many_txn(cx: Cx, rows: Iterable[RecordRow]) -> None:
     """`put_txn` for many rows, whose ids are not asked for."""
-    cx.many(_PUT, [(_scope(row.direction, row.peer), fold(row.record_id), *row[:-1]) for row in rows])
+    cx.many(_PUT, map(_values, rows))
+
+
+def add_many_txn(cx: Cx, rows: Sequence[RecordRow]) -> list[int]:
+    """Insert the records that are not there yet, all of one direction and peer; for each its id, or 0 if one was there.
+
+    Of two alike in `rows` the first one counts.
+    """
+    added = {(key, party): number for key, party, number in cx.many(_ADD, map(_values, rows))}
+    return [added.pop((fold(row.record_id), row.party), 0) for row in rows]
+
+
+def _values(row: RecordRow) -> tuple[Any, ...]:
+    return (_scope(row.direction, row.peer), fold(row.record_id), *row[:-1])
 
 
 def get(cx: Cx, direction: str, party: str, record_id: str, *, peer: str | None = None) -> RecordRow | None:
     """One record; `peer` names the sender of a received one and does not matter for an own one."""
-    row = cx.one(
-        f"SELECT {_RECORD} FROM records WHERE record_key = ? AND party = ? AND direction = ? AND scope = ?",
-        (fold(record_id), party, direction, _scope(direction, peer)),
-    )
+    row = cx.one(_GET, (fold(record_id), party, direction, _scope(direction, peer)))
     return RecordRow._make(row) if row else None
+
+
+def own_of(cx: Cx, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], RecordRow]:
+    """The own records among these (party, folded id)."""
+    rows = cx.many(_GET, [(key, party, "out", "") for party, key in keys])
+    return {(row.party, fold(row.record_id)): row for row in map(RecordRow._make, rows)}
 
 
 def get_by_id(cx: Cx, record: int) -> RecordRow | None:

@@ -22,7 +22,7 @@ from roamd.protocol.bulk import LedgerBatch, fitting, pack_ledger_batch
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.messages import Mark, Receipt
 from roamd.roaming.directory import Peer
-from roamd.roaming.events import record_event_txn
+from roamd.roaming.events import record_event_txn, record_events_txn
 from roamd.roaming.ledger.chain import as_item
 from roamd.roaming.ledger.marks import signed
 from roamd.roaming.ledger.signer import Signer
@@ -196,8 +196,7 @@ class Author:
                 ledgers.put_head_txn(cx, chain.chain_id, heads[-1])
             ledgers.put_receipt_txn(cx, chain.chain_id, mark)
             delivered = records.mark_delivered_txn(cx, chain.chain_id, mark.sequence, now_ms=now_ms)
-            for row in delivered:
-                record_event_txn(cx, row, "record.state", now_ms)
+            record_events_txn(cx, delivered, "record.state", now_ms)
             return len(delivered)
 
         self._submit(txn)

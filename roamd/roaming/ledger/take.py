@@ -5,7 +5,10 @@ refused entry is committed and receipted like any other.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +19,7 @@ from roamd.model.agreement import may_receive_record, owns_party
 from roamd.model.objects import CheckedRecord, check_peer_record
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem, Refusal
 from roamd.roaming.directory import Peer
-from roamd.roaming.events import record_event_txn
+from roamd.roaming.events import record_event_txn, record_events_txn
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Arrival
@@ -42,6 +45,14 @@ class RefusedError(Exception):
         self.refusal = Refusal(party, reason, detail[:500])
 
 
+class Refused(NamedTuple):
+    """An entry that is not to be had, and why."""
+
+    item: LedgerItem
+    row: EntryRow
+    refusal: Refusal
+
+
 @dataclass(slots=True)
 class TakeEntries:
     """Takes arrived entries into effect (roaming.ledger.receiver.Take)."""
@@ -50,26 +61,13 @@ class TakeEntries:
 
     def __call__(self, cx: Cx, arrival: Arrival) -> bool:
         """Everything in the receiver's transaction; whether a refusal went into our own chain."""
-        refusals: list[LedgerItem] = []
-        for item, row in arrival.items:
-            try:
-                self._take_txn(cx, arrival, item, row)
-            except RefusedError as error:
-                refusals.append(self._refused(cx, arrival, item, row, error.refusal))
-        if not refusals:
-            return False
-        return self._answer_txn(cx, arrival, refusals)
-
-    def _take_txn(self, cx: Cx, arrival: Arrival, item: LedgerItem, row: EntryRow) -> None:
-        if item.kind in RECORDS:
-            if not item.erased:
-                take_record_txn(cx, arrival, item, row)
-        elif item.kind == EntryKind.REFUSED:
-            park_refused_txn(cx, arrival, item)
-        elif item.kind in WORDS:
-            take_word_txn(cx, arrival, item)
-        elif item.kind not in SILENT:
-            raise RefusedError("unsupported-kind", f"entries of kind {item.kind} are not supported here")
+        refused: list[Refused] = []
+        # Records that follow each other are stored together; what is said of a record comes behind it.
+        for are_records, some in groupby(arrival.items, lambda pair: pair[0].kind in RECORDS):
+            take = _take_records_txn if are_records else _take_others_txn
+            refused += take(cx, arrival, list(some))
+        refusals = [self._refused(cx, arrival, *each) for each in refused]
+        return bool(refusals) and self._answer_txn(cx, arrival, refusals)
 
     def _refused(self, cx: Cx, arrival: Arrival, item: LedgerItem, row: EntryRow, refusal: Refusal) -> LedgerItem:
         metrics.record_refusals.labels(arrival.peer.label, "out").inc()
@@ -87,16 +85,44 @@ class TakeEntries:
         return True
 
 
-def take_record_txn(cx: Cx, arrival: Arrival, item: LedgerItem, row: EntryRow) -> None:
-    """Keep a record and tell the backend; the same one again is nothing new. RefusedError when it is not to be had."""
+def _take_others_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem, EntryRow]]) -> list[Refused]:
+    refused = []
+    for item, row in items:
+        if item.kind == EntryKind.REFUSED:
+            park_refused_txn(cx, arrival, item)
+        elif item.kind in WORDS:
+            take_word_txn(cx, arrival, item)
+        elif item.kind not in SILENT:
+            detail = f"entries of kind {item.kind} are not supported here"
+            refused.append(Refused(item, row, Refusal("", "unsupported-kind", detail)))
+    return refused
+
+
+def _take_records_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem, EntryRow]]) -> list[Refused]:
+    """Keep records and tell the backend; the same one again is nothing new. Those that are not to be had."""
+    good, refused = [], []
+    for item, entry in items:
+        try:
+            if not item.erased:
+                good.append((item, entry, _record_row(arrival, item, entry)))
+        except RefusedError as error:
+            refused.append(Refused(item, entry, error.refusal))
+    fresh = []
+    numbers = records.add_many_txn(cx, [row for _, _, row in good])
+    for (item, entry, row), number in zip(good, numbers, strict=True):
+        if number:
+            fresh.append(row._replace(id=number))
+        elif not _is_known(cx, row):
+            detail = "a record with this id and other content came before"
+            refused.append(Refused(item, entry, Refusal(row.party, "record-differs", detail)))
+    record_events_txn(cx, _as_spoken_of_txn(cx, fresh), "record.received", arrival.now_ms)
+    return refused
+
+
+def _record_row(arrival: Arrival, item: LedgerItem, entry: EntryRow) -> RecordRow:
+    """A record as it is kept. RefusedError when it is not to be had."""
     record = _checked(arrival.peer, item)
-    body_hash = hashlib.sha256(record.body).digest()
-    known = records.get(cx, "in", record.party, record.id, peer=arrival.peer.label)
-    if known is not None:
-        if known.body_hash != body_hash:
-            raise RefusedError("record-differs", "a record with this id and other content came before", record.party)
-        return
-    taken = RecordRow(
+    return RecordRow(
         direction="in",
         party=record.party,
         record_id=record.id,
@@ -105,19 +131,31 @@ def take_record_txn(cx: Cx, arrival: Arrival, item: LedgerItem, row: EntryRow) -
         state=DELIVERED,
         reason=None,
         ocpi=record.ocpi,
-        body_hash=body_hash,
+        body_hash=hashlib.sha256(record.body).digest(),
         body=None,
         chain_id=arrival.chain_id,
-        sequence=row.sequence,
+        sequence=entry.sequence,
         authorization_reference=record.authorization_reference,
         created_ms=arrival.now_ms,
         updated_ms=arrival.now_ms,
     )
-    # After a rollback of ours words about it may have come back before it.
-    state, reason = state_of(cx, taken)
-    taken = taken._replace(state=state, reason=reason)
-    taken = taken._replace(id=records.put_txn(cx, taken))
-    record_event_txn(cx, taken, "record.received", arrival.now_ms)
+
+
+def _is_known(cx: Cx, row: RecordRow) -> bool:
+    known = records.get(cx, "in", row.party, row.record_id, peer=row.peer)
+    return known is not None and known.body_hash == row.body_hash
+
+
+def _as_spoken_of_txn(cx: Cx, rows: list[RecordRow]) -> list[RecordRow]:
+    """After a rollback of ours words about a record may have come back before it: it stands as they say."""
+    spoken_of = ledgers.spoken_of(cx, [row.record_id for row in rows], WORDS)
+    return [_moved_txn(cx, row) if row.record_id in spoken_of else row for row in rows]
+
+
+def _moved_txn(cx: Cx, row: RecordRow) -> RecordRow:
+    state, reason = state_of(cx, row)
+    records.set_state_txn(cx, row.id, state, reason, now_ms=row.updated_ms)
+    return row._replace(state=state, reason=reason)
 
 
 def _checked(peer: Peer, item: LedgerItem) -> CheckedRecord:
