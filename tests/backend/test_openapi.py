@@ -10,6 +10,7 @@ from roamd.backend.app import all_routes, build
 from roamd.backend.auth import KeyHolder
 from roamd.backend.context import Api
 from roamd.backend.examples import OBJECTS, SERVICE_RECORD
+from roamd.backend.objects import PEER_FEEDS
 from roamd.backend.openapi import openapi_of
 from roamd.backend.routes import Route
 from roamd.backend.schemas import SCHEMAS
@@ -68,7 +69,7 @@ def test_every_example_is_answered_as_documented() -> None:
     async def test(api: Harness) -> None:
         for name in ("PARKED-1", "PARKED-2", "PARKED-3"):
             await api.send("POST", "/v1/records", {**SERVICE_RECORD, "id": name})
-        for feed in ("locations", "tariffs", "user-credentials", "sessions", "session-leases", "reservations"):
+        for feed in PEER_FEEDS:
             api.core.theirs["xyz", feed, "THEIRS-1"] = StoredObject(b"{}", '"1"', "2.3.0")
         for row in rows():
             if row.path not in ("/v1/stream", "/v1/api-key/rotate"):
