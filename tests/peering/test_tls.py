@@ -1,7 +1,7 @@
 """The TLS loop as a stream: against itself, against trio.SSLStream as the oracle, and against OpenSSL's own client."""
 
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE, STDOUT
@@ -208,6 +208,43 @@ async def test_over_tcp_with_tuned_sockets() -> None:
         dialler, listener = await link((left, right))
         assert await exchange(dialler, listener, BIG) == BIG
         assert await exchange(listener, dialler, BIG) == BIG
+
+
+@pytest.mark.parametrize("over_tcp", [True, False])
+async def test_what_the_kernel_does_not_take_at_once_follows_in_order(over_tcp: bool) -> None:
+    async with AsyncExitStack() as stack:
+        dialler, listener = await link(await tcp_pair(stack) if over_tcp else None)
+        assert dialler.send_nowait(b"small") is over_tcp, "memory takes nothing at once"
+        assert not dialler.send_nowait(BIG * 8)
+        assert not dialler.send_nowait(b"last")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(dialler.flush)
+            assert await received(listener, 8 * len(BIG) + 9) == b"small" + BIG * 8 + b"last"
+        assert dialler.send_nowait(b"small") is over_tcp
+
+
+async def test_a_reader_does_not_wait_for_what_was_left_over() -> None:
+    dialler, listener = await link()
+    assert not dialler.send_nowait(b"a question")
+    await listener.send_all(b"are you reading?")
+    assert await dialler.receive_some() == b"are you reading?"
+    await dialler.flush()
+    assert await listener.receive_some() == b"a question"
+
+
+async def test_nothing_is_sent_at_once_over_a_connection_that_is_gone() -> None:
+    async with AsyncExitStack() as stack:
+        dialler, listener = await link(await tcp_pair(stack))
+        await trio.aclose_forcefully(listener.transport)
+        with pytest.raises((trio.BrokenResourceError, PeerError)):
+            await dialler.receive_some()
+        with suppress(trio.BrokenResourceError):  # the kernel may still take the first
+            dialler.send_nowait(b"is anybody there?")
+        with pytest.raises(trio.BrokenResourceError):
+            dialler.send_nowait(b"is anybody there?")
+        await dialler.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            dialler.send_nowait(b"more")
 
 
 async def test_a_foreign_client_may_change_keys_and_ask_for_ours(tmp_path: Path) -> None:

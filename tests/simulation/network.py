@@ -51,13 +51,26 @@ class Stream:
         self._network = network
         self.broken = False
         self.closed = False
+        self._unsent = b""
 
-    async def send_all(self, data: bytes) -> None:
+    def send_nowait(self, data: bytes) -> bool:
+        self._usable()
+        self._unsent += data
+        if self.outgoing.size < BUFFER:
+            self._carry()
+        return not self._unsent
+
+    async def flush(self) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # a whole one each time would double what a run costs
         while self._usable() and self.outgoing.size >= BUFFER:
             await self.outgoing.room.wait()
         self._usable()
-        self._network.carry(self.outgoing, bytes(data))
+        self._carry()
+
+    def _carry(self) -> None:
+        data, self._unsent = self._unsent, b""
+        if data:
+            self._network.carry(self.outgoing, data)
 
     async def receive_some(self) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
