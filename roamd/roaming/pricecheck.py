@@ -23,7 +23,6 @@ from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import Conflict, RoamdError, StoreFull
 from roamd.log import get_logger
-from roamd.model.body import tree
 from roamd.model.keys import ObjectKey, fold
 from roamd.model.pricing.check import DIFFERS, UNPRICED, Check, Difference, check_cdr, rounded
 from roamd.model.pricing.tariff import Tariff, UnreadableTariffError, read_tariff, stated_money
@@ -48,6 +47,10 @@ AT_ONCE: Final = 32
 
 RETRY_S: Final = 30.0
 """After a full disk."""
+
+
+_decode_exactly: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+"""For bodies that were checked when they came."""
 
 
 class Asked(NamedTuple):
@@ -116,7 +119,7 @@ class PriceChecks:
             return None
         if row is None or text is None:
             return None
-        body: dict[str, Any] = tree(text)  # type: ignore[assignment]  # a checked record is an object
+        body = _decode_exactly(text)
         published = {} if row.kind == "SDR" else _published(cx, row, body)
         return Asked(row, text, body, published, _zone(cx, row, body), self.terms(row.peer))
 
@@ -210,7 +213,7 @@ def _published(cx: Cx, row: RecordRow, body: dict[str, Any]) -> dict[str, Tariff
         mirrored = feeds.get_mirrored(cx, row.peer or "", "tariffs", ObjectKey(row.party, fold(name), ""))
         if mirrored is None:
             continue
-        text: dict[str, Any] = tree(mirrored.body)  # type: ignore[assignment]  # what is mirrored was checked
+        text = _decode_exactly(mirrored.body)
         try:
             if time_ms(text["last_updated"]) <= began_ms:
                 found[name] = read_tariff(text)

@@ -88,6 +88,8 @@ def check_cdr(
     rounding = rounding or Rounding()
     try:
         tariffs = {tariff.id: tariff for tariff in map(read_tariff, cdr.get("tariffs") or ())} | dict(published or {})
+        if not tariffs:  # told before the periods are read: where tariffs are not exchanged it is every record
+            return Check(UNPRICED, reason=_no_tariff(cdr))
         _require_one_currency(cdr, tariffs.values())
         usage = _with_default_tariff(read_usage(cdr), tariffs)
         priced = price(usage, tariffs, zone)
@@ -102,6 +104,11 @@ def check_cdr(
     return Check(verdict, total, lines, differences, tuple(priced.doubts))
 
 
+def _no_tariff(cdr: Mapping[str, Any]) -> str:
+    named = next((tariff for period in cdr["charging_periods"] if (tariff := period.get("tariff_id"))), None)
+    return f"its tariff {named} is not known" if named else "it comes with no tariff, and none is known"
+
+
 def _require_one_currency(cdr: Mapping[str, Any], tariffs: Iterable[Tariff]) -> None:
     if other := [tariff.currency for tariff in tariffs if tariff.currency != cdr["currency"]]:
         raise ValueError(f"the record is in {cdr['currency']}, its tariff in {other[0]}")
@@ -112,7 +119,7 @@ def _with_default_tariff(usage: Usage, tariffs: Mapping[str, Tariff]) -> Usage:
     if any(stretch.tariff_id is not None for stretch in usage.stretches):
         return usage
     if len(tariffs) != 1:
-        raise ValueError("its periods name no tariff" if tariffs else "it comes with no tariff, and none is known")
+        raise ValueError("its periods name no tariff")
     (only,) = tariffs
     return Usage(tuple(replace(stretch, tariff_id=only) for stretch in usage.stretches), usage.expired)
 
