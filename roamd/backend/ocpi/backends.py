@@ -119,10 +119,15 @@ class Backend:
             self.on_quirk(quirk)
 
     def endpoint(self, identifier: str, role: str) -> str | None:
-        """Where it serves a module in a role; the wrong host is put right, a closing slash taken away."""
+        """Where it serves a module in a role, to put more behind it; the wrong host is put right."""
+        whole = self.whole_endpoint(identifier, role)
+        return None if whole is None else whole.rstrip("/")
+
+    def whole_endpoint(self, identifier: str, role: str) -> str | None:
+        """The same just as it names it, closing slash and all: for lists, and for what is posted."""
         for each in self.registration.endpoints if self.registration else ():
             if each.identifier.lower() == identifier and each.role.upper() == role:
-                return self.reach(each.url).rstrip("/")
+                return self.reach(each.url)
         return None
 
     @property

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import aiohttp
@@ -19,6 +20,7 @@ from roamd.errors import RoamdError
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 TIMEOUT_S: Final = 10.0
+MAX_SLASHED: Final = 1000
 
 
 class CallFailed(RoamdError):
@@ -90,6 +92,8 @@ class Caller:
     session: aiohttp.ClientSession
     random: Callable[[int], bytes]
     other_form: bool = False
+    _slashed: set[str] = field(default_factory=set)
+    """Addresses that are served with the slash at their end that they are named without, or the other way round."""
 
     def access(self) -> Access:
         """By its registration; CallFailed when it has none."""
@@ -150,8 +154,18 @@ class Caller:
         }
         if body is not None:
             headers["Content-Type"] = "application/json"
+        path, mark, query = url.partition("?")
+        if path in self._slashed:
+            url = f"{with_slash(path)}{mark}{query}"
         async with self.session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
-            return read_reply(response.status, await _bounded(response), response.headers)
+            reply = read_reply(response.status, await _bounded(response), response.headers)
+        if path in self._slashed or not leads_to_slash(path, reply):
+            return reply
+        self.backend.met("slash-redirect")
+        if len(self._slashed) >= MAX_SLASHED:
+            self._slashed.clear()
+        self._slashed.add(path)
+        return await self._once(method, url, body, authorization, routing)
 
     def _id(self) -> str:
         return str(UUID(bytes=self.random(16), version=4))
@@ -163,9 +177,26 @@ def read_reply(status: int, text: bytes, headers: Mapping[str, str]) -> Reply:
         envelope = _decode(text)
         code = None if envelope.status_code is None else int(envelope.status_code)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return Reply(status, None, b"", headers, "no-envelope" if status < 400 and text else "")
+        return Reply(status, None, b"", headers, "no-envelope" if status < 300 and text else "")
     quirk = "status-text" if isinstance(envelope.status_code, str) else ""
-    return Reply(status, code, bytes(envelope.data).strip(), headers, quirk or ("" if code else "no-envelope"))
+    quirk = "no-envelope" if code is None and status < 300 else quirk
+    return Reply(status, code, bytes(envelope.data).strip(), headers, quirk)
+
+
+def with_slash(path: str) -> str:
+    """The address with a slash at its end, or without the one that it has."""
+    return path.rstrip("/") if path.endswith("/") else f"{path}/"
+
+
+def leads_to_slash(path: str, reply: Reply) -> bool:
+    """Whether a redirect leads to the very same address but for a slash at its end: no other one is followed."""
+    if reply.status not in (301, 302, 303, 307, 308):
+        return False
+    try:
+        wanted, told = urlsplit(with_slash(path)), urlsplit(reply.headers.get("Location", "").partition("?")[0])
+    except ValueError:
+        return False
+    return told.path == wanted.path and told.netloc in ("", wanted.netloc)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -168,7 +168,11 @@ class Face:
 
 
 def endpoints_of(base: str, face: str, version: str) -> list[dict[str, Any]]:
-    """The endpoints of a version; the common document has those of both faces."""
+    """The endpoints of a version; the common document has those of both faces.
+
+    Modules end in a slash: some clients put what follows right behind it, and those that add a slash of their own make
+    a double one, which means nothing here.
+    """
     own = f"{base}/{face}" if face else base
     found = [{"identifier": "credentials", "role": "SENDER", "url": f"{own}/{version}/credentials"}]
     seen = set()
@@ -176,7 +180,7 @@ def endpoints_of(base: str, face: str, version: str) -> list[dict[str, Any]]:
         for identifier, role in OFFERED[each]:
             if (identifier, role) not in seen:
                 seen.add((identifier, role))
-                found.append({"identifier": identifier, "role": role, "url": f"{base}/{each}/{version}/{identifier}"})
+                found.append({"identifier": identifier, "role": role, "url": f"{base}/{each}/{version}/{identifier}/"})
     return found
 
 

@@ -130,7 +130,7 @@ async def crawl(caller: Caller, module: str, since_ms: int | None) -> AsyncItera
     seen: set[bytes] = set()
     offset, url = 0, None
     for _ in range(MAX_PAGES):
-        endpoint = caller.backend.endpoint(module, "SENDER")
+        endpoint = caller.backend.whole_endpoint(module, "SENDER")
         if endpoint is None:
             raise CallFailed("not registered")
         reply = await caller.call("GET", url or _page_url(endpoint, since_ms, offset))
@@ -143,7 +143,7 @@ async def crawl(caller: Caller, module: str, since_ms: int | None) -> AsyncItera
         yield fresh
         offset += len(page)
         url = next_link(caller.backend, endpoint, reply)
-        if url is None and "Link" in reply.headers:
+        if url is None and reply.headers.get("Link"):
             caller.backend.met("link-broken")
         if url is None and not _has_more(reply, offset):
             return

@@ -53,6 +53,9 @@ PAGE: Final = 100
 TRIES_ANSWERED: Final = 12
 """With back-off this is about half an hour."""
 
+TRIES: Final = {"hubclientinfo": 1}
+"""Who is connected is news of the moment, and many name the module but cannot take it: nothing else waits for it."""
+
 MODULES: Final = {feed: module for module, feed in FEED.items()}
 SWEPT: Final = ("tariffs", "locations", "tokens", "sessions")
 """The order in which everything is sent: what others refer to comes first."""
@@ -228,7 +231,8 @@ class Pusher:
         routing = {} if party is None else routing_headers(min(self.api.own_parties), party)
         failures = 0
         while True:
-            endpoint = self.backend.endpoint(module, "RECEIVER")
+            named = self.backend.endpoint if where else self.backend.whole_endpoint
+            endpoint = named(module, "RECEIVER")
             if endpoint is None:
                 return None
             try:
@@ -241,7 +245,7 @@ class Pusher:
                 if reply.good:
                     return reply
                 words = reply.words
-                if not reply.passing or failures >= TRIES_ANSWERED:
+                if not reply.passing or failures >= TRIES.get(module, TRIES_ANSWERED):
                     if reply.status != 404 or method in ("PUT", "POST"):
                         log.warning("ocpi_push_refused", backend=self.backend.settings.name, module=module, why=words)
                     return None

@@ -39,6 +39,7 @@ QUIRKS: Final = {
     "link-broken": "gives next pages by a Link that leads elsewhere; the offset is counted on instead",
     "limit-ignored": "gives more objects on a page than it was asked for",
     "refused-with-200": "refuses with HTTP 200 and an OCPI status, where the object is what is wrong",
+    "slash-redirect": "redirects addresses to the same with a slash more or less; just that redirect is followed",
     "wrong-host": "names addresses of another host than the one it is reached at; base_url replaces it",
     # --- by configuration alone ---
     "uid-reversed": "reads the UIDs of RFID cards from the other end, as its configuration says",
