@@ -21,6 +21,7 @@ from roamd.backend.records import Records
 from roamd.backend.requests import MAX_BODY
 from roamd.backend.routes import Route
 from roamd.backend.stream import Streams
+from roamd.backend.subjects import Subjects
 
 
 def all_routes(api: Api, streams: Streams) -> list[Route]:
@@ -35,6 +36,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
         *Lifecycle(api).routes(),
         *Events(api).routes(),
         *streams.routes(),
+        *Subjects(api).routes(),
         *Operating(api, streams).routes(),
         *OcpiOperating(api).routes(),
         *(row for feed in PEER_FEEDS for row in PeerFeed(api, feed).routes()),

@@ -143,6 +143,7 @@ _EVENT: Final = _object(
         "examples": [
             "record.received",
             "record.state",
+            "record.erasure",
             "object.changed",
             "object.removed",
             "command.state",
@@ -175,6 +176,19 @@ _COMMAND: Final = _object(
     expires_at=_TIME,
     late={"type": "string", "enum": [*LATE_RULES]},
     profile=_ANY,
+)
+_SUBJECT: Final[dict[str, Schema]] = {
+    "type": {"type": "string", "maxLength": 36, "description": "OCPI TokenType; RFID when there is a uid alone."},
+    "uid": {"type": "string", "maxLength": 64},
+    "contract_id": {"type": "string", "maxLength": 64},
+}
+_ERASURE: Final = _object(
+    ("request", "peer", "erased_at", "asked", "erased", "kept", "unknown", "refused", "waiting", "unasked"),
+    request=_TEXT,
+    peer=_TEXT,
+    erased_at=_TIME,
+    kept_until={"type": ["string", "null"], "format": "date-time"},
+    **dict.fromkeys(("asked", "erased", "kept", "unknown", "refused", "waiting", "unasked"), _WHOLE),
 )
 _PEER: Final = _object(
     ("peer",),
@@ -288,6 +302,27 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "RecordPage": _page(_RECORD, _NULLABLE),
     "Evidence": _object(("files",), files={"type": "object", "additionalProperties": {"contentEncoding": "base64"}}),
     "Reroute": _object(("peer",), peer=_TEXT),
+    "Subject": _object((), **_SUBJECT),
+    "ErasureRequest": _object(
+        (),
+        **_SUBJECT,
+        keep_records=_BOOL | {"default": False, "description": "All but service records."},
+        force=_BOOL | {"default": False, "description": "Whatever stands against it."},
+    ),
+    "SubjectExport": _ANY,
+    "SubjectErasure": _object(
+        ("request", "erased", "kept_records", "mentions", "others", "asked", "backups", "log_emptied", "note"),
+        request=_TEXT,
+        erased={"type": "object", "additionalProperties": _WHOLE, "description": "Rows by table."},
+        kept_records=_WHOLE,
+        mentions=_list(_ANY) | {"description": "Places that only mention one of the numbers; they were left."},
+        others=_list(_ANY) | {"description": "Tokens of the driver that have another number, too."},
+        asked={"type": "object", "additionalProperties": _WHOLE, "description": "Entries by peer."},
+        backups=_list(_TEXT) | {"description": "Files that still hold the data."},
+        log_emptied=_BOOL,
+        note=_TEXT,
+    ),
+    "ErasurePage": _page(_ERASURE, _NULLABLE),
     "Note": _object(detail=_TEXT),
     "Dispute": _object(("reason",), reason=_TEXT, detail=_TEXT, evidence=_list(_TEXT)),
     "Credit": _object(
@@ -348,6 +383,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Pair": _object(("line",), line=_TEXT, label={"type": ["string", "null"], "pattern": "^[a-z0-9-]{1,40}$"}),
     "Pairing": _ANY | {"description": "The peer's label, the state and the six words."},
     "Report": _ANY,
+    "OcpiRemoval": _object(("module",), module={"type": "string", "enum": ["tariffs", "locations", "tokens"]}),
     "Backup": _object(("path",), path=_TEXT),
     "ApiKey": _object(("api_key",), api_key=_TEXT),
     "Health": _object(("status",), status=_TEXT),

@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     _setting_up(commands)
     _partners(commands)
     _records(commands)
+    _subjects(commands)
     _operating(commands)
     return parser
 
@@ -170,6 +171,29 @@ def _ledger(commands: _Parsers) -> None:
     export.add_argument("directory", metavar="DIR", help="a directory that is empty or not there yet")
 
 
+# --- drivers ----------------------------------------------------------------------------------------------------
+
+
+def _subjects(commands: _Parsers) -> None:
+    subject = commands.add_parser("subject", help="drivers who ask what is held of them, or to be forgotten")
+    actions = _words(subject, required=True)
+    export = _command(actions, "export", "subject:export", "write everything that is held of a driver to a JSON file")
+    _driver(export)
+    export.add_argument("file", metavar="FILE", help="a new file, or - for stdout")
+    erase = _command(actions, "erase", "subject:erase", "forget a driver, and ask partners to do the same")
+    _driver(erase)
+    erase.add_argument("--keep-records", action="store_true", help="all but service records")
+    erase.add_argument("--force", action="store_true", help="also what the law wants kept, and what is still under way")
+    erasures = _command(actions, "erasures", "subject:erasures", "what partners answered who were asked to erase")
+    erasures.add_argument("request", nargs="?", help="one request only")
+
+
+def _driver(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--uid", help="the number of a card, app or other credential, in any spelling")
+    parser.add_argument("--type", help="the credential's OCPI TokenType (RFID)")
+    parser.add_argument("--contract", metavar="ID", help="a contract id, in any spelling")
+
+
 # --- operating --------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +223,11 @@ def _ocpi(commands: _Parsers) -> None:
     actions = _words(_command(commands, "ocpi", "ocpi:listing", "the company's own systems that speak OCPI"))
     test = _command(actions, "test", "ocpi:test", "try every way to one of them; exit code 1 when something is wrong")
     test.add_argument("name", metavar="NAME", help="as [[ocpi]] calls it")
+    removals = _command(
+        actions, "removals", "ocpi:removals", "what one of them no longer lists and was too much to be removed unasked"
+    )
+    removals.add_argument("name", metavar="NAME", nargs="?", help="as [[ocpi]] calls it")
+    removals.add_argument("module", metavar="MODULE", nargs="?", help="remove what is missing in this module")
     losses = _command(actions, "losses", "ocpi:losses", "what is lost between OCPI 2.2.1 and 2.3.0, by rule")
     quirks = _command(actions, "quirks", "ocpi:quirks", "in what each was met to differ from OCPI's text")
     for parser in (losses, quirks):

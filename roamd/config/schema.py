@@ -380,10 +380,17 @@ class RetentionSection:
     decisions_days: int = _key(
         values.number(1, 3650), 90, "Days that authorization decisions are kept.", reloadable=True
     )
+    commands_days: int = _key(
+        values.number(31, 3650),
+        90,
+        "Days that a command is kept after its last change; partners rely on a month.",
+        reloadable=True,
+    )
     records_years: int = _key(
         values.number(0, 100),
         10,
-        "Years for which the law wants service records kept; erasing one earlier must be forced.",
+        "Years for which the law wants service records kept. Erasing one earlier must be forced; after them the text "
+        "is erased by itself, and the ledger stands without it. 0: no law is known, nothing is erased by itself.",
         reloadable=True,
     )
 

@@ -131,6 +131,7 @@ class Assembly:
             descriptor=self.descriptor,
             read_descriptor=verify_descriptor,
             ready=lambda: self.lacking is None,
+            records_years=lambda: self.config.retention.records_years,
         )
 
     def _network(self, core: Core) -> TlsNetwork:

@@ -43,6 +43,7 @@ from roamd.roaming.introduce import Introductions, ReadDescriptor
 from roamd.roaming.leases import HomeLeases, VisitedLeases
 from roamd.roaming.ledger.desk import LedgerDesk
 from roamd.roaming.ledger.forgotten import LedgerFetches
+from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Take
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.take import TakeEntries
@@ -53,6 +54,8 @@ from roamd.roaming.peerbook import Change, PeerBook
 from roamd.roaming.peerstatus import OwnStatus
 from roamd.roaming.ports import Backend
 from roamd.roaming.pricecheck import PriceChecks
+from roamd.roaming.privacy.desk import SubjectDesk
+from roamd.roaming.privacy.retention import Retention
 from roamd.roaming.projections import Projections
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
@@ -136,7 +139,8 @@ class World:
 
     `network` makes the network of this core; `addresses` says where a peer may be dialled; `peer_changed` is told of
     each change of the peer book after its commit; `operate` handles the operator's requests. `take` brings arrived
-    entries into effect: other than the usual one only where a test plants a fault. `ready` is what peers are told.
+    entries into effect: other than the usual one only where a test plants a fault. `ready` is what peers are told,
+    `records_years` for how long the law wants service records kept.
     """
 
     network: Callable[["Core"], Network]
@@ -148,6 +152,7 @@ class World:
     read_descriptor: ReadDescriptor
     take: Take | None = None
     ready: Callable[[], bool] = lambda: True
+    records_years: Callable[[], int] = lambda: 10
 
 
 class Core:
@@ -188,6 +193,7 @@ class Core:
         self.their_filters = TheirFilters(store, self.directory, settings.ask_everyone)
         self.their_filters.load()
         self.grants = VisitedGrants(clock, store, self.directory, ground.signer.verify, settings.parties)
+        self.retention = Retention(world.records_years)
         self.parts = self._parts()
         self.registry = Registry(self.endpoint_id, self.parts, self._link_changed)
         self.maker = self._maker()
@@ -221,7 +227,7 @@ class Core:
             signer=ground.signer,
             run_id=ground.run.run_id,
             random=ground.random,
-            take=self.world.take or TakeEntries(ground.random),
+            take=self.world.take or TakeEntries(ground.random, self.retention.kept_from_peers),
             events_written=self._events_written,
             taken={
                 "commands": self.home_control.taken_txn,
@@ -274,10 +280,19 @@ class Core:
             ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
             events=EventDesk(clock, store),
             decisions=DecisionDesk(store, self.journal),
+            subjects=self._subjects(),
             ocpi=OcpiDesk(clock, store, self.directory),
             replies=RememberedReplies(clock),
             operate=self.world.operate,
         )
+
+    def _subjects(self) -> SubjectDesk:
+        ground = self.ground
+        return SubjectDesk(
+            ground.clock, ground.store, self.directory, self.journal, ground.random, is_recovering,
+            {filters.CARDS: self.own_filter.withdrawing_txn}, self.retention.kept_until, self._published,
+            self._queued, ground.start,
+        )  # fmt: skip
 
     def _catalogue(self) -> Catalogue:
         ground = self.ground

@@ -16,7 +16,8 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.operations import Operate
 from roamd.roaming.peerbook import PeerBook
 from roamd.roaming.ports import Reply
-from roamd.storage import backup
+from roamd.roaming.waiting import write
+from roamd.storage import backup, erasure
 
 log = get_logger()
 
@@ -92,6 +93,7 @@ class OperatorDesk:
 
     async def _backup(self, arguments: Arguments) -> dict[str, Any]:
         target = Path(arguments["path"])
+        await self._note_backup(target)
         try:
             size = await trio.to_thread.run_sync(backup.backup, self.database, target)
         except OSError as error:
@@ -100,6 +102,11 @@ class OperatorDesk:
             ) from error
         log.info("backup_made", path=str(target), bytes=size)
         return {"path": str(target), "bytes": size}
+
+    async def _note_backup(self, target: Path) -> None:
+        """Before it is there, so that whoever has a driver forgotten is told of every copy that may hold him."""
+        path, now_ms = str(await trio.Path(target).absolute()), self.book.clock.now_ms()
+        await write(self.book.store, lambda cx: erasure.note_backup_txn(cx, path, now_ms), essential=True)
 
 
 def _reported(report: Report, arguments: Arguments) -> Any:

@@ -1,6 +1,6 @@
 """What a daemon does by itself now and then: renew its leaf, forget what is old, notice that the clock jumped."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 import trio
@@ -12,6 +12,7 @@ from roamd.errors import OperatorError, StoreFull
 from roamd.log import get_logger
 from roamd.roaming.control.desk import forget_txn
 from roamd.roaming.grants import withdraw_ended_txn
+from roamd.roaming.privacy.retention import Retention, forget_contents
 from roamd.roaming.waiting import write
 from roamd.storage import decisions, events, feeds, grants, idempotency
 from roamd.storage.store import Cx, Store
@@ -23,6 +24,8 @@ log = get_logger()
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 CLEAN_S = 600.0
+GROUP = 500
+"""Rows that are deleted in one transaction: a few milliseconds of the writer's time."""
 MINUTE_S = 60.0
 LOOK_S = 10.0
 JUMP_MS = 60_000
@@ -59,21 +62,38 @@ class Upkeep:
         await every(CLEAN_S, self._forget)
 
     async def _forget(self) -> None:
-        gone = await write(self.store, self._forget_txn, essential=True)
-        if gone:
-            log.info("old_rows_deleted", rows=gone)
+        now_ms = self.clock.now_ms()
+        for what, group_txn in self._classes(now_ms):
+            gone = await self._in_groups(group_txn)
+            if gone:
+                log.info("old_rows_deleted", what=what, rows=gone)
+        before_ms = Retention(lambda: self.config().retention.records_years).over_before(now_ms)
+        erased = await forget_contents(self.store, before_ms, now_ms) if before_ms is not None else 0
+        if erased:
+            log.info("old_contents_erased", entries=erased)
 
-    def _forget_txn(self, cx: Cx) -> int:
-        keep, now_ms = self.config().retention, self.clock.now_ms()
-        return (
-            events.delete_acknowledged_txn(cx, now_ms - keep.events_h * HOUR_MS)
-            + idempotency.purge_txn(cx, now_ms - keep.idempotency_h * HOUR_MS)
-            + decisions.purge_txn(cx, now_ms - keep.decisions_days * DAY_MS)
-            + withdraw_ended_txn(cx, now_ms)
-            + grants.purge_uses_txn(cx, now_ms - keep.decisions_days * DAY_MS)
-            + forget_txn(cx, now_ms - keep.decisions_days * DAY_MS, now_ms)
-            + feeds.purge_tombstones_txn(cx, now_ms - keep.tombstones_days * DAY_MS)
-        )
+    async def _in_groups(self, group_txn: Callable[[Cx], int]) -> int:
+        """Group by group, each a transaction of its own, so that whoever writes meanwhile waits for one at most."""
+        total = 0
+        while gone := await write(self.store, group_txn, essential=True):
+            total += gone
+            if gone < GROUP:
+                break
+        return total
+
+    def _classes(self, now_ms: int) -> Iterator[tuple[str, Callable[[Cx], int]]]:
+        """What is forgotten after a time of its own, and how a group of it is."""
+        keep = self.config().retention
+        events_ms, answers_ms = now_ms - keep.events_h * HOUR_MS, now_ms - keep.idempotency_h * HOUR_MS
+        decisions_ms, commands_ms = now_ms - keep.decisions_days * DAY_MS, now_ms - keep.commands_days * DAY_MS
+        tombstones_ms = now_ms - keep.tombstones_days * DAY_MS
+        yield "events", lambda cx: events.delete_acknowledged_txn(cx, events_ms, GROUP)
+        yield "answers", lambda cx: idempotency.purge_txn(cx, answers_ms, GROUP)
+        yield "decisions", lambda cx: decisions.purge_txn(cx, decisions_ms, GROUP)
+        yield "grants", lambda cx: withdraw_ended_txn(cx, now_ms)
+        yield "grant uses", lambda cx: grants.purge_uses_txn(cx, decisions_ms)
+        yield "commands", lambda cx: forget_txn(cx, commands_ms, now_ms, GROUP)
+        yield "tombstones", lambda cx: feeds.purge_tombstones_txn(cx, tombstones_ms, GROUP)
 
     async def close_records(self) -> None:
         """Received records whose agreed time has passed without a dispute become FINAL."""

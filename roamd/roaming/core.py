@@ -18,6 +18,7 @@ from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.mirror import Mirror
 from roamd.roaming.ocpi import OcpiDesk
 from roamd.roaming.ports import Reply
+from roamd.roaming.privacy.desk import SubjectDesk
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
 
@@ -40,6 +41,7 @@ class Services:
     events: EventDesk
     decisions: DecisionDesk
     ocpi: OcpiDesk
+    subjects: SubjectDesk
     replies: RememberedReplies
     operate: Handler
 
@@ -86,6 +88,9 @@ class OperationTable:
             op.KeepQuirk: services.ocpi.keep_quirk,
             op.ListResults: services.ocpi.results,
             op.MarkTold: services.ocpi.mark_told,
+            op.ExportSubject: services.subjects.export,
+            op.EraseSubject: services.subjects.erase,
+            op.ListErasures: services.subjects.erasures,
             op.Operate: services.operate,
         }
 

@@ -15,7 +15,7 @@ from roamd.model.objects import CheckedRecord
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.mending import is_recovering
-from roamd.storage import records
+from roamd.storage import erasure, records
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx
 
@@ -65,6 +65,8 @@ def _look(handed: Handed, known: _Known, fresh: _Known) -> Taken:
         body_hash = hashlib.sha256(record.body).digest()
         if row is None:
             row = new[key] = _new_row(record, destination, body_hash, handed.now_ms)
+        elif erasure.is_erased(row):
+            return Conflict(f"The record {record.id!r} was erased and is not taken again.", code="erased")
         elif row.body_hash != body_hash:
             return Conflict(f"A record {record.id!r} with other content was handed in before.", code="record-differs")
         rows.append(row)

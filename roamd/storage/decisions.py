@@ -10,7 +10,7 @@ where the backend decided.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from roamd.storage.cx import Cx
+from roamd.storage.cx import NO_LIMIT, Cx
 
 
 class DecisionRow(NamedTuple):
@@ -87,6 +87,7 @@ def erase_txn(cx: Cx, type_: str, uid: str) -> int:
     )
 
 
-def purge_txn(cx: Cx, before_ms: int) -> int:
-    """Forget decisions older than this; how many."""
-    return cx.change("DELETE FROM decisions WHERE at_ms < ?", (before_ms,))
+def purge_txn(cx: Cx, before_ms: int, limit: int = NO_LIMIT) -> int:
+    """Forget decisions older than this, the oldest `limit`; how many."""
+    chosen = "SELECT id FROM decisions WHERE at_ms < ? ORDER BY at_ms LIMIT ?"
+    return cx.change(f"DELETE FROM decisions WHERE id IN ({chosen})", (before_ms, limit))

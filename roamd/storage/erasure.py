@@ -38,6 +38,8 @@ class Source:
     where: str = "1"
 
 
+_DECIDED = ("at_ms", "peer", "direction", "authorization_id", "decision", "reason", "source")
+
 SOURCES = (
     Source("entries", ("kind", "record_id", "at_ms", "ocpi"), "body", "body IS NOT NULL"),
     Source("records", ("direction", "party", "record_id", "peer", "kind", "state", "created_ms"), "body",
@@ -47,6 +49,11 @@ SOURCES = (
     Source("events", ("at_ms", "peer", "type", "subject"), "data"),
     Source("commands", ("direction", "peer", "command_id", "command", "state", "reason", "asked_ms"), "answer",
            "answer IS NOT NULL"),
+    Source("decisions", (*_DECIDED, "location_id", "evse_uid"),
+           "CAST(json_object('type', type, 'uid', uid, 'contract_id', contract_id) AS BLOB)",
+           "uid IS NOT NULL OR contract_id IS NOT NULL"),
+    Source("grants", ("peer", "party", "id", "until_ms"), "CAST(json_object('type', type, 'uid', uid) AS BLOB)"),
+    Source("grant_uses", ("at_ms", "peer", "party", "id", "authorization_id", "reference"), "body", "body IS NOT NULL"),
     Source("idempotency", ("key", "operation", "at_ms"), "answer"),  # last: it is searched for the records, too
 )  # fmt: skip
 
@@ -62,9 +69,11 @@ NOT_PERSONAL = {
     "acknowledgements": "numbers",
     "positions": "numbers",
     "leases": "ids of sessions; a lease goes with its session",
-    "decisions": "no credential; found by the reference that its record bore",
+    "cards": "digests; one goes with its published credential",
+    "price_checks": "amounts; a check goes with its record",
     "ocpi_backends": "companies",
     "ocpi_results": "companies, and ids of commands",
+    "ocpi_quirks": "companies",
     "erasures": "places in ledgers",
     "backups": "names of files",
     "migrations": "the schema's own",
@@ -84,7 +93,7 @@ def page(cx: Cx, source: Source, after: int) -> list[Seen]:
     """The rows of a source behind a number, as far as one page goes; empty at the end."""
     rows = cx.each(
         f"SELECT rowid, {', '.join(source.columns)}, {source.text} FROM {source.table}"
-        f" WHERE rowid > ? AND {source.where} ORDER BY rowid LIMIT ?",
+        f" WHERE rowid > ? AND ({source.where}) ORDER BY rowid LIMIT ?",
         (after, PAGE_ROWS),
     )
     bounded = within_bytes(rows, len(source.columns) + 1, PAGE_BYTES)
@@ -129,6 +138,7 @@ def erase_entry_txn(cx: Cx, chain_id: int, sequence: int) -> None:
 def erase_record_txn(cx: Cx, record: int) -> None:
     """Take its text out of a record that has no place in a chain."""
     cx.run(f"{_FORGET} WHERE id = ?", (record,))
+    cx.run("DELETE FROM price_checks WHERE record = ?", (record,))
 
 
 _FORGET = "UPDATE records SET body = NULL, body_hash = x'', authorization_reference = NULL, reason = NULL"
@@ -255,6 +265,11 @@ def delete_txn(cx: Cx, table: str, rows: Iterable[int]) -> None:
     cx.many(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])
 
 
+def erase_use_txn(cx: Cx, row: int) -> None:
+    """Take a driver out of a start under a grant: that there was one still counts."""
+    cx.run("UPDATE grant_uses SET uid = NULL, body = NULL WHERE row_id = ?", (row,))
+
+
 def drop_tombstone_txn(cx: Cx, row: int) -> None:
     """Forget that an object was withdrawn, because its very key names a driver.
 
@@ -267,7 +282,7 @@ def drop_tombstone_txn(cx: Cx, row: int) -> None:
 
 LINKED = {
     "decisions": (
-        ("at_ms", "peer", "direction", "authorization_id", "decision", "reason", "source", "reference"),
+        (*_DECIDED, "reference"),
         "reference = ?",
         None,
     ),

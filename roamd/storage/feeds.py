@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from roamd.model.keys import ObjectKey
 from roamd.storage import meta
-from roamd.storage.cx import Cx, Row, within_bytes
+from roamd.storage.cx import NO_LIMIT, Cx, Row, within_bytes
 
 PAGE_BYTES = 4 * 1024 * 1024
 """A page of a list ends when its bodies fill this, however many rows were asked for: a thousand of the largest objects
@@ -179,14 +179,16 @@ def count_published(cx: Cx) -> dict[str, int]:
     return dict(cx.run("SELECT feed, COUNT(*) FROM objects WHERE body IS NOT NULL GROUP BY feed"))
 
 
-def purge_tombstones_txn(cx: Cx, before_ms: int) -> int:
-    """Delete tombstones older than this; how many. Cursors below `purged_upto` then need a replacing snapshot."""
-    purged = cx.run(
-        "SELECT feed, MAX(version) FROM objects WHERE body IS NULL AND changed_ms < ? GROUP BY feed", (before_ms,)
-    )
-    for feed, version in purged:
+def purge_tombstones_txn(cx: Cx, before_ms: int, limit: int = NO_LIMIT) -> int:
+    """Delete tombstones older than this, the oldest `limit`; how many.
+
+    Cursors below `purged_upto` then need a replacing snapshot.
+    """
+    chosen = "SELECT row_id FROM objects WHERE body IS NULL AND changed_ms < ? ORDER BY changed_ms LIMIT ?"
+    purged = cx.run(f"DELETE FROM objects WHERE row_id IN ({chosen}) RETURNING feed, version", (before_ms, limit))
+    for feed, version in sorted(purged):
         meta.raise_txn(cx, f"purged:{feed}", version)
-    return cx.change("DELETE FROM objects WHERE body IS NULL AND changed_ms < ?", (before_ms,))
+    return len(purged)
 
 
 def purged_upto(cx: Cx, feed: str) -> int:

@@ -16,6 +16,7 @@ from roamd.model.body import merge_patch
 from roamd.model.objects import Checked, CheckedRecord, check_object
 from roamd.roaming import operations as ops
 from roamd.roaming.ports import Reply
+from roamd.roaming.privacy.erase import Erasing
 
 PARTY = "DEABC"
 NOW_MS = 1_795_348_800_000
@@ -37,6 +38,7 @@ class FakeCore:
         self.acknowledged: list[str] = []
         self.positions: dict[str, str] = {}
         self.registrations: dict[str, bytes] = {}
+        self.listed: dict[tuple[str, str, bytes], int] = {}
         self.quirks: dict[tuple[str, str], int] = {}
         self.partners: list[ops.Partner] = []
         self.remembered: dict[tuple[str, str], tuple[bytes, Any]] = {}
@@ -337,6 +339,17 @@ class FakeCore:
         else:
             self.registrations[asked.name] = asked.registration
 
+    def _notelisted(self, asked: ops.NoteListed) -> None:
+        self.listed |= {(asked.backend, asked.feed, digest): asked.generation for digest in asked.digests}
+
+    def _findunlisted(self, asked: ops.FindUnlisted) -> ops.Unlisted:
+        of_it = {key[2]: at for key, at in self.listed.items() if key[:2] == (asked.backend, asked.feed)}
+        return ops.Unlisted(len(of_it), frozenset(key for key, at in of_it.items() if at < asked.generation))
+
+    def _forgetlisted(self, asked: ops.ForgetListed) -> None:
+        for digest in self._findunlisted(ops.FindUnlisted(asked.backend, asked.feed, asked.generation)).digests:
+            del self.listed[asked.backend, asked.feed, digest]
+
     def _listresults(self, asked: ops.ListResults) -> list[ops.PendingResult]:
         return []
 
@@ -351,6 +364,22 @@ class FakeCore:
 
     def _listpartners(self, asked: ops.ListPartners) -> list[ops.Partner]:
         return list(self.partners)
+
+    # --- drivers ---
+
+    def _exportsubject(self, asked: ops.ExportSubject) -> dict[str, Any]:
+        return {"made_at": rfc3339(NOW_MS), "identifiers": [{"type": asked.type, "uid": asked.uid}], "backups": []}
+
+    def _erasesubject(self, asked: ops.EraseSubject) -> Erasing:
+        if not (asked.force or asked.keep_records):
+            raise Conflict("Nothing was erased: 1 of its records must be kept by law.", code="must-be-kept")
+        kept = int(asked.keep_records)
+        return Erasing("0123456789abcdef", {"entries": 1}, kept, [], [], {"xyz": 1}, [], log_emptied=True, note="-")
+
+    def _listerasures(self, asked: ops.ListErasures) -> list[dict[str, Any]]:
+        counts = dict.fromkeys(("asked", "erased", "kept", "unknown", "refused", "waiting", "unasked"), 0)
+        request = asked.request or "0123456789abcdef"
+        return [{"request": request, "peer": "xyz", "erased_at": rfc3339(NOW_MS), "kept_until": None, **counts}]
 
     # --- operating ---
 

@@ -13,7 +13,8 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.chain import as_item
 from roamd.roaming.ledger.refusals import refused_as
 from roamd.roaming.ledger.words import WORDS, regain_word_txn, state_of
-from roamd.storage import ledgers, records
+from roamd.roaming.privacy.asks import regain_ask_txn
+from roamd.storage import erasure, ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import RecordRow
 from roamd.storage.store import Cx, Store
@@ -29,7 +30,12 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
     """
     if item.kind in WORDS:
         regain_word_txn(cx, peer, item, row)
+    if item.kind == EntryKind.ERASURE:
+        regain_ask_txn(cx, peer.label, ledgers.place(chain_id, row.sequence), item, row.at_ms)
     if item.kind not in RECORD_KINDS or item.body is None:
+        return
+    if erasure.erased_within(cx, chain_id, row.sequence, row.sequence):
+        erasure.erase_entry_txn(cx, chain_id, row.sequence)
         return
     try:
         checked = check_peer_record(item.ocpi or "2.3.0", item.body)
@@ -37,6 +43,10 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
         return
     body_hash = hashlib.sha256(item.body).digest()
     again = records.get(cx, "out", checked.party, checked.id)
+    if again is not None and erasure.is_erased(again):
+        erasure.erase_entry_txn(cx, chain_id, row.sequence)
+        records.put_txn(cx, again._replace(chain_id=chain_id, sequence=row.sequence))
+        return
     if again is not None and again.body_hash != body_hash:
         records.set_state_txn(
             cx, again.id, records.PARKED, "the peer holds another content under this id", now_ms=row.at_ms

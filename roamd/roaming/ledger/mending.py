@@ -21,6 +21,7 @@ SAYING = frozenset(
         EntryKind.CORRECTED,
         EntryKind.CREDITED,
         EntryKind.FINAL,
+        EntryKind.ERASURE_ANSWER,
     }
 )
 

@@ -32,6 +32,7 @@ from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows, own
 from roamd.roaming.ledger.forgotten import regain_txn
 from roamd.roaming.ledger.mending import keep_said_txn, kept_said_txn, marker
 from roamd.roaming.ledger.sound import sound_body
+from roamd.roaming.privacy.asks import AT_ONCE, place_asks_txn
 from roamd.roaming.waiting import Outcome, write
 from roamd.storage import ledgers, meta, records
 from roamd.storage.ledgers import Chain
@@ -218,6 +219,8 @@ class Rollback:
         chain = append_items_txn(cx, chain, [first, *again], self.clock.now_ms())
         meta.delete_txn(cx, marker(self.peer.label))
         place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
+        while place_asks_txn(cx, self.peer.label, self.random, self.clock.now_ms()) == AT_ONCE:
+            pass
 
 
 def _receipted(cx: Cx, chain: Chain | None) -> Goal:

@@ -25,7 +25,8 @@ from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Arrival
 from roamd.roaming.ledger.refusals import refusal_reason, refuses
 from roamd.roaming.ledger.words import WORDS, state_of, take_word_txn
-from roamd.storage import ledgers, records
+from roamd.roaming.privacy.asks import Keep, answer_txn, operator_decides, take_answer_txn, take_refusal_txn
+from roamd.storage import erasure, ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import DELIVERED, PARKED, RecordRow
 from roamd.storage.store import Cx
@@ -33,7 +34,7 @@ from roamd.storage.store import Cx
 log = get_logger()
 
 RECORDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
-SILENT = frozenset({EntryKind.EPOCH, EntryKind.REFUSED}) | WORDS
+SILENT = frozenset({EntryKind.EPOCH, EntryKind.REFUSED, EntryKind.ERASURE, EntryKind.ERASURE_ANSWER}) | WORDS
 """Kinds that are never answered by a refusal: two sides must not refuse each other's refusals for ever."""
 
 
@@ -55,19 +56,24 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class TakeEntries:
-    """Takes arrived entries into effect (roaming.ledger.receiver.Take)."""
+    """Takes arrived entries into effect (roaming.ledger.receiver.Take). `keep` tells how long records are kept here."""
 
     random: Random
+    keep: Keep = operator_decides
 
     def __call__(self, cx: Cx, arrival: Arrival) -> bool:
-        """Everything in the receiver's transaction; whether a refusal went into our own chain."""
+        """Everything in the receiver's transaction; whether a refusal or an answer went into our own chain."""
         refused: list[Refused] = []
+        items = _without_erased_txn(cx, arrival)
         # Records that follow each other are stored together; what is said of a record comes behind it.
-        for are_records, some in groupby(arrival.items, lambda pair: pair[0].kind in RECORDS):
+        for are_records, some in groupby(items, lambda pair: pair[0].kind in RECORDS):
             take = _take_records_txn if are_records else _take_others_txn
             refused += take(cx, arrival, list(some))
-        refusals = [self._refused(cx, arrival, *each) for each in refused]
-        return bool(refusals) and self._answer_txn(cx, arrival, refusals)
+        answers = [self._refused(cx, arrival, *each) for each in refused]
+        for item, _ in items:
+            if item.kind == EntryKind.ERASURE:
+                answers += answer_txn(cx, arrival.peer.label, item, self.random, self.keep, arrival.now_ms)
+        return bool(answers) and self._answer_txn(cx, arrival, answers)
 
     def _refused(self, cx: Cx, arrival: Arrival, item: LedgerItem, row: EntryRow, refusal: Refusal) -> LedgerItem:
         metrics.record_refusals.labels(arrival.peer.label, "out").inc()
@@ -77,12 +83,21 @@ class TakeEntries:
         placed = msgspec.structs.replace(refusal, epoch=epoch, sequence=row.sequence)
         return LedgerItem(EntryKind.REFUSED, item.record_id, self.random(SALT_SIZE), placed.pack())
 
-    def _answer_txn(self, cx: Cx, arrival: Arrival, refusals: list[LedgerItem]) -> bool:
+    def _answer_txn(self, cx: Cx, arrival: Arrival, answers: list[LedgerItem]) -> bool:
         if is_recovering(cx, arrival.peer.label):
             # Our chain takes nothing at this time, so this batch is not taken either: it comes again.
             raise RoamdError("a rollback is being mended")
-        append_items_txn(cx, own_chain_txn(cx, arrival.peer.label, self.random), refusals, arrival.now_ms)
+        append_items_txn(cx, own_chain_txn(cx, arrival.peer.label, self.random), answers, arrival.now_ms)
         return True
+
+
+def _without_erased_txn(cx: Cx, arrival: Arrival) -> list[tuple[LedgerItem, EntryRow]]:
+    """What arrived but for what was erased here before it came again (after a rollback of ours): that stays erased."""
+    first, last = arrival.items[0][1].sequence, arrival.items[-1][1].sequence
+    erased = erasure.erased_within(cx, arrival.chain_id, first, last)
+    for sequence in erased:
+        erasure.erase_entry_txn(cx, arrival.chain_id, sequence)
+    return [(item, row) for item, row in arrival.items if row.sequence not in erased]
 
 
 def _take_others_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem, EntryRow]]) -> list[Refused]:
@@ -90,6 +105,9 @@ def _take_others_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem,
     for item, row in items:
         if item.kind == EntryKind.REFUSED:
             park_refused_txn(cx, arrival, item)
+            take_refusal_txn(cx, arrival.peer.label, item, arrival.now_ms)
+        elif item.kind == EntryKind.ERASURE_ANSWER:
+            take_answer_txn(cx, arrival.peer.label, item, arrival.now_ms)
         elif item.kind in WORDS:
             take_word_txn(cx, arrival, item)
         elif item.kind not in SILENT:
@@ -112,7 +130,7 @@ def _take_records_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem
     for (item, entry, row), number in zip(good, numbers, strict=True):
         if number:
             fresh.append(row._replace(id=number))
-        elif not _is_known(cx, row):
+        elif not _is_known_txn(cx, row):
             detail = "a record with this id and other content came before"
             refused.append(Refused(item, entry, Refusal(row.party, "record-differs", detail)))
     record_events_txn(cx, _as_spoken_of_txn(cx, fresh), "record.received", arrival.now_ms)
@@ -141,8 +159,12 @@ def _record_row(arrival: Arrival, item: LedgerItem, entry: EntryRow) -> RecordRo
     )
 
 
-def _is_known(cx: Cx, row: RecordRow) -> bool:
+def _is_known_txn(cx: Cx, row: RecordRow) -> bool:
+    """Whether it came before. One that was erased since is not filled again, wherever in the chain it comes."""
     known = records.get(cx, "in", row.party, row.record_id, peer=row.peer)
+    if known is not None and erasure.is_erased(known):
+        erasure.erase_entry_txn(cx, row.chain_id or 0, row.sequence or 0)
+        return True
     return known is not None and known.body_hash == row.body_hash
 
 

@@ -68,7 +68,7 @@ def take_answer_txn(cx: Cx, peer: str, item: LedgerItem, now_ms: int) -> None:
         return
     until_ms = said.until_ms or None
     if not erasure.answered_txn(
-        cx, peer, said.author == "you", said.epoch_id, said.sequence, said.result, until_ms, now_ms
+        cx, peer, said.author == "me", said.epoch_id, said.sequence, said.result, until_ms, now_ms
     ):
         log.warning("erasure_answer_unexpected", peer=peer)
 
@@ -93,15 +93,15 @@ def operator_decides(at_ms: int) -> int | None:
     return None
 
 
-def answer_txn(cx: Cx, peer: str, item: LedgerItem, random: Random, keep: Keep, now_ms: int) -> LedgerItem | None:
-    """A peer's ERASURE entry: erase what may be erased; our answer, or None where there is nothing to say to it."""
+def answer_txn(cx: Cx, peer: str, item: LedgerItem, random: Random, keep: Keep, now_ms: int) -> list[LedgerItem]:
+    """A peer's ERASURE entry: erase what may be erased; our answer, or none where there is nothing to say to it."""
     said = _read(item)
     if said is None:
-        return None
+        return []
     result, until_ms = _result_txn(cx, peer, said, item.record_id, keep, now_ms)
     answer = Erasure(said.author, said.epoch, said.sequence, result, until_ms)
-    log.info("erasure_asked", peer=peer, result=result)
-    return LedgerItem(EntryKind.ERASURE_ANSWER, item.record_id, random(SALT_SIZE), answer.pack())
+    log.debug("erasure_asked", peer=peer, result=result)
+    return [LedgerItem(EntryKind.ERASURE_ANSWER, item.record_id, random(SALT_SIZE), answer.pack())]
 
 
 def _result_txn(cx: Cx, peer: str, said: Erasure, record_id: str, keep: Keep, now_ms: int) -> tuple[str, int]:

@@ -4,7 +4,7 @@ Whoever is allowed to ask the local API is allowed to ask this; the log says tha
 never of whom.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from roamd.roaming.privacy.export import exported
 from roamd.roaming.privacy.search import CREDENTIALS, Holding, search
 from roamd.roaming.waiting import Outcome, write
 from roamd.storage import erasure
+from roamd.storage.feeds import PublishedRow
 from roamd.storage.store import Cx, Store
 
 log = get_logger()
@@ -55,9 +56,9 @@ class SubjectDesk:
     """Handles ExportSubject, EraseSubject and ListErasures.
 
     `is_recovering` tells whether our chain towards a peer takes no entries at this time (it asks when it does again).
-    `keep(at_ms)` says until when a record of that time must be kept (ms, 0: not at all); `published(feed)` and
-    `grew(peer)` are told after a commit that there is something to send. `start` runs a coroutine in the daemon's
-    nursery.
+    `withdrawing` has the services that look at own objects that are about to go, by feed. `keep(at_ms)` says until when
+    a record of that time must be kept (ms, 0: not at all). `published(feed)` and `grew(peer)` are told after a commit
+    that there is something to send. `start` runs a coroutine in the daemon's nursery.
     """
 
     clock: Clock
@@ -66,6 +67,7 @@ class SubjectDesk:
     journal: DecisionJournal
     random: Random
     is_recovering: Callable[[Cx, str], bool]
+    withdrawing: Mapping[str, Callable[[Cx, PublishedRow], None]]
     keep: Callable[[int], int]
     published: Callable[[str], None]
     grew: Callable[[str], None]
@@ -118,7 +120,7 @@ class SubjectDesk:
             found = without_records(found)
         if not asked.force:
             found.refuse()
-        work = Work(self.random(8).hex(), now_ms, self._is_peer, asked.keep_records)
+        work = Work(self.random(8).hex(), now_ms, self._is_peer, self.withdrawing, asked.keep_records)
         mentions, others = await self._until_nothing_is_found(named, work, holding)
         emptied = await self._empty_log()
         log.warning("subject_erased", request=work.request, rows=sum(work.done.values()), forced=asked.force)
@@ -153,7 +155,7 @@ class SubjectDesk:
         """Ask the peers, publish the withdrawals, and forget even those whose key names him."""
         for peer in sorted(work.peers):
             await self._ask(peer)
-        for feed in ("sessions", "session-leases", "reservations", CREDENTIALS):
+        for feed in ("sessions", "session-leases", "reservations", "grants", "credential-filter", CREDENTIALS):
             self.published(feed)
         if work.tombstones:
             with trio.move_on_after(FOLLOW_S):

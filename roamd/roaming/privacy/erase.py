@@ -8,7 +8,7 @@ Published credentials are the one thing whose very key is the driver's: they are
 get the moment that they need to hear of it, and then the tombstone goes, too. Others get a replacing snapshot.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -23,6 +23,7 @@ from roamd.roaming.events import record_event_txn
 from roamd.roaming.privacy.asks import CONTENTS, erase_place_txn
 from roamd.roaming.privacy.search import CREDENTIALS, Hit, Holding
 from roamd.storage import erasure, feeds, leases, ledgers, records
+from roamd.storage.feeds import PublishedRow
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx
 
@@ -32,6 +33,9 @@ GROUP: Final = 200
 """Rows in one transaction: some milliseconds of the writer's time."""
 
 RECORDS: Final = frozenset(kind for kind in CONTENTS if kind < EntryKind.ACCEPTED)
+
+PROOFS: Final = frozenset(("entries", "records", "grant_uses"))
+"""Tables of what is owed, and why."""
 
 LIVE: Final = frozenset(("ACTIVE", "PENDING", "RESERVED"))
 """States of sessions and reservations that somebody is in the middle of."""
@@ -70,6 +74,7 @@ def without_records(found: Judgement) -> Judgement:
 def judge(cx: Cx, holding: Holding, keep: Callable[[int], int], now_ms: int) -> Judgement:
     """What stands against erasing what was found; `keep` says until when a record of some time must be kept."""
     until = [keep(hit.about["at_ms"]) for hit in holding.of("entries") if hit.about["kind"] in RECORDS]
+    until += [keep(hit.about["at_ms"]) for hit in holding.of("grant_uses")]
     kept = [each for each in until if each > now_ms]
     placed = [hit for hit in holding.of("entries") if erasure.undelivered(cx, *ledgers.chain_and_sequence(hit.row))]
     return Judgement(
@@ -86,11 +91,15 @@ def _is_live(hit: Hit) -> bool:
 
 @dataclass(slots=True)
 class Work:
-    """What one request erases, and how much of it was. `ask` says whether a peer can be asked about its copies."""
+    """What one request erases, and how much of it was. `ask` says whether a peer can be asked about its copies.
+
+    `withdrawing` has the services that look at own objects that are about to go, by feed.
+    """
 
     request: str
     now_ms: int
     ask: Callable[[str], bool]
+    withdrawing: Mapping[str, Callable[[Cx, PublishedRow], None]]
     keep_records: bool = False
     done: dict[str, int] = field(default_factory=dict)
     peers: set[str] = field(default_factory=set)
@@ -109,7 +118,7 @@ class Work:
         return any(map(self._erases, holding.hits))
 
     def _erases(self, hit: Hit) -> bool:
-        return not (self.keep_records and hit.table in ("entries", "records"))
+        return not (self.keep_records and hit.table in PROOFS)
 
     def _erase_txn(self, cx: Cx, hits: Sequence[Hit]) -> None:
         for hit in hits:
@@ -126,6 +135,8 @@ class Work:
                 self._object_txn(cx, hit)
             case "mirror":
                 self._mirrored_txn(cx, hit)
+            case "grant_uses":
+                erasure.erase_use_txn(cx, hit.row)
             case table:
                 erasure.delete_txn(cx, table, [hit.row])
 
@@ -162,11 +173,14 @@ class Work:
             record_event_txn(cx, row, "record.state", self.now_ms)
 
     def _object_txn(self, cx: Cx, hit: Hit) -> None:
-        key = _key(hit.about)
-        feeds.withdraw_txn(cx, hit.about["feed"], key, self.now_ms)
-        if hit.about["feed"] == CREDENTIALS:
+        key, feed = _key(hit.about), hit.about["feed"]
+        published = feeds.get_published(cx, feed, key)
+        if published is not None and feed in self.withdrawing:
+            self.withdrawing[feed](cx, published)
+        feeds.withdraw_txn(cx, feed, key, self.now_ms)
+        if feed == CREDENTIALS:
             self.tombstones.append(hit.row)
-        if hit.about["feed"] == "sessions":
+        if feed == "sessions":
             feeds.withdraw_txn(cx, "session-leases", key, self.now_ms)
 
     def _mirrored_txn(self, cx: Cx, hit: Hit) -> None:

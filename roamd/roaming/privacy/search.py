@@ -18,7 +18,8 @@ from roamd.storage import erasure
 from roamd.storage.erasure import Seen, Source
 from roamd.storage.store import Store
 
-OF_DRIVERS = frozenset(row.name for row in FEEDS.values() if row.object_class in ("Session", "Token", "Reservation"))
+_OF_DRIVERS = ("Session", "Token", "Reservation", "Grant")
+OF_DRIVERS = frozenset(row.name for row in FEEDS.values() if row.object_class in _OF_DRIVERS)
 """Feeds whose objects are about one driver each. Anything else that names one, a location's directions perhaps, is
 told and left: it is not for us to take a station off the map.
 """
