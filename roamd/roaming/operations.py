@@ -537,6 +537,42 @@ class KeepQuirk:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteListed:
+    """An OCPI backend's list named these (digests of keys) in this fetch of it. Reply: None, after the commit."""
+
+    backend: str
+    feed: str
+    generation: int
+    digests: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FindUnlisted:
+    """What the list named before, and not in this fetch. Reply: Unlisted."""
+
+    backend: str
+    feed: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """Digests of keys, and how many there are with those that were named."""
+
+    total: int
+    digests: frozenset[bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetListed:
+    """Forget what the list did not name in this fetch. Reply: None, after the commit."""
+
+    backend: str
+    feed: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListResults:
     """The commands of a backend whose outcome it may still have to be told. Reply: list of PendingResult."""
 
