@@ -107,6 +107,11 @@ def grant_faults(body: Fields, at: str = "$") -> list[Fault]:
         for name in ("starts", "kwh", "cost", "duration_s")
         if limits.get(name) is not None and not limits[name] > 0
     ]
+    faults += [
+        Fault(f"{at}.limits.{name}", "must be a whole number", "type")
+        for name in ("starts", "duration_s")
+        if limits.get(name) is not None and not isinstance(limits[name], int)
+    ]
     if limits.get("cost") is not None and not limits.get("currency"):
         faults.append(Fault(f"{at}.limits.currency", "is missing beside a cost", "missing"))
     for number, place in enumerate(body.get("places") or ()):

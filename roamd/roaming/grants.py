@@ -20,7 +20,7 @@ from roamd.clock import Clock, rfc3339
 from roamd.errors import Conflict
 from roamd.log import get_logger
 from roamd.model.agreement import may_follow
-from roamd.model.body import tree, with_fields
+from roamd.model.body import merge_patch, tree, with_fields
 from roamd.model.credentials import canonical_uid
 from roamd.model.grants import FEED, GrantView, grant_document, grant_view, impossible_grant, sealed, unsealed, why_not
 from roamd.model.jsontext import member
@@ -40,6 +40,9 @@ log = get_logger()
 
 KEPT_MS = 24 * 3600 * 1000
 """How long an own grant stays in the feed after its end: clocks differ, and a question about yesterday is answered."""
+
+_NO_SEAL = b'{"algorithm":null,"signature":null}'
+"""Takes away what a backend wrote there itself, or what a patch has left in the middle."""
 
 
 def _view_of(body: bytes) -> GrantView:
@@ -62,7 +65,7 @@ class GrantIssuer:
 
     def seal_txn(self, cx: Cx, checked: Checked) -> Checked:
         """What is published of a grant as the backend wrote it. Conflict when it is revoked already."""
-        view, (text, _) = _view_of(checked.body), unsealed(checked.body)
+        view, text = _view_of(checked.body), merge_patch(unsealed(checked.body)[0], _NO_SEAL)
         known = feeds.get_published(cx, FEED, checked.key)
         if known is not None and known.body is not None:
             if _view_of(known.body).revoked and not view.revoked:
@@ -131,8 +134,12 @@ class VisitedGrants:
         grants.put_txn(cx, peer, item.party, item.id, view.type, view.uid, view.valid_until_ms)
         self._some = True  # on the writer's thread, and perhaps for nothing: it only makes the next driver look
 
-    def judge(self, known: bytes, item: FeedItem) -> str | None:
-        """Why a grant cannot have become what a peer sends in its place (roaming.follower.Judge)."""
+    def judge(self, known: bytes, item: FeedItem, *, replacing: bool) -> str | None:
+        """Why a grant cannot have become what a peer sends in its place (roaming.follower.Judge).
+
+        Nor in a replacing snapshot: a backup that was restored must not bring back what was revoked.
+        """
+        del replacing
         return impossible_grant(_view_of(known), _view_of(item.body or b"{}"))
 
     # --- as drivers come ---

@@ -1,79 +1,21 @@
 """May this credential charge here? Every way in which the visited side comes to a decision."""
 
-from typing import Any
-
 import pytest
 
 from roamd.model.credentials import Decision
-from roamd.model.keys import ObjectKey
 from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest
 from roamd.protocol.messages import Answer, AnswerStatus, Call
-from roamd.roaming.authorization.report import LINES_PER_S, DecisionReport
-from roamd.roaming.authorization.visited import VisitedAuthorization, margin_s
-from roamd.roaming.calls import OutgoingCalls
+from roamd.roaming.authorization.report import LINES_PER_S
+from roamd.roaming.authorization.visited import margin_s
 from roamd.roaming.directory import SUSPENDED
-from roamd.roaming.operations import AuthorizationReply, Authorize, CredentialIn, PlaceIn
-from roamd.storage import decisions, feeds
-from tests.model import bodies
+from roamd.roaming.operations import Authorize, CredentialIn, PlaceIn
+from roamd.storage import decisions
 from tests.support.roaming import Company, Line, LogLines, Told
+from tests.support.station import UID, Station, summary
 
 RMD_CONTRACT = "FR-RMD-C00000042-X"
-UID = "04A1B2C3"
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999, behind which nothing can be printed, and the latest that is taken."""
-
-
-class Station:
-    """The CSO's side, and a line to each of its partners."""
-
-    def __init__(self, cso: Company) -> None:
-        self.cso = cso
-        self.calls = OutgoingCalls(cso.clock, cso.timers)
-        report = DecisionReport(cso.clock, cso.journal)
-        self.visited = VisitedAuthorization(
-            cso.clock, cso.store, cso.directory, self.calls, cso.timers, report, cso.random, "DEABC"
-        )
-        self.lines: dict[str, Line] = {}
-
-    def link(self, label: str) -> Line:
-        """The partner's link comes up."""
-        peer = self.cso.peer(label)
-        line = self.lines[label] = Line(peer)
-        peer.exchange = line  # type: ignore[assignment]  # all that is used of an exchange
-        return line
-
-    def lists(self, label: str, uid: str = UID, **changes: Any) -> None:
-        """The partner has this credential in its whitelist."""
-        peer = self.cso.peer(label)
-        party = peer.row.parties[0]
-        token = bodies.token(
-            country_code=party[:2],
-            party_id=party[2:],
-            uid=uid,
-            contract_id=f"{party[:2]}-{party[2:]}-C00000042",
-            **changes,
-        )
-        self.cso.store.write(
-            lambda cx: feeds.mirror_put_txn(
-                cx, label, "user-credentials", ObjectKey(party, uid.upper(), token["type"]), ocpi="2.3.0",
-                body=bodies.text(token), generation=0,
-            )
-        )  # fmt: skip
-
-    def ask(self, **changes: Any) -> Told:
-        told = Told()
-        fields: dict[str, Any] = {"credential": CredentialIn("RFID", "04:a1:b2:c3"), "deadline_ms": 1000, **changes}
-        self.visited.authorize(Authorize(**fields), told)
-        return told
-
-    def answer(self, label: str, decision: str, number: int = 0, **fields: Any) -> None:
-        """The partner's backend has decided."""
-        body = AuthorizeAnswer(decision, fields.pop("reason", ""), fields.pop("source", "BACKEND"), **fields).pack()
-        self.raw_answer(label, AnswerStatus.ANSWERED, body, number)
-
-    def raw_answer(self, label: str, status: int, body: bytes, number: int = 0) -> None:
-        line = self.lines[label]
-        self.calls.on_answer(line.peer, Answer(line.calls[number].id, status, body))
 
 
 @pytest.fixture
@@ -92,11 +34,6 @@ def second(station: Station) -> Line:
 
 def of_contract(contract: str | None = RMD_CONTRACT) -> CredentialIn:
     return CredentialIn("RFID", "04:a1:b2:c3", contract)
-
-
-def summary(told: Told) -> tuple[str, str, str | None]:
-    reply: AuthorizationReply = told.one
-    return reply.decision, reply.source, reply.home_csp
 
 
 # --- who is asked -----------------------------------------------------------------------------------------------
