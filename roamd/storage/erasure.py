@@ -74,6 +74,7 @@ NOT_PERSONAL = {
     "ocpi_backends": "companies",
     "ocpi_results": "companies, and ids of commands",
     "ocpi_quirks": "companies",
+    "ocpi_listed": "digests of keys; one goes when its backend lists it no longer",
     "erasures": "places in ledgers",
     "backups": "names of files",
     "migrations": "the schema's own",
