@@ -113,6 +113,13 @@ question_seconds: Final = _histogram(
 )
 webhook_posts: Final = _counter("webhook_posts_total", "Posts of events to webhooks, by outcome.", "outcome")
 events: Final = _counter("events_total", "Events written for the backend.", "type")
+ocpi_removals_held: Final = _gauge(
+    "ocpi_removals_held", "Objects that an OCPI backend no longer lists and that wait for a word.", "backend", "module"
+)
+ocpi_requests: Final = _counter(
+    "ocpi_requests_total", "Requests to the OCPI face, by OCPI status.", "backend", "module", "status"
+)
+ocpi_calls: Final = _counter("ocpi_calls_total", "Calls to OCPI backends, by outcome.", "backend", "outcome")
 ocpi_results: Final = _counter(
     "ocpi_results_total", "Tries to tell an OCPI backend what became of its command, by outcome.", "outcome"
 )

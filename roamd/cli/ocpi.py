@@ -86,6 +86,20 @@ def quirks(options: argparse.Namespace) -> int:
     return 0
 
 
+def removals(options: argparse.Namespace) -> int:
+    """`roamd ocpi removals [NAME MODULE]`: what is held back; with both names it is removed, and 1 if there is none."""
+    api = Api.of(options)
+    if options.name is None or options.module is None:
+        items = items_of(api.get("/v1/ocpi"))
+        rows = [{"backend": item["name"], **held} for item in items for held in item["removals"]]
+        columns = ("backend", "module", "missing", "listed")
+        show(options, {"items": rows}, lambda _: table(rows, columns, "Nothing is held back."))
+        return 0
+    answer = api.post(f"/v1/ocpi/{quote(options.name, safe='')}/removals", {"module": options.module})
+    show(options, answer, lambda _: note(f"{answer['removed']} removed."))
+    return 0 if answer["removed"] else 1
+
+
 def _one(options: argparse.Namespace) -> dict[str, Any]:
     items = items_of(Api.of(options).get("/v1/ocpi"))
     for item in items:

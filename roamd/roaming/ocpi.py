@@ -65,6 +65,21 @@ class OcpiDesk:
         now_ms = self.clock.now_ms()
         self.store.submit(lambda cx: ocpi.put_quirk_txn(cx, operation.backend, operation.quirk, now_ms), reply)
 
+    def note_listed(self, operation: op.NoteListed, reply: Reply) -> None:
+        """NoteListed -> None, after the commit."""
+        name, feed = operation.backend, operation.feed
+        self.store.submit(lambda cx: ocpi.listed_txn(cx, name, feed, operation.generation, operation.digests), reply)
+
+    def find_unlisted(self, operation: op.FindUnlisted, reply: Reply) -> None:
+        """FindUnlisted -> Unlisted."""
+        name, feed = operation.backend, operation.feed
+        reply(op.Unlisted(*self.store.read(lambda cx: ocpi.unlisted(cx, name, feed, operation.generation))))
+
+    def forget_listed(self, operation: op.ForgetListed, reply: Reply) -> None:
+        """ForgetListed -> None, after the commit."""
+        name, feed = operation.backend, operation.feed
+        self.store.submit(lambda cx: ocpi.forget_listed_txn(cx, name, feed, operation.generation), reply)
+
     def results(self, operation: op.ListResults, reply: Reply) -> None:
         """ListResults -> list of PendingResult, oldest first."""
 

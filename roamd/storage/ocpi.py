@@ -1,5 +1,6 @@
 """Backends that have registered at the OCPI face, by the name that the configuration gives them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from roamd.storage.cx import Cx
@@ -76,3 +77,26 @@ def quirks(cx: Cx) -> list[tuple[str, str, int]]:
 def put_quirk_txn(cx: Cx, backend: str, quirk: str, first_ms: int) -> None:
     """Keep that a quirk was met; what is known stays."""
     cx.run("INSERT OR IGNORE INTO ocpi_quirks (backend, quirk, first_ms) VALUES (?, ?, ?)", (backend, quirk, first_ms))
+
+
+def listed_txn(cx: Cx, backend: str, feed: str, generation: int, digests: Iterable[bytes]) -> None:
+    """A backend's list named these."""
+    cx.many(
+        "INSERT INTO ocpi_listed (backend, feed, digest, generation) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (backend, feed, digest) DO UPDATE SET generation = excluded.generation",
+        [(backend, feed, digest, generation) for digest in digests],
+    )
+
+
+def unlisted(cx: Cx, backend: str, feed: str, generation: int) -> tuple[int, frozenset[bytes]]:
+    """How many it ever named, and which of them not in this fetch."""
+    total: int = cx.value("SELECT COUNT(*) FROM ocpi_listed WHERE backend = ? AND feed = ?", (backend, feed))
+    rows = cx.run(
+        "SELECT digest FROM ocpi_listed WHERE backend = ? AND feed = ? AND generation < ?", (backend, feed, generation)
+    )
+    return total, frozenset(row[0] for row in rows)
+
+
+def forget_listed_txn(cx: Cx, backend: str, feed: str, generation: int) -> None:
+    """Forget what was not named in this fetch."""
+    cx.run("DELETE FROM ocpi_listed WHERE backend = ? AND feed = ? AND generation < ?", (backend, feed, generation))

@@ -30,6 +30,7 @@ from roamd.backend.context import CoreLink
 from roamd.backend.ocpi.envelope import Refusal, encode
 from roamd.clock import Clock
 from roamd.log import get_logger
+from roamd.model.keys import ObjectKey
 from roamd.roaming.operations import KeepQuirk, KeepRegistration, ListQuirks, ListRegistrations
 
 log = get_logger(room="backend")
@@ -92,6 +93,15 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"Registration({self.version} {self.their_url})"
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Own objects that a list of the backend no longer names, and that stay until it is confirmed (`vanished`)."""
+
+    keys: tuple[ObjectKey, ...] = field(repr=False)
+    total: int
+    generation: int
+
+
 @dataclass(slots=True, eq=False)
 class Backend:
     """A configured backend. `lock` is held through each handshake; `changed` is set whenever anything is kept of it.
@@ -110,6 +120,8 @@ class Backend:
     """The ways in which it was met to differ from OCPI's text, and when each was first met, in ms."""
     on_quirk: Callable[[str], None] = lambda quirk: None
     """Called with each quirk that is new."""
+    held: dict[str, Held] = field(default_factory=dict)
+    """What is not removed yet, by module."""
     refused: str = ""
     """Why its last try to register failed; empty after one that succeeded."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from roamd.backend.context import Api
@@ -12,8 +13,9 @@ from roamd.backend.ocpi.caller import Caller
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.quirks import QUIRKS, listed
 from roamd.backend.ocpi.selftest import SelfTest, Step
-from roamd.backend.requests import value_answer
-from roamd.backend.routes import Answer, Route
+from roamd.backend.ocpi.vanished import Vanished
+from roamd.backend.requests import decode_strictly, value_answer
+from roamd.backend.routes import Answer, Body, Route
 from roamd.clock import rfc3339
 from roamd.model.ocpi.convert import RULES
 
@@ -40,6 +42,17 @@ class Bench:
                 return await SelfTest(self.api, backend, self.callers[name], self.partners).run()
         return None
 
+    async def remove(self, name: str, module: str) -> int:
+        """Remove what a backend no longer lists, where that was held back; how many."""
+        found = (backend for backend in self.backends if backend.settings.name == name)
+        return sum([await Vanished(self.api, backend).confirm(module) for backend in found])
+
+
+class RemovalIn(msgspec.Struct, frozen=True):
+    """Which of the backend's modules."""
+
+    module: str
+
 
 class OcpiOperating:
     """The handlers and their routes."""
@@ -62,6 +75,13 @@ class OcpiOperating:
         report = {"name": name, "ok": all(step.ok for step in steps), "steps": [step.as_json() for step in steps]}
         return value_answer(report)
 
+    async def remove(self, request: web.Request) -> web.Response:
+        """The operator's word that what is no longer listed is really gone."""
+        asked, name = decode_strictly(await request.read(), RemovalIn), request.match_info["name"]
+        bench = self._bench()
+        removed = await bench.remove(name, asked.module) if bench is not None else 0
+        return value_answer({"name": name, "module": asked.module, "removed": removed})
+
     def _bench(self) -> Bench | None:
         return self._api.ocpi if isinstance(self._api.ocpi, Bench) else None
 
@@ -71,6 +91,10 @@ class OcpiOperating:
         return [
             Route("GET", "/v1/ocpi", self.all, "ocpi", "The OCPI backends: how they stand, their quirks and losses.",
                   (Answer(200, "All.", "Listing"),)),
+            Route("POST", "/v1/ocpi/{name}/removals", self.remove, "ocpi",
+                  "Remove what an OCPI backend no longer lists, where that was too much to be believed at once.",
+                  (Answer(200, "How many were removed.", "Report"),), Body("OcpiRemoval", {"module": "tariffs"}),
+                  example={"name": "csms"}),
             Route("POST", "/v1/ocpi/{name}/test", self.test, "ocpi", "Test the ways to an OCPI backend.", report,
                   example={"name": "csms"}),
         ]  # fmt: skip
@@ -87,6 +111,10 @@ def _shown(backend: Backend) -> dict[str, Any]:
     found["quirks"] = [
         {"quirk": quirk, "what": QUIRKS.get(quirk, ""), "since": None if at_ms is None else rfc3339(at_ms)}
         for quirk, at_ms in sorted(listed(backend).items())
+    ]
+    found["removals"] = [
+        {"module": module, "missing": len(held.keys), "listed": held.total}
+        for module, held in sorted(backend.held.items())
     ]
     found["losses"] = [
         {"module": module, "rule": code, "what": RULES[code].what, "why": RULES[code].why, "count": count}

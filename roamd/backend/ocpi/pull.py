@@ -2,7 +2,8 @@
 
 A pull is a PUT of every object that is found, with the same rules, so it may be repeated at will: what is older than
 the stored one or has the same content changes nothing. After a first whole pull only what has changed since is asked
-for, with an overlap. What is no longer listed is not removed.
+for, with an overlap, and once a day everything. What is no longer listed then is gone; `vanished` says when it goes
+here.
 
 Paging trusts nobody: a `Link` is followed when it leads to the same module on the same host; otherwise the offset is
 counted on, as `X-Total-Count` bids. A page without anything new ends it in any case.
@@ -23,6 +24,7 @@ from roamd.backend.ocpi.backends import Backend, Backends
 from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
 from roamd.backend.ocpi.received import FEED, Received
 from roamd.backend.ocpi.uids import with_turned
+from roamd.backend.ocpi.vanished import REMOVED, Vanished, key_of
 from roamd.backend.webhooks import backoff_s
 from roamd.clock import rfc3339
 from roamd.errors import Conflict, Malformed, RoamdError, TooLarge
@@ -40,6 +42,9 @@ SESSIONS_MS: Final = 30 * 86_400_000
 """Sessions must be asked for from a date; older ones have had their CDRs."""
 
 LIMIT: Final = 100
+WHOLE_MS: Final = 24 * 3600 * 1000
+"""How often everything is fetched, and not only what has changed: only a whole list shows what is gone."""
+
 MAX_PAGES: Final = 20_000
 PULLED: Final = ("tariffs", "locations", "tokens", "sessions", "cdrs")
 
@@ -58,6 +63,11 @@ class Puller:
     received: Received
     random: Callable[[int], bytes]
     _since_ms: dict[str, int] = field(default_factory=dict)
+    _whole_ms: dict[str, int] = field(default_factory=dict)
+    _vanished: Vanished = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._vanished = Vanished(self.api, self.backend)
 
     async def run(self) -> None:
         """Until cancelled. What goes wrong is logged and tried again: it stops nothing else."""
@@ -85,31 +95,48 @@ class Puller:
         except TimeoutError:
             return
         self._since_ms.clear()
+        self._whole_ms.clear()
 
     async def _pull_all(self) -> None:
         self.backend.renewed.clear()
         for module in PULLED:
             if self.backend.endpoint(module, "SENDER"):
                 begun_ms = self.api.clock.now_ms()
-                await self._pull(module, self._since_ms.get(module))
+                whole = begun_ms - self._whole_ms.get(module, 0) >= WHOLE_MS
+                await self._pull(module, None if whole else self._since_ms.get(module))
                 self._since_ms[module] = begun_ms - OVERLAP_MS
+                if whole:
+                    self._whole_ms[module] = begun_ms
 
     async def _pull(self, module: str, since_ms: int | None) -> None:
+        generation = self.api.clock.now_ms() if since_ms is None and module in REMOVED else None
         if module == "sessions" and since_ms is None:
             since_ms = self.api.clock.now_ms() - SESSIONS_MS
-        taken = refused = 0
-        async for page in crawl(self.caller, module, since_ms):
-            for text in page:
+        crawled, taken, refused = Crawled(), 0, 0
+        async for page in crawl(self.caller, module, since_ms, crawled):
+            texts = [self._turned(module, text) for text in page]
+            for text in texts:
                 if await self._take(module, text):
                     taken += 1
                 else:
                     refused += 1
+            if generation is not None:
+                keys = [key_of(module, text) for text in texts]
+                crawled.readable &= all(keys)
+                await self._vanished.listed(module, generation, [key for key in keys if key is not None])
         name = self.backend.settings.name
         log.info("ocpi_module_pulled", backend=name, module=module, taken=taken, refused=refused)
+        if generation is not None:
+            await self._vanished.finished(module, generation, whole=crawled.whole and crawled.readable)
+
+    def _turned(self, module: str, text: bytes) -> bytes:
+        try:
+            return with_turned(self.backend.settings, module, text)
+        except (Malformed, TooLarge):
+            return text  # whoever takes it says what is wrong with it
 
     async def _take(self, module: str, text: bytes) -> bool:
         """Whether the object could be taken."""
-        text = with_turned(self.backend.settings, module, text)
         kept, own = self.backend.registration, self.api.own_parties
         version = kept.version if kept is not None else "2.2.1"
         try:
@@ -125,8 +152,22 @@ class Puller:
         return True
 
 
-async def crawl(caller: Caller, module: str, since_ms: int | None) -> AsyncIterator[list[bytes]]:
+@dataclass(slots=True)
+class Crawled:
+    """What is to be said of a crawl when it is over: whether it came to the list's end and found all that it said.
+
+    `readable`: whether every object that was found has a key.
+    """
+
+    whole: bool = False
+    readable: bool = True
+
+
+async def crawl(
+    caller: Caller, module: str, since_ms: int | None, crawled: Crawled | None = None
+) -> AsyncIterator[list[bytes]]:
     """Page after page of what is new in the backend's list. Raises CallFailed."""
+    crawled = crawled or Crawled()
     seen: set[bytes] = set()
     offset, url = 0, None
     for _ in range(MAX_PAGES):
@@ -138,10 +179,11 @@ async def crawl(caller: Caller, module: str, since_ms: int | None) -> AsyncItera
             raise CallFailed(reply.words)
         page = items_of(reply)
         fresh = [text for text in page if _is_fresh(text, seen)]
+        offset += len(page)
+        crawled.whole = (not page or bool(fresh)) and offset >= (total_of(reply) or 0)
         if not fresh:
             return
         yield fresh
-        offset += len(page)
         url = next_link(caller.backend, endpoint, reply)
         if url is None and reply.headers.get("Link"):
             caller.backend.met("link-broken")
@@ -177,10 +219,14 @@ def next_link(backend: Backend, endpoint: str, reply: Reply) -> str | None:
 
 def _has_more(reply: Reply, offset: int) -> bool:
     """Without a usable link: whether there is a broken one, or the count says that more is to come."""
+    total = total_of(reply)
+    return offset < total if total is not None else "Link" in reply.headers
+
+
+def total_of(reply: Reply) -> int | None:
+    """How many objects the backend says there are; None when it does not say."""
     total = reply.headers.get("X-Total-Count", "").strip()
-    if total.isascii() and total.isdigit() and len(total) < 12:
-        return offset < int(total)
-    return "Link" in reply.headers
+    return int(total) if total.isascii() and total.isdigit() and len(total) < 12 else None
 
 
 def _page_url(endpoint: str, since_ms: int | None, offset: int) -> str:
