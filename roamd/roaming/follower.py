@@ -11,6 +11,7 @@ is still under way on the other link may be older than what this one has brought
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from roamd import metrics
 from roamd.clock import Clock
@@ -37,8 +38,13 @@ Taken = Callable[[Cx, str, FeedItem, int], None]
 """A service's own way to take an object of a peer, in its transaction and in place of the object's event."""
 
 
-Judge = Callable[[bytes, FeedItem], str | None]
-"""Why an object cannot have become what a peer sends in its place (its known body, the item); None when it can."""
+class Judge(Protocol):
+    """Why an object cannot have become what a peer sends in its place (its known body, the item); None when it can.
+
+    `replacing`: it is part of a replacing snapshot, perhaps of a publisher whose backup was restored.
+    """
+
+    def __call__(self, known: bytes, item: FeedItem, *, replacing: bool) -> str | None: ...
 
 
 Landed = Callable[[Peer, FeedChunk, Sequence[FeedItem]], None]
@@ -127,28 +133,28 @@ class Follower:
     def _take_txn(self, cx: Cx, feed: str, chunk: FeedChunk, items: list[FeedItem], now_ms: int) -> int:
         """Objects, removals, cursor and events in one transaction; how many objects changed."""
         position = feeds.get_cursor(cx, self.peer.label, feed)
-        generation = position.generation + 1 if ChunkFlag.REPLACING_FIRST in chunk.flags else position.generation
-        changed = sum(self._apply_txn(cx, feed, item, generation, now_ms) for item in items)
-        replacing = position.replacing or ChunkFlag.REPLACING_FIRST in chunk.flags
-        if ChunkFlag.REPLACING_LAST in chunk.flags:
-            replacing = False
-            for key in feeds.mirror_finish_replacing_txn(cx, self.peer.label, feed, generation):
+        first, last = ChunkFlag.REPLACING_FIRST in chunk.flags, ChunkFlag.REPLACING_LAST in chunk.flags
+        at = FeedPosition(chunk.cursor, position.generation + first, position.replacing or first)
+        changed = sum(self._apply_txn(cx, feed, item, at, now_ms) for item in items)
+        if last:
+            at = at._replace(replacing=False)
+            for key in feeds.mirror_finish_replacing_txn(cx, self.peer.label, feed, at.generation):
                 self._removed_txn(cx, feed, key, now_ms)
                 changed += 1
-        feeds.set_cursor_txn(cx, self.peer.label, feed, FeedPosition(chunk.cursor, generation, replacing))
+        feeds.set_cursor_txn(cx, self.peer.label, feed, at)
         return changed
 
-    def _apply_txn(self, cx: Cx, feed: str, item: FeedItem, generation: int, now_ms: int) -> bool:
+    def _apply_txn(self, cx: Cx, feed: str, item: FeedItem, at: FeedPosition, now_ms: int) -> bool:
         key = ObjectKey(item.party, item.id, item.sub)
         if item.body is None:
             if feeds.mirror_remove_txn(cx, self.peer.label, feed, key):
                 self._removed_txn(cx, feed, key, now_ms)
                 return True
             return False
-        if feed in self.judged and self._is_impossible_txn(cx, feed, key, item, generation):
+        if feed in self.judged and self._is_impossible_txn(cx, feed, key, item, at):
             return False
         version = feeds.mirror_put_txn(
-            cx, self.peer.label, feed, key, ocpi=item.ocpi, body=item.body, generation=generation
+            cx, self.peer.label, feed, key, ocpi=item.ocpi, body=item.body, generation=at.generation
         )
         if version is not None and feed in self.taken:
             self.taken[feed](cx, self.peer.label, item, now_ms)
@@ -162,11 +168,12 @@ class Follower:
         else:
             self._note_txn(cx, feed, key, "object.removed", "", now_ms)
 
-    def _is_impossible_txn(self, cx: Cx, feed: str, key: ObjectKey, item: FeedItem, generation: int) -> bool:
+    def _is_impossible_txn(self, cx: Cx, feed: str, key: ObjectKey, item: FeedItem, at: FeedPosition) -> bool:
         """Whether to keep what is known; a replacing snapshot that brings the object counts as having brought that."""
         known = feeds.get_mirrored(cx, self.peer.label, feed, key)
-        if known is None or self.judged[feed](known.body, item) is None:
+        if known is None or self.judged[feed](known.body, item, replacing=at.replacing) is None:
             return False
+        generation = at.generation
         feeds.mirror_put_txn(cx, self.peer.label, feed, key, ocpi=known.ocpi, body=known.body, generation=generation)
         self._refuse(feed, "impossible-change")
         return True

@@ -154,9 +154,12 @@ class HomeLeases:
         if leases.put_txn(cx, peer, item.party, item.id, until_ms):
             session_event_txn(cx, peer, "session.live", item.party, item.id, now_ms)
 
-    def judge(self, known: bytes, item: FeedItem) -> str | None:
-        """Whether a peer's session can have become this (follower.Judge); why not, in a word for the log."""
-        if item.body is None:
+    def judge(self, known: bytes, item: FeedItem, *, replacing: bool) -> str | None:
+        """Whether a peer's session can have become this (follower.Judge); why not, in a word for the log.
+
+        In a replacing snapshot anything can: its publisher has forgotten what came since, and shows what it knows.
+        """
+        if item.body is None or replacing:
             return None
         return impossible_change(_view(known), _view(item.body))
 

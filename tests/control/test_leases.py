@@ -136,6 +136,24 @@ async def test_a_peer_that_sends_an_impossible_change_is_not_believed(autojump_c
         assert mirrored(csp, cso)["kwh"] == 9.0
 
 
+async def test_what_a_restored_publisher_shows_is_taken_even_if_more_was_known(autojump_clock: object) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await charging(hood)
+        key = ObjectKey("DEABC", "S1")
+        older = cso.store.read(lambda cx: feeds.get_published(cx, "sessions", key))
+        assert older is not None
+        await put(cso, "sessions", session_body("S1", kwh=99.0, status="COMPLETED"))
+        await until(lambda: mirrored(csp, cso)["kwh"] == 99.0)
+        body, audience = older.body or b"", older.audience
+        cso.store.write(lambda cx: feeds.publish_txn(cx, "sessions", key, "2.3.0", body, audience, 1))
+        peer = cso.peer(csp)
+        peer.row = peer.row._replace(rights_version=peer.row.rights_version + 1)
+        await put(cso, "sessions", session_body("S2", last_updated=AT))
+        await until(lambda: sees(csp, cso, "sessions", "S2"))
+        assert mirrored(csp, cso)["kwh"] != 99.0
+
+
+
 async def test_only_who_is_shown_a_session_learns_of_it_by_asking(autojump_clock: object) -> None:
     async with Neighbourhood() as hood:
         cso, _ = await charging(hood)
