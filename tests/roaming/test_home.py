@@ -187,6 +187,57 @@ def test_who_tries_numbers_is_soon_answered_without_the_backend(limited: Home, l
     assert len(limited.backend.asked) == 4
 
 
+def test_a_burst_cannot_exceed_the_rate_by_what_is_under_way(home: Home, csp: Company, cso: Company) -> None:
+    csp.meets(cso, "abc", unknown_cards_per_minute=3)
+    for number in range(10):
+        home.ask_about(f"04A1B2{number:02}")
+    assert len(home.backend.asked) == 3
+    for _, done in home.backend.asked[:3]:
+        done(BackendAnswer("UNKNOWN"))
+    assert len(home.backend.asked) == 3
+    assert len(home.line.answered) == 10, "those that waited are answered with the last of those under way"
+    assert {AuthorizeAnswer.unpack(answer.body).decision for answer in home.line.answered} == {"UNKNOWN"}
+
+
+def test_a_burst_of_cards_that_turn_out_to_be_known_is_asked_about_to_the_last(
+    home: Home, csp: Company, cso: Company
+) -> None:
+    csp.meets(cso, "abc", unknown_cards_per_minute=3)
+    for number in range(10):
+        home.ask_about(f"04A1B2{number:02}")
+    for number in range(10):
+        home.backend.asked[number][1](BackendAnswer("ALLOWED"))
+    assert [AuthorizeAnswer.unpack(answer.body).decision for answer in home.line.answered] == ["ALLOWED"] * 10
+
+
+def test_a_backend_that_has_nothing_to_say_uses_up_no_rate(home: Home, csp: Company, cso: Company) -> None:
+    csp.meets(cso, "abc", unknown_cards_per_minute=2)
+    for number in range(6):
+        home.ask_about(f"04A1B2{number:02}")
+        if number % 2:
+            home.backend.asked[-1][1](NoAnswer("late"))
+            home.backend.asked[-2][1](NoAnswer("status 500"))
+    assert len(home.backend.asked) == 6
+    home.ask_about("04A1B2F0")
+    home.ask_about("04A1B2F1")
+    csp.timers.pass_by(2)
+    assert home.last.status == AnswerStatus.NO_ANSWER
+    home.ask_about("04A1B2F2")
+    assert len(home.backend.asked) == 9
+
+
+def test_what_waits_for_others_is_given_up_at_its_own_deadline(home: Home, csp: Company, cso: Company) -> None:
+    csp.meets(cso, "abc", unknown_cards_per_minute=1)
+    home.ask(AuthorizeRequest("RFID", "04A1B200"), deadline_ms=3000)
+    home.ask(AuthorizeRequest("RFID", "04A1B201"), deadline_ms=500)
+    csp.timers.pass_by(0.5)
+    assert [answer.status for answer in home.line.answered] == [AnswerStatus.NO_ANSWER]
+    home.backend.asked[0][1](BackendAnswer("ALLOWED"))
+    assert len(home.backend.asked) == 1
+    home.ask_about("04A1B202")
+    assert len(home.backend.asked) == 2, "it cost nothing"
+
+
 def test_the_limit_is_the_peers_own(limited: Home) -> None:
     other = Line(limited.csp.meets(Company(3, "NLTNM", "cso"), "tnm"))
     for number in range(5):

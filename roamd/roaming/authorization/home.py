@@ -35,6 +35,20 @@ MAX_REASON, MAX_REFERENCE, MAX_TEXT = 500, 64, 16 * 1024
 
 
 @dataclass(slots=True)
+class _Asked:
+    """One question that we were asked. `charged`: by `unknown`."""
+
+    peer: Peer
+    call: Call
+    request: AuthorizeRequest
+    deadline_at: float
+    respond: Respond
+    timer: Timer = field(init=False)
+    charged: bool = False
+    over: bool = False
+
+
+@dataclass(slots=True)
 class HomeAuthorization:
     """Answers calls of service `authorization`."""
 
@@ -63,34 +77,62 @@ class HomeAuthorization:
             log.warning("authorization_refused", peer=peer.label, message_id=call.id.hex(), reason="foreign party")
             respond(AnswerStatus.REFUSED, b"the station's party is not one of the asker's")
             return
-        if not self.unknown.may_ask(peer, request.type, request.uid):
-            answer = AuthorizeAnswer("UNKNOWN", "more unknown cards than agreed", "POLICY")
-            metrics.authorizations_answered.labels(peer.label, answer.decision, answer.source).inc()
-            respond(AnswerStatus.ANSWERED, answer.pack())
-            return
         # A backend that stays silent is given up here: every call is answered, whoever else keeps its time.
-        timer = self.deadlines.add(deadline_at, lambda: respond(AnswerStatus.NO_ANSWER, b"its backend: late"))
-        self._ask(peer, call, request, _first_of(respond, timer))
+        asked = _Asked(peer, call, request, deadline_at, respond)
+        asked.timer = self.deadlines.add(deadline_at, lambda: self._too_late(asked))
+        self.unknown.admit(peer, request.type, request.uid, lambda ask, charged: self._admitted(asked, ask, charged))
 
-    def _ask(self, peer: Peer, call: Call, request: AuthorizeRequest, respond: Respond) -> None:
-        left_ms = max(1, call.deadline_ms - MARGIN_MS)
-        question = self._question(peer, call, request, left_ms)
+    def _admitted(self, asked: "_Asked", ask: bool, charged: bool) -> None:
+        if asked.over:  # its time went by while it waited
+            self.unknown.unanswered(asked.peer, charged=charged)
+        elif ask:
+            asked.charged = charged
+            self._ask(asked)
+        else:
+            answer = AuthorizeAnswer("UNKNOWN", "more unknown cards than agreed", "POLICY")
+            metrics.child(metrics.authorizations_answered, asked.peer.label, answer.decision, answer.source).inc()
+            self._respond(asked, AnswerStatus.ANSWERED, answer.pack())
+
+    def _too_late(self, asked: "_Asked") -> None:
+        self._respond(asked, AnswerStatus.NO_ANSWER, b"its backend: late")
+        self.unknown.unanswered(asked.peer, charged=asked.charged)
+
+    def _respond(self, asked: "_Asked", status: int, body: bytes) -> None:
+        asked.over = True
+        asked.timer.cancel()
+        asked.respond(status, body)
+
+    def _ask(self, asked: "_Asked") -> None:
+        left_ms = max(1, int((asked.deadline_at - self.clock.monotonic()) * 1000) - MARGIN_MS)
+        question = self._question(asked.peer, asked.call, asked.request, left_ms)
         asked_at = self.clock.monotonic()
 
         def decided(given: BackendAnswer | NoAnswer) -> None:
+            if asked.over:
+                return
             elapsed_ms = (self.clock.monotonic() - asked_at) * 1000
             answer = given if isinstance(given, NoAnswer) else _checked(given, question.authorization_id)
             if isinstance(answer, NoAnswer):
-                self._log_none(peer, question, answer, elapsed_ms, call.traceparent)
-                respond(AnswerStatus.NO_ANSWER, f"its backend: {answer.reason}".encode())
-                return
-            self.unknown.answered(peer, request.type, request.uid, answer.decision)
-            metrics.child(metrics.authorizations_answered, peer.label, answer.decision, answer.source).inc()
-            self._note(peer, request, question, answer, elapsed_ms)
-            self._log_answer(peer, question, answer, elapsed_ms, call.traceparent)
-            respond(AnswerStatus.ANSWERED, answer.pack())
+                self._none(asked, question, answer, elapsed_ms)
+            else:
+                self._decided(asked, question, answer, elapsed_ms)
 
         self.backend.ask_authorize(question, decided)
+
+    def _none(self, asked: "_Asked", question: AuthorizeQuestion, none: NoAnswer, elapsed_ms: float) -> None:
+        self._log_none(asked.peer, question, none, elapsed_ms, asked.call.traceparent)
+        self._respond(asked, AnswerStatus.NO_ANSWER, f"its backend: {none.reason}".encode())
+        self.unknown.unanswered(asked.peer, charged=asked.charged)
+
+    def _decided(
+        self, asked: "_Asked", question: AuthorizeQuestion, answer: AuthorizeAnswer, elapsed_ms: float
+    ) -> None:
+        peer, request = asked.peer, asked.request
+        metrics.child(metrics.authorizations_answered, peer.label, answer.decision, answer.source).inc()
+        self._note(peer, request, question, answer, elapsed_ms)
+        self._log_answer(peer, question, answer, elapsed_ms, asked.call.traceparent)
+        self._respond(asked, AnswerStatus.ANSWERED, answer.pack())
+        self.unknown.answered(peer, request.type, request.uid, answer.decision, charged=asked.charged)
 
     def _question(self, peer: Peer, call: Call, request: AuthorizeRequest, left_ms: int) -> AuthorizeQuestion:
         place = {
@@ -149,16 +191,6 @@ class HomeAuthorization:
                 request.uid, request.contract_id, request.location_id, request.evse_uid,
             )
         )  # fmt: skip
-
-
-def _first_of(respond: Respond, timer: Timer) -> Respond:
-    """The same, and the timer is off."""
-
-    def once(status: int, body: bytes) -> None:
-        timer.cancel()
-        respond(status, body)
-
-    return once
 
 
 def _checked(given: BackendAnswer, authorization_id: str) -> AuthorizeAnswer | NoAnswer:
