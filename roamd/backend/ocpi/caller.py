@@ -14,6 +14,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
+from roamd import metrics
 from roamd.backend.guard import guarded_socket
 from roamd.backend.ocpi.backends import Backend, header_of
 from roamd.errors import RoamdError
@@ -113,7 +114,26 @@ class Caller:
         timeout_s: float = TIMEOUT_S,
     ) -> Reply:
         """One request; raises CallFailed."""
-        given = access or self.access()
+        try:
+            reply = await self._called(method, url, body, access or self.access(), routing, timeout_s)
+        except CallFailed:
+            self._count("failed")
+            raise
+        self._count("good" if reply.good else "refused")
+        return reply
+
+    def _count(self, outcome: str) -> None:
+        metrics.child(metrics.ocpi_calls, self.backend.settings.name, outcome).inc()
+
+    async def _called(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        given: Access,
+        routing: Mapping[str, str] | None,
+        timeout_s: float,
+    ) -> Reply:
         forms = [given.form, "raw" if given.form == "base64" else "base64"]
         if self.other_form:
             forms.reverse()

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from aiohttp import ClientError, web
 
+from roamd import metrics
 from roamd.backend.context import Api
 from roamd.backend.ocpi.asked import FACES, MAX_SEGMENTS, VERSIONS, Asked, segments_of
 from roamd.backend.ocpi.backends import Backends, Presented
@@ -55,6 +56,8 @@ OFFERED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 }
 """The modules of each face, and the interface that it serves."""
 
+MODULES: Final = frozenset(identifier for served in OFFERED.values() for identifier, _ in served) | {"credentials"}
+
 _UNROUTED: Final = frozenset({"credentials", "hubclientinfo"})
 """Modules whose answers carry no routing headers."""
 
@@ -76,8 +79,9 @@ class Face:
     async def handle(self, request: web.Request) -> web.Response:
         """Answer anything."""
         routing: dict[str, str] = {}
+        noted = Noted()
         try:
-            answer = await self._answer(request, routing)
+            answer = await self._answer(request, routing, noted)
         except RoamdError as error:
             answer = refused(error)
             if answer.status >= 500:
@@ -91,10 +95,12 @@ class Face:
         except Exception:  # the edge: a bug is answered, and logged with its traceback
             log.exception("ocpi_request_broke", method=request.method)
             answer = Answer(None, 500, 3000, "The daemon failed at this request; its log says where.")
+        noted.over(request.method, answer)
         return self._response(request, answer, routing)
 
-    async def _answer(self, request: web.Request, routing: dict[str, str]) -> Answer:
+    async def _answer(self, request: web.Request, routing: dict[str, str], noted: "Noted") -> Answer:
         presented = await self.backends.identify(request.headers.get("Authorization"))
+        noted.backend = presented.backend.settings.name
         note_request(presented.backend, request, presented.form)
         base = self.urls.get(presented.backend.settings.name) or f"{request.scheme}://{request.host}/ocpi"
         path = segments_of(request.rel_url.raw_path)[1:]
@@ -108,6 +114,8 @@ class Face:
             raise not_found(f"Version {version[:20]} is not served; GET {base}/versions tells which are.")
         if not path:
             return self._document(request, self._details_of(base, face, version))
+        if path[0].lower() in MODULES:
+            noted.module = path[0].lower()
         return await self._module(
             Asked(request, presented, base, face, version, path[0].lower(), tuple(path[1:])), routing
         )
@@ -165,6 +173,22 @@ class Face:
         if len(response.body or b"") > 4096:  # type: ignore[arg-type]
             response.enable_compression()
         return response
+
+
+@dataclass(slots=True)
+class Noted:
+    """What is counted and logged of a request. A stranger's is only counted."""
+
+    backend: str = ""
+    module: str = "documents"
+
+    def over(self, method: str, answer: Answer) -> None:
+        """It is answered. What is merely not there is no news."""
+        metrics.child(metrics.ocpi_requests, self.backend, self.module, str(answer.ocpi_status)).inc()
+        if self.backend and answer.ocpi_status >= 2000 and answer.status != 404:
+            status, code = answer.status, answer.ocpi_status
+            log.info("ocpi_request_refused", backend=self.backend, module=self.module, method=method, status=status,
+                     ocpi_status=code)  # fmt: skip
 
 
 def endpoints_of(base: str, face: str, version: str) -> list[dict[str, Any]]:
