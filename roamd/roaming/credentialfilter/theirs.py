@@ -11,12 +11,9 @@ filter denies the card is asked last where the operator wants even that, and els
 Everything is held as the bytes that were published, 1.25 a card, and gone when the peer is suspended or removed.
 """
 
-import binascii
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-
-import msgspec
 
 from roamd.log import get_logger
 from roamd.model.agreement import may_follow
@@ -34,14 +31,18 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """Of one peer, fifty million cards. One that publishes more is asked about every card, like one without a filter."""
 PAGE: Final = 500
 
-_OVERHEAD: Final = 500
-"""What a segment takes beside its bytes: objects, dictionary entries."""
+_OVERHEAD: Final = 3000
+"""What a segment takes beside its bytes, if a liar gives each a key of its own: objects, a cipher."""
+
+_KEYS: Final = 8
+"""An honest peer has one, and two while it changes it."""
 
 
 class PeerFilter:
     """One peer's objects. `might_know` is on the way of every card that nothing else tells the owner of."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: str) -> None:
+        self._peer = peer
         self._segments: dict[int, dict[int, tuple[Segment, Marker]]] = {}
         self._new: Segment | None = None
         self._mark: Marker = marker(bytes(16))
@@ -54,16 +55,23 @@ class PeerFilter:
         self.remove(object_id)
         try:
             read, segment = read_object(body)
-        except (ValueError, binascii.Error, msgspec.MsgspecError):
-            log.warning("card_filter_unreadable")
+        except ValueError:
+            log.warning("card_filter_unreadable", peer=self._peer)
             return
-        mark = self._markers.setdefault(read.key.lower(), marker(bytes.fromhex(read.key)))
+        mark = self._marker(read.key.lower())
         self.size += segment.size + _OVERHEAD
         place = place_of(object_id)
         if place is None:
             self._new, self._mark, self._open = segment, mark, read.matches_all
         else:
             self._segments.setdefault(place[0], {})[place[1]] = (segment, mark)
+
+    def _marker(self, key: str) -> Marker:
+        if key not in self._markers:
+            if len(self._markers) == _KEYS:
+                self._markers.clear()  # those in use are held by their segments
+            self._markers[key] = marker(bytes.fromhex(key))
+        return self._markers[key]
 
     def remove(self, object_id: str) -> None:
         """The object was withdrawn; without NEW the filter is none."""
@@ -111,7 +119,7 @@ class TheirFilters:
                 self._load(peer.label)
 
     def _load(self, label: str) -> None:
-        loaded = PeerFilter()
+        loaded = PeerFilter(label)
         position = self.store.read(lambda cx: feeds.get_cursor(cx, label, FEED))
         for object_id, body in self._mirrored(label):
             loaded.put(object_id, body)
