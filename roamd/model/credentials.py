@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from roamd.model.ids.contract import parse_contract_id
-from roamd.model.ids.rfid import parse_rfid
+from roamd.model.ids.rfid import RFID_UID, parse_rfid
 from roamd.model.keys import fold
 from roamd.model.personal import masked
 
@@ -43,7 +43,8 @@ class Way(NamedTuple):
 WAYS: Final[dict[str, Way]] = {
     way.type: way
     for way in (
-        Way("RFID", "card; of a random UID (4 bytes, first 08) neither counts", listed=True, granted=True, owner_only=False),
+        Way("RFID", "card; of a random UID (4 bytes, first 08) neither counts", listed=True, granted=True,
+            owner_only=False),
         # OCPI: these two are made for one app or one use, and should be NEVER whitelisted.
         Way("APP_USER", "start by app or QR code", listed=False, granted=True, owner_only=False),
         Way("AD_HOC_USER", "guest without a contract", listed=False, granted=True, owner_only=False),
@@ -64,7 +65,7 @@ def way_of(type_: str) -> Way:
 
 
 def is_random_uid(type_: str, uid: str) -> bool:
-    """Whether a card makes another UID at each reading (4 bytes that begin with 08): it may be anyone's the next time."""
+    """Whether a card makes another UID at each reading (4 bytes, first 08): it may be anyone's the next time."""
     return type_ == RFID and len(uid) == 8 and uid.startswith("08")
 
 
@@ -77,6 +78,8 @@ def canonical_uid(type_: str, uid: str) -> str:
     """What uids are compared by: RFID and vehicle ids without separators, in upper case; everything else folded."""
     folded = type_.upper()
     if folded == RFID:
+        if RFID_UID.fullmatch(uid):
+            return uid
         try:
             return parse_rfid(uid, wide=True).canonical
         except ValueError:

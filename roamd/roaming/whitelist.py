@@ -44,11 +44,17 @@ def spellings(type_: str, uid: str) -> tuple[str, ...]:
     """
     folded = fold(type_)
     if folded in (RFID, VEHICLE) and len(uid) % 2 == 0:
-        pairs = [uid[at : at + 2] for at in range(0, len(uid), 2)]
-        return (uid, ":".join(pairs), "-".join(pairs), " ".join(pairs))
+        return (uid, *(_separated(uid, sign) for sign in ":- "))
     if folded == EMAID:
         return _contract_spellings(uid)
     return (uid,)
+
+
+def _separated(uid: str, sign: str) -> str:
+    try:
+        return bytes.fromhex(uid).hex(sign).upper()
+    except ValueError:  # OCPI allows any text
+        return sign.join(uid[at : at + 2] for at in range(0, len(uid), 2))
 
 
 def _contract_spellings(uid: str) -> tuple[str, ...]:

@@ -76,6 +76,8 @@ class Asking:
 
     def best(self) -> tuple[Peer, AuthorizeAnswer] | None:
         """ALLOWED, else the most telling refusal."""
+        if len(self.answers) == 1:
+            return self.answers[0]
         return min(self.answers, key=lambda pair: ORDER[pair[1].decision], default=None)
 
     def _is_silent(self, peer: Peer) -> bool:
