@@ -43,6 +43,13 @@ class RemoveIn(msgspec.Struct, frozen=True):
     park: bool = False
 
 
+class FieldsIn(msgspec.Struct, frozen=True):
+    """`withhold`: the fields of this feed's objects that the peer is not sent; all others are."""
+
+    feed: str
+    withhold: tuple[str, ...] = ()
+
+
 class _NothingIn(msgspec.Struct, frozen=True):
     pass
 
@@ -86,6 +93,12 @@ class Operating:
         """End the relation; refused while records are queued unless they may be parked."""
         asked = await decode_or_default(request, RemoveIn)
         return await self._operate("peers.remove", peer=peer_in_path(request), park=asked.park)
+
+    async def fields(self, request: web.Request) -> web.Response:
+        """Say which fields of what we publish a peer is not sent."""
+        asked = decode_strictly(await request.read(), FieldsIn)
+        peer = peer_in_path(request)
+        return await self._operate("peers.fields", peer=peer, feed=asked.feed, withhold=list(asked.withhold))
 
     async def invite(self, request: web.Request) -> web.Response:
         """Make an invitation line."""
@@ -144,6 +157,9 @@ class Operating:
             ),
             Route("POST", f"{path}/remove", self.remove, tag, "End the relation with a peer.", answer,
                   Body("Remove", {"park": True}, required=False), (IDEMPOTENCY_KEY,), one, remembered=True),
+            Route("POST", f"{path}/fields", self.fields, tag, "Say which optional fields of a feed a peer is not sent.",
+                  answer, Body("Fields", {"feed": "user-credentials", "withhold": ["visual_number"]}),
+                  (IDEMPOTENCY_KEY,), one, remembered=True),
         ]  # fmt: skip
 
     def _pairing_routes(self) -> list[Route]:

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from roamd.model.commands import DOING, LATE_RULES, PROFILE_MAX_S, PROFILE_MIN_S, PROFILE_S, RESULTS, STARTING, STATES
+from roamd.model.fields import FEEDS_WITH_FIELDS
 from roamd.model.roles import COMMANDS
 
 Schema = dict[str, Any]
@@ -302,6 +303,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "RecordPage": _page(_RECORD, _NULLABLE),
     "Evidence": _object(("files",), files={"type": "object", "additionalProperties": {"contentEncoding": "base64"}}),
     "Reroute": _object(("peer",), peer=_TEXT),
+    "Fields": _object(
+        ("feed",),
+        feed={"type": "string", "enum": [*FEEDS_WITH_FIELDS]},
+        withhold=_list(_TEXT) | {"description": "Fields that OCPI lets the owner leave out; all others are sent."},
+    ),
     "Subject": _object((), **_SUBJECT),
     "ErasureRequest": _object(
         (),

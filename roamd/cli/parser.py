@@ -103,6 +103,10 @@ def _partners(commands: _Parsers) -> None:
         action.add_argument("peer")
         if name == "remove":
             action.add_argument("--park", action="store_true", help="set records aside that are still queued")
+    fields = _command(actions, "fields", "peers:fields", "say which fields of what is published a partner is not sent")
+    fields.add_argument("peer")
+    fields.add_argument("feed", help="locations, tariffs, sessions or user-credentials")
+    fields.add_argument("field", nargs="*", help="optional fields, in place of those named before; none: send all")
     _command(commands, "candidates", "peers:candidates", "endpoints that are seen, none of them trusted")
     invite = _command(commands, "invite", "peers:invite", "print an invitation: one line for one partner")
     invite.add_argument("--auto", action="store_true", help="who has the line needs no confirmation")

@@ -49,6 +49,16 @@ def act(options: argparse.Namespace) -> int:
     return 0
 
 
+def fields(options: argparse.Namespace) -> int:
+    """`roamd peers fields`"""
+    body = {"feed": options.feed, "withhold": options.field}
+    answer = Api.of(options).post(f"/v1/peers/{quoted(options.peer)}/fields", body)
+    withheld = ", ".join(options.field) or "no field"
+    done = f"{options.peer} is sent {options.feed} without: {withheld}."
+    show(options, answer, lambda _: print(safe(done)))
+    return 0
+
+
 def candidates(options: argparse.Namespace) -> int:
     """`roamd candidates`"""
     answer = Api.of(options).get("/v1/candidates")

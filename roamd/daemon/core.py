@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from roamd.clock import Clock
+from roamd.model.fields import FEEDS_WITH_FIELDS
 from roamd.model.objects import Checked
 from roamd.model.roles import COMMANDS
 from roamd.peering.link import Link, OwnEnd
@@ -55,6 +56,7 @@ from roamd.roaming.peerstatus import OwnStatus
 from roamd.roaming.ports import Backend
 from roamd.roaming.pricecheck import PriceChecks
 from roamd.roaming.privacy.desk import SubjectDesk
+from roamd.roaming.privacy.fields import without_withheld
 from roamd.roaming.privacy.retention import Retention
 from roamd.roaming.projections import Projections
 from roamd.roaming.records import Records
@@ -242,7 +244,7 @@ class Core:
 
     def _projections(self) -> Projections:
         """Feeds that are not sent as they are stored, but as each peer may see them."""
-        return {filters.FEED: self.own_filter.project}
+        return {filters.FEED: self.own_filter.project, **dict.fromkeys(FEEDS_WITH_FIELDS, without_withheld)}
 
     def _call_services(self) -> dict[int, Any]:
         ground = self.ground

@@ -74,6 +74,7 @@ class OperatorDesk:
             "peers.resume": lambda a: self._of_peer(a, self.book.resume),
             "peers.retry": lambda a: self._of_peer(a, self._retry),
             "peers.remove": self._remove,
+            "peers.fields": self._fields,
             "reload": lambda _: self.reload(),
             "backup": self._backup,
         }
@@ -90,6 +91,11 @@ class OperatorDesk:
         peer = self.directory.get(arguments["peer"])
         await self.book.remove(peer, park=bool(arguments.get("park")))
         return {**pairing_of(peer, confirmed=True), "state": "REMOVED", "link": "DOWN"}
+
+    async def _fields(self, arguments: Arguments) -> dict[str, Any]:
+        peer = self.directory.get(arguments["peer"])
+        await self.book.withhold(peer, arguments["feed"], arguments["withhold"])
+        return self.reports.peer(peer.label)
 
     async def _backup(self, arguments: Arguments) -> dict[str, Any]:
         target = Path(arguments["path"])

@@ -81,6 +81,7 @@ class Reports:
             "contract_prefixes": list(agreement.contract_prefixes),
             "feeds_out": list(agreement.feeds_out),
             "feeds_in": list(agreement.feeds_in),
+            "withheld": {feed: list(names) for feed, names in agreement.withheld.items()},
         }
         shown["feeds"] = {
             "mirrored": {feed: n for (name, feed), n in self.store.read(feeds.count_mirrored).items() if name == label},

@@ -17,7 +17,7 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One peer's rights and ours towards it. JSON text by `to_json`; names that later versions add are ignored.
 
     `unknown_cards_per_minute`: questions about cards that we do not know, which tell the asker which cards are about;
-    None is the configuration's rate.
+    None is the configuration's rate. `withheld`: fields of our objects that the peer is not sent, by feed.
     """
 
     our_roles: tuple[str, ...]
@@ -33,6 +33,7 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     records_in: tuple[str, ...] = ()
     unknown_cards_per_minute: int | None = None
     terms: Terms = Terms()
+    withheld: dict[str, tuple[str, ...]] = {}
 
     def to_json(self) -> bytes:
         """The text that the store keeps."""

@@ -5,7 +5,7 @@ are changed by cutting and joining their text: whatever a change does not name k
 its numbers, escapes and keys. Every function but `compact` expects bodies that `compact` and `tree` accepted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,6 +26,7 @@ __all__ = [
     "same_content",
     "tree",
     "with_fields",
+    "without_fields",
 ]
 
 STATUS_FIELDS: Final = frozenset(("status", "last_updated"))
@@ -72,6 +73,13 @@ def with_fields(body: bytes, fields: Mapping[str, bytes]) -> bytes:
     for key, value in left.items():
         pieces += (b"" if pieces == [b"{"] else b",", msgspec.json.encode(key), b":", value)
     return b"".join(pieces) + b"}"
+
+
+def without_fields(body: bytes, names: Collection[str]) -> bytes:
+    """The object without these top-level members; all others keep their bytes. Raises ValueError if it is no object."""
+    members = spans(body)
+    kept = [body[begin:end] for key, begin, _, end in members if key not in names]
+    return body if len(kept) == len(members) else b"{" + b",".join(kept) + b"}"
 
 
 def _merged(target: bytes, patch: bytes) -> bytes:

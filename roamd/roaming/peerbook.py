@@ -9,16 +9,18 @@ A label stays its endpoint's for ever, also when the peer is removed: the chains
 another company under the same label would be sent what stands in them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 import trio
 
 from roamd.clock import Clock
 from roamd.errors import Conflict, Forbidden, NotFound
 from roamd.log import get_logger
 from roamd.model.agreement import preset
+from roamd.model.fields import checked_fields
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
@@ -148,6 +150,22 @@ class PeerBook:
             if peer.row.state != SUSPENDED:
                 raise Conflict(f"{peer.label} is {peer.row.state}, not suspended.", code="not-suspended")
             await self._move(peer, PAIRED, "resumed")
+
+    async def withhold(self, peer: Peer, feed: str, names: Iterable[str]) -> None:
+        """Send these fields of a feed's objects no more, and all others again; Malformed for one that must be sent."""
+        fields = checked_fields(feed, names)
+        async with self._turn:
+            others = {name: kept for name, kept in peer.agreement.withheld.items() if name != feed}
+            withheld = others | ({feed: fields} if fields else {})
+            if withheld == peer.agreement.withheld:
+                return
+            agreement = msgspec.structs.replace(peer.agreement, withheld=withheld)
+            row = peer.row._replace(agreement_json=agreement.to_json(), rights_version=peer.row.rights_version + 1)
+            await self._commit(lambda cx: peers.put_txn(cx, row))
+            self.directory.put(row)
+            log.info("peer_fields_changed", peer=peer.label, feed=feed, withheld=list(fields))
+            if peer.exchange is not None:
+                peer.exchange.wake()
 
     async def _move(self, peer: Peer, state: str, what: Change) -> None:
         row = peer.row._replace(state=state)

@@ -88,6 +88,7 @@ async def test_a_third_of_five_thousand_records_is_forgotten_without_a_byte_left
 
         erased = await ask(cso, EraseSubject(uid=ANNA.uid))
         assert erased.erased["entries"] == 1667
+        assert erased.erased["idempotency"] == 5, "the hash of a request is one of what it asked for"
         assert erased.log_emptied
         assert not ANNA.traces.search(bytes_on_disk(cso))
         assert erased.asked == {"csp": 1667}
