@@ -27,7 +27,9 @@ MODULES = (
     "link_probes",
     "feed_probes",
     "filter_probes",
+    "routes_probes",
     "daemon_probes",
+    "large_probes",
 )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -36,39 +37,49 @@ def introduce(directory: Path, folder: Path, count: int) -> None:
         store.write(txn)
 
 
-def _row(label: str, identity: Identity, agreement: bytes) -> PeerRow:
+def _row(label: str, identity: Identity, agreement: bytes, party: str = "FRRMD") -> PeerRow:
     return PeerRow(
-        label, identity.endpoint_id, identity.certificate_der, label, ("FRRMD",), "PAIRED", None, b"", 1, agreement,
+        label, identity.endpoint_id, identity.certificate_der, label, (party,), "PAIRED", None, b"", 1, agreement,
         1, "", 0, False,
     )  # fmt: skip
 
 
-def fill(directory: Path, count: int) -> float:
-    """Put so many queued CDRs of 3 KB for a peer that is away into a stopped daemon's store; seconds that it took."""
-    agreement = preset(("cso",), ("csp",), ("FRRMD",)).to_json()
+Body = Callable[[int], bytes]
+
+
+def cdr_of_3_kb(number: int) -> bytes:
+    """A CDR of its own."""
+    return bodies.numbered_cdr(number, "OLD")
+
+
+def text_of_300_bytes(number: int) -> bytes:
+    """For stores in which it is the number of rows that counts."""
+    return b'{"id":"OLD-%d","of":"%s"}' % (number, bodies.drawn(number).randbytes(136).hex().encode())
+
+
+def fill(directory: Path, count: int, body: Body = cdr_of_3_kb, state: str = QUEUED, party: str = "FRRMD") -> float:
+    """Put so many records for a peer that is away into a stopped daemon's store; seconds that it took."""
+    agreement = preset(("cso",), ("csp",), (party,)).to_json()
     away = Identity.create(SystemClock().now_ms())
     with Store.open(directory / "state" / "roamd.db") as store:
-        store.write(lambda cx: peers.put_txn(cx, _row("away", away, agreement)))
+        store.write(lambda cx: peers.put_txn(cx, _row("away", away, agreement, party)))
         began = time.monotonic()
         for first in range(0, count, AT_A_TIME):
-            store.write(partial(_fill_txn, range(first, first + AT_A_TIME)))
+            store.write(partial(_fill_txn, range(first, first + AT_A_TIME), body, state))
         return time.monotonic() - began
 
 
-def _fill_txn(numbers: range, cx: Cx) -> None:
+def _fill_txn(numbers: range, body: Body, state: str, cx: Cx) -> None:
     now_ms = SystemClock().now_ms()
-    texts = [bodies.numbered_cdr(number, "OLD") for number in numbers]
-    items = [
-        LedgerItem(EntryKind.CDR, f"OLD-{number}", os.urandom(SALT_SIZE), text, ocpi="2.3.0")
-        for number, text in zip(numbers, texts, strict=True)
-    ]
+    texts = [(f"OLD-{number}", body(number)) for number in numbers]
+    items = [LedgerItem(EntryKind.CDR, name, os.urandom(SALT_SIZE), text, ocpi="2.3.0") for name, text in texts]
     chain = own_chain_txn(cx, "away", os.urandom)
-    last = append_items_txn(cx, chain, items, now_ms)
-    for place, (number, text) in enumerate(zip(numbers, texts, strict=True)):
-        records.put_txn(
-            cx,
-            RecordRow(
-                "out", "BERMC", f"OLD-{number}", "away", "CDR", QUEUED, None, "2.3.0", hashlib.sha256(text).digest(),
-                None, last.chain_id, chain.tail_sequence + 1 + place, None, now_ms, now_ms,
-            ),
-        )  # fmt: skip
+    append_items_txn(cx, chain, items, now_ms)
+    rows = [
+        RecordRow(
+            "out", "BERMC", name, "away", "CDR", state, None, "2.3.0", hashlib.sha256(text).digest(),
+            None, chain.chain_id, sequence, None, now_ms, now_ms,
+        )
+        for sequence, (name, text) in enumerate(texts, chain.tail_sequence + 1)
+    ]  # fmt: skip
+    records.put_many_txn(cx, rows)

@@ -24,19 +24,21 @@ PATIENCE_S = 120.0
 QUEUED = b'"state":"QUEUED"'
 _runs = itertools.count(1)
 
+HandIn = Callable[[Companies, Callable[[int], bytes], float], Measured]
+
 
 def _queued(companies: Companies) -> int:
     items = companies.cso.api.get("/v1/peers")["items"]
     return sum(peer["records"]["queued"] for peer in items)
 
 
-def _relayed(stage: Stage, hand_in: Callable[[Companies, Callable[[int], bytes], float], Measured]) -> Measured:
+def relayed(companies: Companies, seconds: float, hand_in: HandIn) -> Measured:
     """Hand records in for so long, then wait for the last receipt; rate and cost count until then."""
-    companies, run = stage.companies, f"R{next(_runs)}"
+    run = f"R{next(_runs)}"
     pids = companies.pids(companies.csp)
     bodies.numbered_cdr(0)
     began, cpu_before = time.monotonic(), cpu_s(*pids)
-    found = hand_in(companies, lambda number: bodies.numbered_cdr(number, run), stage.seconds)
+    found = hand_in(companies, lambda number: bodies.numbered_cdr(number, run), seconds)
     wait_until("the last receipt", lambda: _queued(companies) == 0, PATIENCE_S)
     took = time.monotonic() - began
     return found | {
@@ -55,7 +57,7 @@ def by_http(stage: Stage) -> Measured:
         make = lambda number: http.post(api, "/v1/records", body(number))  # noqa: E731 -- shown where it is used
         return asyncio.run(http.closed_loop(api.address, make, 64, seconds, pids, QUEUED, warm_up_s=0))
 
-    return _relayed(stage, hand_in)
+    return relayed(stage.companies, stage.seconds, hand_in)
 
 
 @probe("cdr-batch")
@@ -72,18 +74,19 @@ def by_batch(stage: Stage) -> Measured:
         found = asyncio.run(http.closed_loop(api.address, request, 4, seconds, pids, QUEUED, warm_up_s=0))
         return found | {"count": found["count"] * BATCH, "per_s": found["per_s"] * BATCH}
 
-    return _relayed(stage, hand_in)
+    return relayed(stage.companies, stage.seconds, hand_in)
 
 
 @probe("cdr-stream-256")
 def by_stream(stage: Stage) -> Measured:
     """256 in flight on the stream."""
+    return relayed(stage.companies, stage.seconds, hand_in_by_stream)
 
-    def hand_in(companies: Companies, body: Callable[[int], bytes], seconds: float) -> Measured:
-        api, pids = companies.cso.api, companies.pids(companies.csp)
-        return asyncio.run(stream.closed_loop(api, "record", body, 256, seconds, pids, QUEUED, warm_up_s=0))
 
-    return _relayed(stage, hand_in)
+def hand_in_by_stream(companies: Companies, body: Callable[[int], bytes], seconds: float) -> Measured:
+    """256 in flight."""
+    api, pids = companies.cso.api, companies.pids(companies.csp)
+    return asyncio.run(stream.closed_loop(api, "record", body, 256, seconds, pids, QUEUED, warm_up_s=0))
 
 
 @probe("cdr-alone")

@@ -39,7 +39,7 @@ class Row:
         """In words."""
         parts = [f">= {self.least:g}"] if self.least is not None else []
         parts += [f"<= {self.most:g}"] if self.most is not None else []
-        parts += [f">= {self.times:g} times"] if self.times is not None else []
+        parts += [f">= {self.times:.2g} times"] if self.times is not None else []
         return ", ".join(parts)
 
     def met(self, value: float, ratio: float | None) -> bool | None:
@@ -127,6 +127,14 @@ ROWS: tuple[Row, ...] = (
     _row("feed to a new peer: follower's CPU for 10,000 locations", "feed", "follower_cpu_s", unit="s", most=4),
     _row("feed to a new peer: bytes a location", "feed", "bytes_per_location", unit="bytes", most=750),
     _row("feed to a new peer: locations", "feed", PER_S),
+    # --- one route hangs: the deadline is 3,000 ms, the patience 1,000 ms
+    _row("authorize, two CSPs asked, both answer: p99", "routes", P99, most=30),
+    _row("authorize, the CSP that does not know the card hangs: p99", "routes-other-hangs", P99, most=30),
+    _row("authorize, the home hangs, its list decides: p50", "routes-home-hangs-listed", P50),
+    _row("authorize, the home hangs, its list decides: p99", "routes-home-hangs-listed", P99, most=1100),
+    _row("authorize, the home hangs, its grant decides: p99", "routes-home-hangs-granted", P99, most=1100),
+    _row("authorize, the link is cut, a grant decides: p50", "routes-cut-granted", P50),
+    _row("authorize, the link is cut, a grant decides: p99", "routes-cut-granted", P99, most=30),
     # --- whose card is it: 100 CSPs, 1,000,000 cards of 7 bytes
     _row("whose card: CSPs asked about a card of one of 100", "whose-card", "asked", unit="CSPs", most=1.5),
     _row("whose card: CSPs asked about a card of nobody", "whose-card", "asked_about_strangers", unit="CSPs", most=0.5),
@@ -150,6 +158,16 @@ ROWS: tuple[Row, ...] = (
     _row("start to READY, 250,000 records", "store-250k", "start_s", unit="s", most=1.5),
     _row("store of 250,000 records: record", "store-250k", PER_S),
     _row("store of 250,000 records: status", "store-250k", "status_s", unit="s", most=0.3),
+    *[
+        row
+        for probe, size in (("store-large-1m", "1 million"), ("store-large-5m", "5 million"))
+        for row in (
+            _row(f"CDR, stream, stores of {size}", probe, PER_S, beside="cdr-stream-256", times=1 / 1.5),
+            _row(f"CDR, stream, stores of {size}: cost", probe, CPU, beside="cdr-stream-256", times=1 / 1.5),
+            _row(f"start to READY, {size} records", probe, "start_s", unit="s"),
+            _row(f"`roamd status`, {size} records", probe, "status_s", unit="s", most=0.3),
+        )
+    ],
     _row("`roamd status`", "status", "status_s", unit="s", most=0.3),
     _row("log line", "log", "line_us", unit="us", most=8),
     _row("log line that is filtered", "log", "filtered_us", unit="us", most=0.5),

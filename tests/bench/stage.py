@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -19,14 +20,18 @@ IN_PROCESS, WITH_BACKEND = "NL-INP", "FR-RMD"
 
 
 class Companies:
-    """A CSO and two CSPs, paired and linked."""
+    """A CSO and two CSPs, paired and linked. `prepare` is given each one's directory before it is first started."""
 
-    def __init__(self, room: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, room: Path, stack: contextlib.ExitStack, prepare: Callable[[Path], object] = lambda directory: None
+    ) -> None:
         self.fleet = stack.enter_context(Fleet(room))
         self.backend = stack.enter_context(contextlib.closing(Child("backend")))
         self.cso = self._company("cso", CSO)
         self.quick = self._company("quick", "NL*INP", role="csp", command=python("tests.bench.answering"))
         self.csp = self._company("csp", "FR*RMD", backend=self.backend.hello["url"])
+        for company in (self.cso, self.csp):
+            prepare(company.daemon.directory)
         self.fleet.start(self.cso, self.quick, self.csp)
         self.fleet.pair(self.cso, self.quick)
         self.fleet.pair(self.cso, self.csp)
