@@ -102,18 +102,21 @@ def from_the_whitelist(stage: Stage) -> Measured:
     )
 
 
-def _paced(stage: Stage, share: float) -> Measured:
+def _paced(stage: Stage, share: float, provider: str = IN_PROCESS) -> Measured:
     """An open loop by the stream at a share of what a closed one reaches just before."""
     companies = stage.companies
-    pids = companies.pids(companies.quick)
-    capacity = _by_stream(stage, 256)["per_s"]
-    return asyncio.run(
-        stream.paced(companies.cso.api, "authorize", quick_question, capacity * share, stage.seconds, pids, ALLOWED)
-    )
+    if provider == WITH_BACKEND:
+        companies.answer_by_stream()
+    csp = companies.quick if provider == IN_PROCESS else companies.csp
+    question = quick_question if provider == IN_PROCESS else real_question
+    per_s = _by_stream(stage, 256, provider)["per_s"] * share
+    pids = companies.pids(csp)
+    return asyncio.run(stream.paced(companies.cso.api, "authorize", question, per_s, stage.seconds, pids, ALLOWED))
 
 
-probe("authorize-stream-at-50%")(partial(_paced, share=0.5))
-probe("authorize-stream-at-80%")(partial(_paced, share=0.8))
+for _share in (0.5, 0.8):
+    probe(f"authorize-stream-at-{_share:.0%}")(partial(_paced, share=_share))
+    probe(f"authorize-real-stream-at-{_share:.0%}")(partial(_paced, share=_share, provider=WITH_BACKEND))
 
 
 def _ocpi(stage: Stage, kind: str, in_flight: int) -> Measured:

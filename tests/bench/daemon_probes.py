@@ -15,13 +15,18 @@ from roamd.trust.identity import Identity
 from roamd.trust.leaf import issue_leaf
 from tests.bench import many, record_probes
 from tests.bench.load import Measured
-from tests.bench.machine import python, resident_kib
+from tests.bench.machine import cpu_s, python, resident_kib
 from tests.bench.probes import probe
 from tests.bench.stage import SETTINGS, Stage, pid_of
 
-PEERS = 200
+STORED_PEERS = 500
+HEARTBEATS_S = 30.0
+"""How often a link that has nothing to say is heard of (`link.heartbeat_s`): so long is watched what that costs."""
+
 RECORDS = 250_000
 HANDSHAKES = 25
+SETTLING_S = 2.0
+"""What the links' coming up has to be followed by (events, commits) is over by then."""
 
 
 def _daemon(stage: Stage, name: str) -> Daemon:
@@ -103,15 +108,9 @@ def handshakes(stage: Stage) -> Measured:
     return {"cpu_ms": (time.process_time() - began) / HANDSHAKES * 1000}
 
 
-@probe("idle-peers", once=True)
-def idle_peers(stage: Stage) -> Measured:
-    """Peers that are linked and have nothing to say; then the daemon is restarted and they come back."""
-    return _idle_peers(stage, PEERS)
-
-
-@probe("idle-peers-1000", once=True, on_demand=True)
+@probe("idle-peers-1000", once=True)
 def thousand_idle_peers(stage: Stage) -> Measured:
-    """The same with a thousand."""
+    """Peers that are linked and have nothing to say; then the daemon is restarted and they come back."""
     return _idle_peers(stage, 1000)
 
 
@@ -132,7 +131,11 @@ def _idle_peers(stage: Stage, count: int) -> Measured:
     start_s(daemon)
     crowd = stage.started("crowd", folder, daemon.link_address, count)
     wait_until("all peers being linked", lambda: _up(daemon) == count, 120)
+    time.sleep(SETTLING_S)
     per_peer = (resident_kib(pid_of(daemon)) - alone_kib) / count
+    cpu_before = cpu_s(pid_of(daemon))
+    time.sleep(HEARTBEATS_S)
+    heartbeats = (cpu_s(pid_of(daemon)) - cpu_before) / HEARTBEATS_S
     daemon.kill()
     began = time.monotonic()
     daemon.start()
@@ -140,7 +143,7 @@ def _idle_peers(stage: Stage, count: int) -> Measured:
     back_s = time.monotonic() - began
     crowd.close()
     daemon.stop()
-    return {"kib_per_peer": per_peer, "back_s": back_s}
+    return {"kib_per_peer": per_peer, "heartbeats_percent": heartbeats * 100, "back_s": back_s}
 
 
 def _up(daemon: Daemon) -> int:
@@ -149,10 +152,13 @@ def _up(daemon: Daemon) -> int:
 
 @probe("store-250k", once=True)
 def big_store(stage: Stage) -> Measured:
-    """A store with a quarter of a million records of 3 KB: how long until it serves, and how quick it is then."""
+    """A store with a quarter of a million records of 3 KB and many peers: how soon it serves, and how quick it is."""
     daemon = _daemon(stage, "big")
     start_s(daemon)
     daemon.stop()
+    folder = stage.room / "big-peers"
+    folder.mkdir()
+    many.introduce(daemon.directory, folder, STORED_PEERS)
     took = many.fill(daemon.directory, RECORDS)
     ready_s, told_s = start_s(daemon), status_s(daemon)
     found = record_probes.accepted_by(daemon, stage.seconds)

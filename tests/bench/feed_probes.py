@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from roamd.demo.client import Api, wait_until
-from roamd.demo.processes import init_daemon
-from tests.bench import bodies
+from roamd.demo.processes import Daemon, init_daemon
+from tests.bench import bodies, many
 from tests.bench.load import Measured
 from tests.bench.machine import cpu_s, python
 from tests.bench.mixed_probes import LOOK_S, while_busy
@@ -19,6 +19,7 @@ from tests.support.daemons import Company, Fleet
 LOCATIONS = 10_000
 AT_A_TIME = 1000
 PATIENCE_S = 120.0
+FOLLOWERS, CHANGES, PAUSE_S = 100, 40, 0.05
 _SENT = re.compile(r'^roamd_link_bytes_total\{direction="out",peer="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
@@ -91,6 +92,48 @@ def feed_to_a_new_peer(stage: Stage) -> Measured:
         "follower_cpu_s": cpu_s(pid_of(csp.daemon)),
         "bytes_per_location": publisher.sent_bytes(csp) / LOCATIONS,
     }
+
+
+@probe("status-change", once=True)
+def status_change(stage: Stage) -> Measured:
+    """One EVSE's status, again and again, to many peers that follow; what one change costs the publisher for one."""
+    daemon = init_daemon(stage.room / "changing", party="BE*RMC", role="cso", name="changing")
+    _start(stage.own(daemon))
+    place = bodies.location(0)
+    daemon.api.need("PUT", f"/v1/locations/{place['id']}", place)
+    daemon.stop()
+    folder = stage.room / "changing-peers"
+    folder.mkdir()
+    many.introduce(daemon.directory, folder, FOLLOWERS)
+    _start(daemon)
+    crowd = stage.started("crowd", folder, daemon.link_address, FOLLOWERS, "locations", "evse-status")
+    wait_until("all peers being linked", lambda: daemon.api.get("/v1/status")["peers"]["up"] == FOLLOWERS, PATIENCE_S)
+    before, cpu_before = _settled_bytes(daemon), cpu_s(pid_of(daemon))
+    path = f"/v1/locations/{place['id']}/evses/{place['evses'][0]['uid']}"
+    for number in range(CHANGES):
+        daemon.api.need("PATCH", path, {"status": ("CHARGING", "AVAILABLE")[number % 2]})
+        time.sleep(PAUSE_S)
+    used_s = cpu_s(pid_of(daemon)) - cpu_before
+    sent = _settled_bytes(daemon) - before
+    crowd.close()
+    daemon.stop()
+    times = CHANGES * FOLLOWERS
+    return {"bytes_per_peer": sent / times, "us_per_peer": used_s / times * 1e6}
+
+
+def _start(daemon: Daemon) -> None:
+    daemon.start()
+    wait_until("being ready", lambda: daemon.running and daemon.api.ready(), PATIENCE_S)
+
+
+def _settled_bytes(daemon: Daemon) -> float:
+    """What was sent to all peers, once that is no longer growing."""
+    before, sent = -1.0, 0.0
+    while sent != before:
+        time.sleep(PAUSE_S * 10)
+        text = daemon.api.request("GET", "/metrics").body
+        before, sent = sent, sum(float(value) for _, value in _SENT.findall(text))
+    return sent
 
 
 @probe("authorize-beside-feed", once=True)

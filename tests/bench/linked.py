@@ -79,7 +79,10 @@ class NullExchange:
 class End:
     """Both sides' making of the link, and who is told that it is up."""
 
-    def __init__(self, folder: Path, own: str, other: str) -> None:
+    def __init__(
+        self, folder: Path, own: str, other: str, exchange: Callable[[Link], NullExchange] = NullExchange
+    ) -> None:
+        self._make_exchange = exchange
         self.identity = Identity.load(folder / f"{own}.key", folder / f"{own}.crt")
         there = Identity.load(folder / f"{other}.key", folder / f"{other}.crt")
         clock = SystemClock()
@@ -96,7 +99,7 @@ class End:
 
     def up(self, link: Link) -> Exchange:
         """The link is up (peering.link.Links)."""
-        self.exchange = NullExchange(link)
+        self.exchange = self._make_exchange(link)
         self.up_event.set()
         return cast(Exchange, self.exchange)
 

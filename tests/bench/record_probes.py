@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -87,6 +88,21 @@ def hand_in_by_stream(companies: Companies, body: Callable[[int], bytes], second
     """256 in flight."""
     api, pids = companies.cso.api, companies.pids(companies.csp)
     return asyncio.run(stream.closed_loop(api, "record", body, 256, seconds, pids, QUEUED, warm_up_s=0))
+
+
+def _paced(stage: Stage, share: float) -> Measured:
+    """An open loop by the stream at a share of what the whole way takes; the latency is that of the own commit."""
+    per_s = by_stream(stage)["per_s"] * share
+
+    def hand_in(companies: Companies, body: Callable[[int], bytes], seconds: float) -> Measured:
+        api, pids = companies.cso.api, companies.pids(companies.csp)
+        return asyncio.run(stream.paced(api, "record", body, per_s, seconds, pids, QUEUED))
+
+    return _relayed(stage, hand_in)
+
+
+for _share in (0.5, 0.8):
+    probe(f"cdr-stream-at-{_share:.0%}")(partial(_paced, share=_share))
 
 
 @probe("cdr-alone")

@@ -99,6 +99,9 @@ ROWS: tuple[Row, ...] = (
     _row(
         "authorize, real backends by stream, 256: cost", "authorize-real-stream-256", CPU, beside="ocpi-authorize-256"
     ),
+    _row("authorize, real backends by stream, at half: p50", "authorize-real-stream-at-50%", P50),
+    _row("authorize, real backends by stream, at half: p99", "authorize-real-stream-at-50%", P99),
+    _row("authorize, real backends by stream, at 80 %: p99", "authorize-real-stream-at-80%", P99),
     _row("authorize, whitelist, stream: p50", "authorize-whitelist-stream", P50, beside="echo-1"),
     _row("authorize, whitelist, stream: p99", "authorize-whitelist-stream", P99, most=1.0, beside="echo-1"),
     # --- records
@@ -108,6 +111,8 @@ ROWS: tuple[Row, ...] = (
     _row("CDR, stream, 256 in flight", "cdr-stream-256", PER_S, least=5000, beside="ocpi-cdr-durable-64", times=5),
     _row("CDR, stream, 256 in flight: cost", "cdr-stream-256", CPU, most=0.2, beside="ocpi-cdr-durable-64"),
     _row("CDR, the same beside OCPI without a commit", "cdr-stream-256", PER_S, beside="ocpi-cdr-64"),
+    _row("CDR, stream, at half the capacity: p99 to the commit", "cdr-stream-at-50%", P99),
+    _row("CDR, stream, at 80 % of the capacity: p99 to the commit", "cdr-stream-at-80%", P99),
     _row("CDR alone, to the stored receipt: p50", "cdr-alone", P50, most=3.5, beside="ocpi-cdr-durable-1"),
     _row("CDR, signatures of a batch of 64: cost each", "receipts", "us_per_record", unit="us", most=7),
     # --- both at once
@@ -146,6 +151,8 @@ ROWS: tuple[Row, ...] = (
     _row("card filter of 1,000,000: for each peer", "card-filter", "each_s", unit="s", most=1.5),
     _row("card filter of 1,000,000: longest step", "card-filter", "segment_ms", unit="ms"),
     _row("card filter of 1,000,000: bytes a card", "card-filter", "bytes_per_card", unit="bytes", most=1.3),
+    _row("status change to 100 peers: bytes a peer", "status-change", "bytes_per_peer", unit="bytes", most=200),
+    _row("status change to 100 peers: publisher's CPU a peer", "status-change", "us_per_peer", unit="us", most=150),
     # --- bytes on the wire before TLS
     _row("wire: authorization request", "wire", "request_bytes", unit="bytes", most=160),
     _row("wire: authorization answer", "wire", "answer_bytes", unit="bytes", most=110),
@@ -153,9 +160,14 @@ ROWS: tuple[Row, ...] = (
     _row("wire: a CDR in bulk", "wire", "record_bulk_bytes", unit="bytes", most=1000),
     # --- the daemon at rest
     _row("handshake: both sides' CPU", "handshakes", "cpu_ms", unit="ms"),
-    _row("idle peer and end: memory", "idle-peers", "kib_per_peer", unit="KiB", most=56),
+    _row("1,000 idle peers: memory a peer and end", "idle-peers-1000", "kib_per_peer", unit="KiB", most=56),
+    _row("1,000 idle peers: heartbeats, of a core", "idle-peers-1000", "heartbeats_percent", unit="%", most=0.5),
+    _row("1,000 idle peers: all back after a restart", "idle-peers-1000", "back_s", unit="s", most=20),
+    _row("5,000 idle peers: memory a peer and end", "idle-peers-5000", "kib_per_peer", unit="KiB", most=56),
+    _row("5,000 idle peers: heartbeats, of a core", "idle-peers-5000", "heartbeats_percent", unit="%"),
+    _row("5,000 idle peers: all back after a restart", "idle-peers-5000", "back_s", unit="s"),
     _row("start to READY, small store", "start", "small_s", unit="s", most=1.5),
-    _row("start to READY, 250,000 records", "store-250k", "start_s", unit="s", most=1.5),
+    _row("start to READY, 250,000 records, 500 peers", "store-250k", "start_s", unit="s", most=1.5),
     _row("store of 250,000 records: record", "store-250k", PER_S),
     _row("store of 250,000 records: status", "store-250k", "status_s", unit="s", most=0.3),
     *[
