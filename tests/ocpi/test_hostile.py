@@ -15,6 +15,8 @@ from tests.support.api import Answered
 from tests.support.core import FakeCore
 from tests.support.ocpi import FIRST, PEER, THEIRS, Desk, run_ocpi
 
+RESULTS = "http://127.0.0.1:1/results"
+LIMIT = {"duration": 60, "charging_rate_unit": "W", "charging_profile_period": [{"start_period": 0, "limit": 7.5}]}
 TARGETS = [
     ("POST", "/2.2.1/credentials", {"token": THEIRS, "url": "http://127.0.0.1:1/", "roles": []}),
     ("PUT", "/2.3.0/credentials", {"token": THEIRS, "url": "http://127.0.0.1:1/", "roles": []}),
@@ -28,6 +30,24 @@ TARGETS = [
     ("PATCH", "/emsp/2.3.0/sessions/DE/ABC/S1", {**SESSION, "charging_periods": [{"start_date_time": "x"}]}),
     ("PUT", "/cpo/2.2.1/tokens/DE/ABC/04E2A1B2C3D480", TOKEN),
     ("POST", "/emsp/2.3.0/cdrs", bodies.cdr(country_code="DE", party_id="ABC")),
+    ("POST", "/cpo/2.2.1/commands/START_SESSION", {"token": TOKEN, "location_id": "L", "response_url": RESULTS}),
+    (
+        "POST",
+        "/cpo/2.3.0/commands/RESERVE_NOW",
+        {
+            "token": TOKEN,
+            "location_id": "L",
+            "response_url": RESULTS,
+            "reservation_id": "R",
+            "expiry_date": "2026-11-22T14:00:00Z",
+        },
+    ),
+    ("PUT", "/cpo/2.2.1/chargingprofiles/S1", {"charging_profile": LIMIT, "response_url": RESULTS}),
+    ("PUT", "/cpo/2.2.1/sessions/S1/charging_preferences", {"profile_type": "FAST", "energy_need": 20}),
+    ("POST", f"/emsp/2.2.1/commands/START_SESSION/{1:032x}", {"result": "FAILED", "message": [{"text": "no"}]}),
+    ("POST", f"/emsp/2.2.1/commands/RESERVE_NOW/{1:032x}/R1", {"result": "ACCEPTED"}),
+    ("POST", f"/emsp/2.2.1/chargingprofiles/GET_ACTIVE_PROFILE/{1:032x}", {"result": "ACCEPTED", "profile": LIMIT}),
+    ("PUT", "/emsp/2.2.1/chargingprofiles/S1", {"start_date_time": "x", "charging_profile": LIMIT}),
     ("POST", "/emsp/2.2.1/tokens/04E2A1B2C3D480/authorize", {"location_id": "LOC1", "evse_uids": ["3256"]}),
 ]
 WRONG: list[Any] = [None, -7, "\x00" * 300, [[]], {"a": {"b": []}}]
