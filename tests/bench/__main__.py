@@ -22,6 +22,7 @@ from tests.bench.stage import Stage
 
 MODULES = (
     "authorization_probes",
+    "face_probes",
     "record_probes",
     "mixed_probes",
     "link_probes",

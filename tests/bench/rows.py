@@ -102,6 +102,14 @@ ROWS: tuple[Row, ...] = (
     _row("authorize, real backends by stream, at half: p50", "authorize-real-stream-at-50%", P50),
     _row("authorize, real backends by stream, at half: p99", "authorize-real-stream-at-50%", P99),
     _row("authorize, real backends by stream, at 80 %: p99", "authorize-real-stream-at-80%", P99),
+    _row(
+        "authorize, OCPI backends, 64: cost",
+        "authorize-face-64",
+        CPU,
+        most=0.7,
+        beside="authorize-real-http-64",
+        times=0.67,
+    ),
     _row("authorize, whitelist, stream: p50", "authorize-whitelist-stream", P50, beside="echo-1"),
     _row("authorize, whitelist, stream: p99", "authorize-whitelist-stream", P99, most=1.0, beside="echo-1"),
     # --- records

@@ -1,6 +1,7 @@
 """One request to the face, taken apart: the path without its slashes, who asks, and whom the headers name."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -14,6 +15,10 @@ from roamd.model.times import parse_time, time_ms
 VERSIONS: Final = ("2.2.1", "2.3.0")
 FACES: Final = ("cpo", "emsp")
 MAX_SEGMENTS: Final = 10
+
+
+_party_of: Final = lru_cache(1000)(party_of)
+"""Every request names the same few."""
 
 
 def segments_of(raw_path: str) -> list[str]:
@@ -70,4 +75,4 @@ class Asked:
         headers = self.request.headers
         country = headers.get(f"OCPI-{which}-country-code", "").strip().upper()
         party_id = headers.get(f"OCPI-{which}-party-id", "").strip().upper()
-        return party_of(country, party_id)
+        return _party_of(country, party_id)

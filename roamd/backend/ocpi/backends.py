@@ -36,6 +36,7 @@ from roamd.roaming.operations import KeepQuirk, KeepRegistration, ListQuirks, Li
 log = get_logger(room="backend")
 
 OVERLAP_MS: Final = 60_000
+MAX_KNOWN: Final = 64
 
 Kind = Literal["first", "own", "open"]
 """Which token was presented: the first one, its own, or a first one that opens everything."""
@@ -186,6 +187,7 @@ class Backends:
         self._all = [Backend(each) for each in settings]
         for backend in self._all:
             backend.on_quirk = partial(self._learn, backend)
+        self._known: dict[str, tuple[Registration, Presented]] = {}
         self._loading: asyncio.Future[None] | None = None
 
     def __iter__(self) -> Iterator[Backend]:
@@ -228,6 +230,9 @@ class Backends:
 
     async def identify(self, authorization: str | None) -> Presented:
         """Who presents this header; Refusal (401) when nobody does."""
+        known = self._known.get(authorization or "")
+        if known is not None and known[0] is known[1].backend.registration:
+            return known[1]
         await self.load()
         if authorization is None:
             raise _unauthorized("The Authorization header is missing; send `Token` and the credentials token.")
@@ -237,8 +242,19 @@ class Backends:
                 kind = self._kind(backend, hashed)
                 if kind is not None:
                     await self._note_use(backend, hashed)
-                    return Presented(backend, kind, token, form)
+                    presented = Presented(backend, kind, token, form)
+                    self._remember(authorization, presented, hashed)
+                    return presented
         raise _unauthorized("The credentials token is not known here.")
+
+    def _remember(self, authorization: str, presented: Presented, hashed: str) -> None:
+        """A newest token that was used is good until anything is kept of its backend: it is not looked up again.
+
+        Looking a header up in a dict tells nothing by its time: where it is looked for is drawn from a random hash.
+        """
+        kept = presented.backend.registration
+        if kept is not None and kept.used_ms is not None and _same(hashed, kept.token):
+            self._known = {**self._known, authorization: (kept, presented)} if len(self._known) < MAX_KNOWN else {}
 
     def _kind(self, backend: Backend, hashed: str) -> Kind | None:
         kept = backend.registration

@@ -7,7 +7,7 @@ from typing import Any, Final
 from roamd.backend.context import Api
 from roamd.backend.ocpi.envelope import NOT_CONNECTED, UNKNOWN_RECEIVER, Refusal
 from roamd.clock import rfc3339
-from roamd.roaming.operations import ListPartners, Partner
+from roamd.roaming.operations import ListPartners, ListPeerObjects, Page, Partner
 
 ROLES: Final = {"cso": "CPO", "csp": "EMSP"}
 RECENT_S: Final = 1.0
@@ -36,6 +36,7 @@ class Partners:
 
     api: Api
     _since: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _lists: dict[tuple[str, str], tuple[float, bool]] = field(default_factory=dict)
     _recent: tuple[float, list[Partner]] = (-RECENT_S, [])
 
     async def all(self) -> list[Partner]:
@@ -49,6 +50,19 @@ class Partners:
         if now - self._recent[0] >= RECENT_S:
             self._recent = (now, await self.all())
         return self._recent[1]
+
+    async def was_connected(self, to: str) -> bool:
+        """Whether this party's endpoint was connected a moment ago."""
+        return any(partner.connected for partner in await self.recent() if to in partner.parties)
+
+    async def lists(self, peer: str, feed: str) -> bool:
+        """Whether a partner published anything in a feed a moment ago; many have no list of cards at all."""
+        now = self.api.clock.monotonic()
+        known = self._lists.get((peer, feed))
+        if known is None or now - known[0] >= RECENT_S:
+            page: Page = await self.api.core.ask(ListPeerObjects(peer, feed, None, 1))
+            known = self._lists[peer, feed] = (now, bool(page.items))
+        return known[1]
 
     def is_platform(self, to: str | None) -> bool:
         """Whether a request for this party is for no partner in particular."""
