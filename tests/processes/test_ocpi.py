@@ -30,6 +30,11 @@ def answer(seen: Seen) -> tuple[int, Any]:
     return 201, None
 
 
+def take_on(seen: Seen) -> tuple[int, Any]:
+    """The CPO takes every command on."""
+    return 200, {"result": "ACCEPTED", "timeout": 60}
+
+
 class Side:
     """A backend at its daemon's face."""
 
@@ -69,7 +74,7 @@ def test_two_ocpi_backends_roam_through_two_daemons(fleet: Fleet) -> None:
 
     async def main() -> None:
         backends = [
-            OcpiBackend("2.3.0"),
+            OcpiBackend("2.3.0", modules=[("commands", "RECEIVER")], answer=take_on),
             OcpiBackend("2.3.0", modules=[*MODULES, ("tokens", "SENDER")], answer=answer),
         ]
         async with asyncio.timeout(60), aiohttp.ClientSession() as session:
@@ -102,6 +107,7 @@ async def _roam(fleet: Fleet, cpo: Side, emsp: Side) -> None:
     await cpo.call("PUT", "/emsp/2.3.0/sessions/BE/RMC/S-1", session)
     await emsp.pushed("PUT", "/sessions/BE/RMC/S-1", session)
 
+    await _command(cpo, emsp)
     await _bill(cpo, emsp, "CDR-1")
     emsp.company.daemon.kill()
     emsp.backend.requests.clear()
@@ -112,6 +118,16 @@ async def _roam(fleet: Fleet, cpo: Side, emsp: Side) -> None:
     assert [cdr["id"] for cdr in await emsp.call("GET", "/cpo/2.3.0/cdrs")] == ["CDR-1", "CDR-2"]
     infos = await emsp.call("GET", "/cpo/2.3.0/hubclientinfo")
     assert [(info["party_id"], info["role"], info["status"]) for info in infos] == [("RMC", "CPO", "CONNECTED")]
+
+
+async def _command(cpo: Side, emsp: Side) -> None:
+    """The eMSP stops the session: the CPO's backend is told, and what it says of it comes back."""
+    asked = {"session_id": "S-1", "response_url": f"{emsp.backend.url}/results/1"}
+    assert (await emsp.call("POST", "/cpo/2.3.0/commands/STOP_SESSION", asked))["result"] == "ACCEPTED"
+    (told,) = [seen for seen in cpo.backend.requests if seen.path == "/commands/STOP_SESSION"]
+    assert told.body["session_id"] == "S-1"
+    await cpo.call("POST", told.body["response_url"], {"result": "ACCEPTED"})
+    await emsp.pushed("POST", "/results/1", {"result": "ACCEPTED"})
 
 
 async def _bill(cpo: Side, emsp: Side, number: str) -> None:
