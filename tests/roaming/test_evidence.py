@@ -154,6 +154,10 @@ DAMAGE = {
     "tail": ("DELETE FROM entries WHERE id & 255 = 3", "ends at 2 and not at its tail 3"),
     "signature": ("UPDATE marks SET time_ms = time_ms + 1 WHERE kind = 'receipt'", "signature of the receipt at 3"),
     "mark": ("UPDATE marks SET hash = zeroblob(32) WHERE kind = 'head'", "head at 3 is over something else"),
+    "behind": (
+        "INSERT INTO entries SELECT id + 2, 1, 'C', 1, commitment, hash, '', salt, body FROM entries WHERE id & 255 = 3",
+        "entries up to 5 stand behind its tail 3",
+    ),
     "orphan": ("INSERT INTO marks VALUES (99, 'head', 1, zeroblob(32), 1, zeroblob(8))", "chain 99 has entries"),
 }
 
@@ -168,6 +172,20 @@ async def test_damage_is_named_with_its_place(cso: Company, csp: Company, what: 
     assert not report["ok"]
     faults = report["faults"] + [fault for chain in report["chains"] for fault in chain["faults"]]
     assert any(words in fault for fault in faults), faults
+
+
+async def test_what_comes_while_it_verifies_is_no_fault(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1, 2, 3)
+    carry(cso, csp)
+    told = Told()
+    async with trio.open_nursery() as nursery:
+        desk(cso, nursery.start_soon).verify(VerifyLedgers(), told)
+        for number in range(4, 12):
+            await trio.lowlevel.checkpoint()
+            hand_in(cso, number)
+            carry(cso, csp)
+    assert told.one["ok"], told.one
+    assert (await verified(cso))["entries"] == 11
 
 
 async def test_an_erased_entry_is_counted_and_no_fault(cso: Company, csp: Company) -> None:

@@ -66,7 +66,7 @@ class LedgerDesk:
             for page in verify.pages(self.store.read, chain.chain_id):
                 walk.page(page)
                 await trio.lowlevel.checkpoint()
-            faults = [*walk.faults, *walk.end_faults()]
+            faults = [*walk.faults, *walk.end_faults(self._tail_now(chain))]
             faults += [fault async for fault in self._mark_faults(chain, walk.hashes_at)]
         except StoreError as error:
             faults = [*walk.faults, f"behind entry {walk.sequence} it cannot be read: {error}"]
@@ -84,11 +84,17 @@ class LedgerDesk:
         peer = self.directory.find(chain.peer)
         for kind in ("head", "receipt"):
             for mark in self.store.read(partial(ledgers.marks, chain_id=chain.chain_id, kind=kind)):
+                if chain.tail_sequence < mark.sequence <= self._tail_now(chain):
+                    continue  # it came while the walk went on
                 if hash_at(mark.sequence) != mark.hash:
                     yield f"the {kind} at {mark.sequence} is over something else than the entry that stands there"
                 elif peer is not None and not self._holds(chain, peer, kind, mark):
                     yield f"the signature of the {kind} at {mark.sequence} does not hold"
                 await trio.lowlevel.checkpoint()
+
+    def _tail_now(self, chain: Chain) -> int:
+        found = self.store.read(lambda cx: ledgers.get_chain(cx, chain.chain_id))
+        return found.tail_sequence if found is not None else 0
 
     def _holds(self, chain: Chain, peer: Peer, kind: str, mark: SignedMark) -> bool:
         """Heads are by the author, receipts by the receiver; one of the two is us."""
@@ -169,13 +175,17 @@ class _Walk:
         self.faults: list[str] = []
         self.sequence = 0
         self.erased = 0
+        self._last = 0
         self._chain = chain
         self._hash = GENESIS
         self._hashes: list[bytes] = []
 
     def page(self, rows: list[EntryRow]) -> None:
+        """Take in the next entries. What came while the walk went on is for the next one."""
         for row in rows:
-            self._row(row)
+            if row.sequence <= self._chain.tail_sequence:
+                self._row(row)
+            self._last = row.sequence
 
     def _row(self, row: EntryRow) -> None:
         if row.sequence != self.sequence + 1:
@@ -189,7 +199,10 @@ class _Walk:
         self._hash, self.sequence = row.hash, row.sequence
         self._hashes.append(row.hash)
 
-    def end_faults(self) -> Iterator[str]:
+    def end_faults(self, tail_now: int) -> Iterator[str]:
+        """What is wrong with where it ends; `tail_now` is its tail after the walk."""
+        if self._last > tail_now:
+            yield f"entries up to {self._last} stand behind its tail {tail_now}"
         if (self.sequence, self._hash) != (self._chain.tail_sequence, self._chain.tail_hash):
             yield f"the chain ends at {self.sequence} and not at its tail {self._chain.tail_sequence}"
 
