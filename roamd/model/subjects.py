@@ -37,6 +37,13 @@ class Identifiers:
     uid: str | None
     contract_id: str | None
 
+    @property
+    def canonical(self) -> tuple[str | None, str | None, str | None]:
+        """The same for every spelling of the same numbers."""
+        uid = canonical_uid(self.type, self.uid) if self.type is not None and self.uid is not None else self.uid
+        contract = parse_contract_id(self.contract_id).canonical if self.contract_id is not None else None
+        return self.type, uid, contract
+
     def as_json(self) -> dict[str, str]:
         """Without what is not there."""
         named = {"type": self.type, "uid": self.uid, "contract_id": self.contract_id}

@@ -92,6 +92,7 @@ async def test_a_third_of_five_thousand_records_is_forgotten_without_a_byte_left
         assert erased.log_emptied
         assert not ANNA.traces.search(bytes_on_disk(cso))
         assert erased.asked == {"csp": 1667}
+        assert len(erased.others) == 1, "the contract beside the card, in whatever spellings"
         told = await answered(cso, erased.request)
         assert (told["kept"], told["erased"]) == (1667, 0), "where no law is known the operator decides"
 

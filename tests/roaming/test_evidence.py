@@ -155,7 +155,7 @@ DAMAGE = {
     "signature": ("UPDATE marks SET time_ms = time_ms + 1 WHERE kind = 'receipt'", "signature of the receipt at 3"),
     "mark": ("UPDATE marks SET hash = zeroblob(32) WHERE kind = 'head'", "head at 3 is over something else"),
     "behind": (
-        "INSERT INTO entries SELECT id + 2, 1, 'C', 1, commitment, hash, '', salt, body FROM entries WHERE id & 255 = 3",
+        "INSERT INTO entries SELECT id + 2, 1, 'C', 1, commitment, hash, '', NULL, NULL FROM entries WHERE id & 7 = 3",
         "entries up to 5 stand behind its tail 3",
     ),
     "orphan": ("INSERT INTO marks VALUES (99, 'head', 1, zeroblob(32), 1, zeroblob(8))", "chain 99 has entries"),

@@ -216,7 +216,7 @@ _TOLD: Final = ("direction", "peer", "feed", "party", "id", "kind", "record_id",
 
 def beside(named: Subject, tokens: Iterable[Identifiers]) -> list[dict[str, str]]:
     """Tokens of his that bear another number, too: he may want to be forgotten under that one as well."""
-    found = {(token.type, token.uid, token.contract_id): token.as_json() for token in tokens if is_more(named, token)}
+    found = {token.canonical: token.as_json() for token in tokens if is_more(named, token)}
     return [found[key] for key in sorted(found, key=str)]
 
 
