@@ -98,7 +98,7 @@ def _paced(stage: Stage, share: float) -> Measured:
         api, pids = companies.cso.api, companies.pids(companies.csp)
         return asyncio.run(stream.paced(api, "record", body, per_s, seconds, pids, QUEUED))
 
-    return _relayed(stage, hand_in)
+    return relayed(stage.companies, stage.seconds, hand_in)
 
 
 for _share in (0.5, 0.8):
