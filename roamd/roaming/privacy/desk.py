@@ -44,10 +44,10 @@ EMPTY_S: Final = 0.25
 """Ten seconds for whoever reads the store to come to an end; a backup may take longer."""
 
 NOTE: Final = (
-    "Partners that have copies were asked to erase them; what they answer is for them to decide, and nothing is claimed of it. "
-    "Backups that are named still hold the data, and so may copies that were made by other means; a restored one "
-    "brings it back, so erase again after it. What a partner still publishes comes again with its next change. "
-    "A disk may keep old blocks."
+    "Partners that have copies were asked to erase them; what they answer is for them to decide, and nothing is "
+    "claimed of it. Backups that are named still hold the data, and so may copies that were made by other means; a "
+    "restored one brings it back, so erase again after it. What a partner still publishes comes again with its next "
+    "change. A disk may keep old blocks."
 )
 
 
