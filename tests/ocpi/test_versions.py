@@ -177,3 +177,17 @@ def test_a_patch_that_is_bad_in_its_own_version_is_refused_with_the_path() -> No
         assert "$.city" in answered.json["status_message"]
 
     run_ocpi(test, registered=True)
+
+
+def test_a_credit_is_a_cdr_among_the_others() -> None:
+    core = FakeCore()
+    core.partners = [PEER]
+    for name, kind in (("Cdr-1", "CDR"), ("Cdr-1-C", "CREDIT"), ("Sdr-1", "SDR")):
+        reply = ops.RecordReply(name, "DELIVERED", PEER.peer, "DEABC", kind, "in", created_at=LATER)
+        core.records[name.upper()] = (reply, text(bodies.cdr(id=name, total_cost={"excl_vat": 1})))
+
+    async def test(desk: Desk) -> None:
+        listed = (await desk.need("GET", "/cpo/2.2.1/cdrs")).json["data"]
+        assert [each["id"] for each in listed] == ["Cdr-1", "Cdr-1-C"]
+
+    run_ocpi(test, core=core, registered=True)

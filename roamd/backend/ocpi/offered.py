@@ -40,6 +40,9 @@ DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 500
 """X-Limit: 500 locations are about 2 MB."""
 
+CDRS: Final = frozenset({"CDR", "CREDIT"})
+"""The kinds of record that are CDRs to OCPI: a credit is one with `credit` set."""
+
 READ_AT_ONCE: Final = 250
 SNAPSHOT_S: Final = 600.0
 MAX_SNAPSHOTS: Final = 32
@@ -177,7 +180,7 @@ class Offered:
                 return found
 
     async def _cdr_entries(self, replies: list[RecordReply], window: Window) -> list[Entry]:
-        wanted = [each for each in replies if each.kind == "CDR" and window.party in (None, each.party)]
+        wanted = [each for each in replies if each.kind in CDRS and window.party in (None, each.party)]
         entries = [Entry(_ms(each.created_at), each.peer or "", each.party, each.record_id, None) for each in wanted]
         if not window.dated:
             return entries

@@ -23,7 +23,7 @@ from roamd.backend.ocpi.backends import Backend, Backends
 from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
 from roamd.backend.ocpi.envelope import encode
 from roamd.backend.ocpi.face import routing_headers
-from roamd.backend.ocpi.offered import READ_AT_ONCE, Offered, shown
+from roamd.backend.ocpi.offered import CDRS, READ_AT_ONCE, Offered, shown
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.received import FEED
 from roamd.backend.ocpi.texts import text_field, with_stamp
@@ -205,7 +205,7 @@ class Pusher:
 
     async def _record(self, data: Mapping[str, msgspec.Raw]) -> None:
         record = bytes(data.get("record", msgspec.Raw(b"null")))
-        if _text(data["kind"]) == "CDR" and record != b"null":
+        if _text(data["kind"]) in CDRS and record != b"null":
             party = _text(data["party"])
             body = self._viewed("cdrs", record, await self._record_version(_text(data["record_id"]), party))
             await self._send("POST", "cdrs", "", body, party)
