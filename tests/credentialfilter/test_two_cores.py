@@ -9,12 +9,14 @@ import msgspec
 import pytest
 import trio
 
+from roamd.model.keys import ObjectKey
 from roamd.model.objects import check_object
 from roamd.roaming.credentialfilter import own
 from roamd.roaming.credentialfilter.own import FEED
 from roamd.roaming.operations import Authorize, CredentialIn, DeleteObject, PutObject
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer
 from roamd.storage import feeds
+from roamd.storage.store import Cx
 from tests.model import bodies
 from tests.support.endpoints import Endpoint, Neighbourhood, until
 
@@ -33,7 +35,8 @@ async def ask(core: Any, operation: object) -> Any:
 
 
 async def publish(csp: Endpoint, uid: str, **changes: Any) -> None:
-    value = bodies.token(country_code=csp.party[:2], party_id=csp.party[2:], uid=uid, contract_id=f"X-{uid}", **changes)
+    names = {"country_code": csp.party[:2], "party_id": csp.party[2:], "uid": uid, "contract_id": f"X-{uid}"}
+    value = bodies.token(**(names | changes))
     checked = check_object("user-credentials", "2.3.0", bodies.text(value), own_parties=frozenset({csp.party}))
     await ask(csp.core, PutObject("user-credentials", checked))
 
@@ -275,5 +278,40 @@ async def test_no_driver_is_lost_while_segments_split_and_join_and_links_are_cut
     assert max(depths) >= 2
     await trio.sleep(own.DAY_S + 60)
     assert all(street.knows(csp, uid) for uid in there)
+    published = csp.store.read(lambda cx: feeds.list_published(cx, FEED, None, 500))
+    depth = max(int(row.key.id.split("-")[0]) for row in published if "-" in row.key.id)
+    assert {row.key.id for row in published} == {"NEW", *(f"{depth}-{index}" for index in range(1 << depth))}
     strangers = [rng.randbytes(7).hex().upper() for _ in range(100)]
     assert sum(street.may_know(csp, uid) for uid in strangers) < 5
+
+
+async def test_while_segments_are_made_anew_every_card_may_be_ours(
+    street: Street, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that has the new NEW and the old segment, or the other way round, would lose those in between."""
+    [csp] = await street.build(1)
+    seen = []
+    settle_txn = own.OwnFilter._settle_txn
+
+    def noted(self: own.OwnFilter, cx: Cx, *, depth: int, index: int) -> None:
+        new = feeds.get_published(cx, FEED, ObjectKey(csp.party, "NEW"))
+        seen.append(new.body if new else None)
+        settle_txn(self, cx, depth=depth, index=index)
+
+    monkeypatch.setattr(own.OwnFilter, "_settle_txn", noted)
+    await publish(csp, "04E2A1B2C3D4AA")
+    await trio.sleep(own.DAY_S + 60)
+    assert seen == [b'{"matches_all":true}']
+
+
+async def test_a_credential_with_another_contract_is_no_longer_found_by_the_old_one(
+    street: Street, autojump_clock: object
+) -> None:
+    [csp] = await street.build(1)
+    for contract in ("NL-TNM-C00000042", "NL-TNM-C00000043"):
+        await publish(csp, UIDS[csp.party], contract_id=contract)
+        await street.until_known(csp, contract)
+        await trio.sleep(own.DAY_S + 60)
+    assert street.denies(csp, "NL-TNM-C00000042")
+    assert street.knows(csp, "NL-TNM-C00000043")
+    assert street.knows(csp, UIDS[csp.party])

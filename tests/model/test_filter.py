@@ -47,6 +47,16 @@ def test_cards_that_crowd_into_few_buckets_are_found(tails: list[int], base: int
     assert all(made.might_hold(card) for card in cards)
 
 
+def test_a_bucket_with_more_cards_than_are_looked_at_at_first_is_looked_at_whole() -> None:
+    """All 256 remainders of one bucket, whichever it is; no honest key would put them there."""
+    for bucket in (0, 100, 255):
+        cards = [
+            (-(-(((bucket << 8) + low) << 32) // (256 << 8))).to_bytes(4, "little") + bytes(12) for low in range(256)
+        ]
+        made = segment(b"".join(cards))
+        assert all(made.might_hold(card) for card in cards)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 31, 32, 33, 1000, 16_384, MAX_CARDS])
 def test_a_segment_of_any_size_finds_all_of_its_cards(count: int) -> None:
     marks = marker(KEY)(digests(count))
