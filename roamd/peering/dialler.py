@@ -64,6 +64,7 @@ class Dialler:
     _retired: bool = False
     _up_at: float = -math.inf
     _broke_young: int = 0
+    _gave_way: bool = False
 
     def __post_init__(self) -> None:
         self._backoff = Backoff(self.random)
@@ -76,19 +77,25 @@ class Dialler:
         self._set_due(0.0)
 
     def contacted(self) -> None:
-        """The peer has shaken hands with us: its link is about to come up."""
+        """The peer has shaken hands with us: its link is about to come up.
+
+        Only the first contact since our last attempt puts that off: whose links never come up must not keep us waiting.
+        """
         self._forgive()
-        self._set_due(CONTACT_S)
+        if not self._gave_way:
+            self._gave_way = True
+            self._set_due(CONTACT_S)
 
     def link_up(self) -> None:
         """A link is up, whoever dialled it."""
-        self._up_at = self.clock.monotonic()
+        self._up_at, self._gave_way = self.clock.monotonic(), False
         self._happened.set()
 
     def link_down(self, goodbye: Goodbye | None) -> None:
         """The last link has ended, with what the peer said, if it said anything."""
         settled = self.clock.monotonic() - self._up_at >= SETTLED_S
         self._broke_young = 0 if settled else self._broke_young + 1
+        self._gave_way = False
         self._forgive()
         self._set_due(max(self.courtesy_s() + self._next_s(), self._asked_to_wait_s(goodbye)))
 
@@ -121,7 +128,7 @@ class Dialler:
 
     async def _attempt(self) -> None:
         """Try every address in turn; good news that comes meanwhile is not lost."""
-        self.due_at = math.inf
+        self.due_at, self._gave_way = math.inf, False
         for address in self.addresses(self.peer):
             link = await self._reach(address)
             if link is None:

@@ -183,6 +183,20 @@ async def test_a_peer_that_contacts_us_is_given_a_moment_and_forgiven(autojump_c
         nursery.cancel_scope.cancel()
 
 
+async def test_a_peer_whose_contacts_come_to_nothing_does_not_keep_us_from_dialling(autojump_clock: MockClock) -> None:
+    network = Failing()
+    dialler = dialler_of(network, one_peer())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dialler.run)
+        await trio.sleep(1000)
+        before = len(network.at)
+        for _ in range(5):
+            dialler.contacted()
+            await trio.sleep(CONTACT_S / 4)
+        assert len(network.at) > before, "each contact put it off"
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_suspended_peer_and_one_without_address_are_not_dialled(autojump_clock: MockClock) -> None:
     for peer in (one_peer(state=SUSPENDED), one_peer(address=None)):
         network = Failing()

@@ -81,6 +81,10 @@ class SimBackend:
         self._post(node, [self._note(record, partner) for record in new])
         return f"{len(new)} records for {partner.name}"
 
+    def hand_in_for(self, node: "Node", partner: "Company") -> None:
+        """One new record for this partner."""
+        self._post(node, [self._note(self._record(partner), partner)])
+
     def hand_in_again(self, node: "Node") -> bool:
         """Everything that the node has not promised, records and objects; whether there was any record."""
         for key in [key for key in self.latest if key not in self.shown]:
@@ -107,7 +111,9 @@ class SimBackend:
         serial = f"{self.company.party}-{self._serial}"
         stamp = rfc3339(1_795_000_000_000 + self._serial * 1000)
         token = bodies.cdr_token(
-            country_code=partner.party[:2], party_id=partner.party[2:], contract_id=_contract(partner, self._serial % 7)
+            country_code=partner.party[:2],
+            party_id=partner.party[2:],
+            contract_id=contract_of(partner, self._serial % 7),
         )
         kind = bodies.sdr if self._serial % 5 == 0 else bodies.cdr
         text = bodies.text(kind(**self._owner(), id=serial, cdr_token=token, last_updated=stamp))
@@ -153,7 +159,7 @@ class SimBackend:
         partner = self.rng.choice(csps)
         stamp = rfc3339(1_795_000_000_000 + self._serial * 1000)
         token = bodies.cdr_token(
-            country_code=partner.party[:2], party_id=partner.party[2:], contract_id=_contract(partner, 1)
+            country_code=partner.party[:2], party_id=partner.party[2:], contract_id=contract_of(partner, 1)
         )
         return self._put(
             node,
@@ -171,8 +177,8 @@ class SimBackend:
         whitelist = self.rng.choice(("ALWAYS", "ALLOWED", "ALLOWED_OFFLINE", "NEVER"))
         value = bodies.token(
             **self._owner(),
-            uid=_uid(self.company, number),
-            contract_id=_contract(self.company, number),
+            uid=uid_of(self.company, number),
+            contract_id=contract_of(self.company, number),
             whitelist=whitelist,
             valid=self.rng.random() < 0.8,
             last_updated=stamp,
@@ -227,7 +233,7 @@ class SimBackend:
         if not csps:
             return "nothing"
         partner, number = self.rng.choice(csps), self.rng.randrange(9)
-        contract = _contract(partner, number) if self.rng.random() < 0.7 else None
+        contract = contract_of(partner, number) if self.rng.random() < 0.7 else None
         deadline_ms = self.rng.choice((300, 1000, 3000))
         asked_at = trio.current_time()
         self.asked += 1
@@ -240,7 +246,9 @@ class SimBackend:
                     f"{self.company.name}: an authorization was answered {late_s:.3f} s late or not: {value}"
                 )
 
-        node.ask(op.Authorize(op.CredentialIn("RFID", _uid(partner, number), contract), deadline_ms=deadline_ms), reply)
+        node.ask(
+            op.Authorize(op.CredentialIn("RFID", uid_of(partner, number), contract), deadline_ms=deadline_ms), reply
+        )
         return f"authorize at {partner.name}"
 
     def read_events(self, node: "Node") -> str:
@@ -310,9 +318,11 @@ async def _later(seconds: float, done: Callable[[BackendAnswer | NoAnswer], None
     done(answer)
 
 
-def _contract(company: "Company", number: int) -> str:
+def contract_of(company: "Company", number: int) -> str:
+    """The contract of one of a company's drivers."""
     return f"{company.party[:2]}-{company.party[2:]}-C{number:08d}"
 
 
-def _uid(company: "Company", number: int) -> str:
+def uid_of(company: "Company", number: int) -> str:
+    """The card of one of a company's drivers."""
     return f"04{int(company.party[3:], 36):04X}{number:02X}"

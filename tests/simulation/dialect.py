@@ -1,6 +1,7 @@
 """Which version of the protocol a node speaks: ours, a later one that still knows ours, or one that does not."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -37,9 +38,11 @@ class LaterMaker(LinkMaker):
 
     def hello(self, peer: Peer) -> Hello:
         """Our own words, and more."""
-        said = msgspec.structs.asdict(super().hello(peer)) | {"versions": list(self.dialect.versions)}
+        said: dict[str, Any] = msgspec.structs.asdict(super().hello(peer))
+        said |= {"versions": list(self.dialect.versions)}
         if self.dialect.says_more:
-            return LaterHello(**(said | {"features": ["later"]}), regions=["EU"], limits={"calls": 7})
+            said |= {"features": ["later"], "regions": ["EU"], "limits": {"calls": 7}}
+            return LaterHello(**said)
         return Hello(**said)
 
 

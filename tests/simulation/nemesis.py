@@ -198,7 +198,8 @@ class Nemesis:
         return node.name
 
     async def _live_beside(self, node: Node, twin: Node) -> None:
-        await twin.live()
+        if not self._healed:
+            await twin.live()
         self._twins.pop(node.name, None)
         self.law.is_single(node)
 

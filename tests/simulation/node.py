@@ -37,6 +37,7 @@ from tests.simulation.trace import Trace
 T = TypeVar("T")
 
 RESTART_MS = 5_000
+HANDSHAKES = 16
 
 
 def refuses_sdr(receiver: str, author: str) -> bool:
@@ -258,7 +259,7 @@ class Node:
             dialable=company.dialable,
             heartbeat_s=around.heartbeat_s,
             backoff_s=around.backoff_s,
-            handshakes=16,
+            handshakes=HANDSHAKES,
             whitelist_offline=True,
         )
         identity = company.identity
@@ -312,14 +313,16 @@ class _Dialling:
         self._node = node
         self._core = core
         self._nursery = nursery
+        self._places = trio.CapacityLimiter(HANDSHAKES)  # as `peering.network`
         if node.place == node.name:
             node.around.network.listen(node.name, Port(node.company.identity.leaf_sha256, self._accept))
 
     async def connect(self, peer: Peer, address: str) -> Link:
         identity = self._node.company.identity
-        stream = await self._node.around.network.connect(
-            self._node.place, identity.endpoint_id, identity.leaf_sha256, address.partition(":")[0]
-        )
+        async with self._places:
+            stream = await self._node.around.network.connect(
+                self._node.place, identity.endpoint_id, identity.leaf_sha256, address.partition(":")[0]
+            )
         if self._core.directory.find(peer.label) is not peer:
             raise PeerError("the peer is gone")
         return self._make(peer, stream, dialler=True)

@@ -30,6 +30,8 @@ CSP_SHARE = 0.3
 CALM = 0.6
 """How often the link is waited for before the next blow: bulk should flow when it falls."""
 
+TELL_S = 30.0
+
 MOMENT_S = 0.25
 """A blow falls at a random moment within so long after its portion of work was let out."""
 
@@ -41,6 +43,25 @@ class Size:
     changes: int
     links: int
     seed: int
+
+
+class Pace:
+    """How fast the blows fall, and how long it will take at that pace."""
+
+    def __init__(self, blows: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._blows, self._now = blows, now
+        self._began = self._told_at = now()
+
+    def is_due(self, number: int) -> bool:
+        """Whether it is time for a line: at every twentieth part, and at least every half minute."""
+        return number % max(1, self._blows // 20) == 0 or self._now() - self._told_at > TELL_S
+
+    def told(self, number: int) -> str:
+        """After so many blows."""
+        self._told_at = self._now()
+        rate = number / max(self._told_at - self._began, 1e-9)
+        left_s = round((self._blows - number) / rate)
+        return f"{number} of {self._blows} blows, {rate:.1f} a second, {left_s // 60} min {left_s % 60:02} s left"
 
 
 class Storm:
@@ -93,6 +114,7 @@ class Storm:
         rng = self._random("blows")
         blows = ["kill"] * self._size.kills + ["link"] * self._size.links
         rng.shuffle(blows)
+        pace = Pace(len(blows))
         for number, blow in enumerate(blows, 1):
             self._release(number / (len(blows) + 1))
             if rng.random() < CALM:
@@ -105,8 +127,8 @@ class Storm:
                 self._world.break_link(rng)
             for actor in workers:
                 actor.check()
-            if number % max(1, len(blows) // 20) == 0:
-                self._progress()
+            if pace.is_due(number):
+                self._progress(pace.told(number))
         self._release(1.0)
         for quota in (self._records, self._ours, self._theirs):
             quota.close()
@@ -117,9 +139,9 @@ class Storm:
         self._ours.release(round((self._size.changes - theirs) * share))
         self._theirs.release(round(theirs * share))
 
-    def _progress(self) -> None:
+    def _progress(self, pace: str) -> None:
         self._say(
-            f"{sum(self._world.kills.values())} kills, {self._world.broken_links} broken links, "
+            f"{pace}: {sum(self._world.kills.values())} kills, {self._world.broken_links} broken links, "
             f"{self._records.done} records, {self._ours.done + self._theirs.done} changes, "
             f"{sum(self._drivers.sources.values())} questions"
         )
