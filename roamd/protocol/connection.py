@@ -82,7 +82,7 @@ class Connection:
         self._reader = FrameReader()
         self._outbox = Outbox()
         self._inbox = Inbox(self._outbox, hello.windows, extensions, now)
-        self._heartbeat = Heartbeat(timing, now)
+        self._heartbeat = Heartbeat(timing, now, dialler=dialler)
         self._outbox.put_frame(FrameType.HELLO, self._hello_payload)
 
     @property

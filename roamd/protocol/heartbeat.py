@@ -2,13 +2,21 @@
 
 `now` is monotonic and rules the timers; `clock_ms` is the wall clock and only measures skew, so a jump of it is
 measured, not believed.
+
+On a link that has nothing to say the sides take turns, so that one Ping and its Pong are the heartbeat of both and each
+still measures the skew every other time. For that they must not be equally patient, for whatever came last came to both
+at once: the listener waits a little longer than the dialler, and whose Ping was answered waits a turn more.
 """
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 from roamd.protocol.events import SkewMeasured
 from roamd.protocol.messages import Ping, Pong
+
+LISTENER_WAITS: Final = 1.05  # times the heartbeat; more than a round trip, and not much later
+ANSWERED_WAITS: Final = 1.1  # the other side's turn comes before ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,9 @@ class Due(Enum):
 class Heartbeat:
     """The timers of one connection."""
 
-    def __init__(self, timing: Timing, now: float) -> None:
+    def __init__(self, timing: Timing, now: float, *, dialler: bool) -> None:
         self._timing = timing
+        self._patience_s = timing.heartbeat_s * (1 if dialler else LISTENER_WAITS)
         self._next_at: float = now + timing.handshake_s
         self._in_handshake = True
         self._missed = 0
@@ -53,7 +62,7 @@ class Heartbeat:
         """Something came in. During the handshake that buys no time: it has to end."""
         if not self._in_handshake:
             self._missed = 0
-            self._next_at = now + self._timing.heartbeat_s
+            self._next_at = now + self._patience_s
 
     def due(self, now: float) -> Due:
         """What is to be done at `now`; a Ping is given up as missed when the next one is due."""
@@ -77,4 +86,5 @@ class Heartbeat:
             return None
         round_trip_s = max(0.0, now - self._ping_sent_at)
         self._ping_sent_at = None
+        self._next_at = now + self._patience_s * ANSWERED_WAITS
         return SkewMeasured(pong.clock_ms - (clock_ms - round_trip_s * 500), round_trip_s)

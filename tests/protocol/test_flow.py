@@ -254,6 +254,27 @@ def test_a_peer_that_answers_pings_lives_for_ever() -> None:
     assert len(wire.dialler.got(SkewMeasured)) == 20
 
 
+def test_the_sides_of_a_quiet_link_take_turns_so_that_one_ping_is_the_heartbeat_of_both() -> None:
+    wire = Wire.up()
+    ends = (wire.dialler, wire.listener)
+    for turn in range(20):
+        due_at = min(end.connection.next_timer() or 0 for end in ends)
+        assert due_at - wire.now <= 33
+        wire.now = due_at + 0.2  # both look a little late
+        for end in ends:
+            assert not end.connection.handle_timer(wire.now, CLOCK_MS)
+        assert [end.connection.has_data for end in ends].count(True) == 1
+        wire.pump()
+        if turn % 5 == 4:  # something is said, which both hear of at the same time
+            ends[turn % 2].connection.send_calls([call(turn)])
+            wire.pump()
+            ends[1 - turn % 2].connection.send_answers([Answer(call(turn).id, 0)])
+            wire.pump()
+    measured = [len(end.got(SkewMeasured)) for end in ends]
+    assert sum(measured) == 20
+    assert min(measured) >= 8
+
+
 def test_bytes_do_not_buy_time_for_a_handshake() -> None:
     wire = Wire()
     late = wire.now + 10
