@@ -222,6 +222,23 @@ def test_evidence_never_leaves_its_directory(roamd: Roamd, api: FakeApi, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_decisions_shows_the_newest_and_whose_card_it_was_only_as_json(
+    api: FakeApi, roamd: Roamd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"authorization_id": "ab12", "at": "2026-11-22T10:00:00Z", "direction": "out", "peer": "xyz"}
+    one |= {"source": "GRANT", "decision": "ALLOWED", "reason": "", "elapsed_ms": 3.5, "uid": "04E2A1B2C3D480"}
+    api.routes["GET /v1/decisions"] = {"items": [one], "next": None}
+    assert roamd("decisions", "--peer", "xyz") == 0
+    shown = capsys.readouterr().out
+    assert "GRANT" in shown
+    assert "04E2A1B2C3D480" not in shown
+    assert api.asked[-1][0] == "GET /v1/decisions?peer=xyz&limit=100&newest=true"
+    assert roamd("decisions", "--id", "ab12", "--json") == 0
+    assert "04E2A1B2C3D480" in capsys.readouterr().out
+    assert api.asked[-1][0] == "GET /v1/decisions?authorization_id=ab12&limit=100"
+    assert roamd("decisions", "--limit", "0") == 2
+
+
 # --- operating --------------------------------------------------------------------------------------------------
 
 
