@@ -30,7 +30,7 @@ log = get_logger()
 
 MAX_ROWS = 512
 MAX_BYTES = 64 * 1024
-"""Bodies in one chunk. The follower checks a chunk in one go, and a driver's question waits for it: that is 3 ms."""
+"""Bodies in one chunk. The follower checks a chunk in one go, and a driver's question waits for it: that is 1 ms."""
 
 SILENT_VERSIONS = 2000
 """Rows that a peer may not see are passed over without a word; after so many of them it is told how far it is."""
