@@ -12,6 +12,7 @@ from roamd.backend.ocpi.results import outcome_of
 from roamd.clock import SystemClock
 from roamd.errors import Forbidden, NotFound, RoamdError
 from roamd.roaming import operations as ops
+from roamd.roaming.ports import Reply
 from tests.support.api import Answered
 from tests.support.core import NOW_MS, FakeCore, operations_of
 from tests.support.ocpi import PEER, Desk, OcpiBackend, run_ocpi
@@ -89,6 +90,41 @@ def test_a_command_is_taken_on_at_once_and_its_result_told_when_the_station_has_
         await desk.harness.asked(ops.MarkTold)
         assert result_of(desk) == [{"result": "ACCEPTED"}]
         assert core.told == [("ACCEPTED", True)]
+
+    run_ocpi(test, core=core, registered=True)
+
+
+class SlowCore(CommandCore):
+    """One whose commands are done before it says that they were taken on."""
+
+    waiting: Reply | None = None
+
+    def handle(self, operation: object, reply: Reply) -> None:
+        if not isinstance(operation, ops.SendCommand):
+            super().handle(operation, reply)
+            return
+        self._sendcommand(operation)
+        self.waiting = reply
+        self.happen("command.state")
+
+
+def test_nobody_is_told_the_result_before_the_answer() -> None:
+    core = SlowCore(reply(state="DONE"))
+    other = msgspec.structs.replace(reply(), command_id=f"{9:032x}")  # the poster is awake, for there is another
+    core.pending[other.command_id] = ops.PendingResult("http://127.0.0.1/other", "", NOW_MS + 10**12, False, other)
+
+    async def test(desk: Desk) -> None:
+        asked = asyncio.ensure_future(command(desk))
+        while core.waiting is None:
+            await desk.harness.asked(ops.ListResults, len(operations_of(core, ops.ListResults)) + 1)
+        for _ in range(3):  # time enough to post it, if it were posted
+            async with desk.harness.session.get(f"{desk.backend.url}/anything"):
+                pass
+        assert not result_of(desk)
+        assert core.waiting is not None
+        core.waiting(core.answer)
+        assert (await asked).json["data"]["result"] == "ACCEPTED"
+        await desk.sent(("POST", "/results/1"))
 
     run_ocpi(test, core=core, registered=True)
 

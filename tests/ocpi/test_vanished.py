@@ -124,8 +124,8 @@ def test_what_was_held_back_and_is_listed_again_stays() -> None:
     "broken",
     [
         {"items": tariffs(*range(9)), "total": 10},
-        {"items": [*tariffs(*range(8)), {"id": 7}]},
-        {"items": [*tariffs(*range(8)), "T9"]},
+        {"items": [*tariffs(*range(9)), {"id": 7}]},
+        {"items": [*tariffs(*range(9)), "T9"]},
     ],
 )
 def test_a_list_that_is_not_whole_removes_nothing(broken: dict[str, Any]) -> None:
