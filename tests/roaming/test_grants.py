@@ -185,6 +185,7 @@ def test_of_two_drivers_at_the_same_moment_one_gets_the_last_start(station: Stat
             HERE,
             "NOT_ALLOWED",
         ),
+        ({"places": [{"country_code": "NL", "party_id": "TNM"}]}, HERE, "NOT_ALLOWED"),
         ({"valid_from": "2026-01-05T09:00:01Z"}, HERE, "NOT_ALLOWED"),
         ({"valid_from": "2026-01-05T09:00:00Z"}, HERE, "ALLOWED"),
         ({"type": "APP_USER"}, HERE, "NOT_ALLOWED"),
@@ -288,6 +289,19 @@ def test_a_word_that_comes_while_the_use_is_committed_beats_it_and_gives_the_sta
     station.cso.timers.pass_by(1)
     assert summary(told) == ("BLOCKED", "BACKEND", "rmd")
     assert cso.store.read(lambda cx: grants.uses(cx, "rmd", "FRRMD", "G-1")) == 0
+
+
+def test_a_revocation_that_comes_while_the_use_is_committed_counts(station: Station, home: Home, cso: Company) -> None:
+    home.grants()
+    late: list[Any] = []
+    submit = cso.store.submit
+    cso.store.submit = lambda *given, **more: late.append((given, more))  # type: ignore[method-assign]
+    told = station.ask(location=HERE)
+    cso.store.submit = submit  # type: ignore[method-assign]
+    home.revokes()
+    given, more = late[0]
+    submit(*given, **more)
+    assert summary(told)[0] == "NOT_ALLOWED"
 
 
 def test_a_store_that_is_too_slow_does_not_make_the_answer_late(station: Station, home: Home, cso: Company) -> None:
