@@ -53,7 +53,7 @@ def build(api: Api, face: Face | None = None) -> web.Application:
     application = web.Application(middlewares=[make_edge(api)], client_max_size=MAX_BODY)
     _add(application, api, all_routes(api, streams))
     if face is not None:
-        application.router.add_route("*", "/ocpi{rest:(/.*)?}", face.handle)
+        application.router.add_route("*", r"/ocpi{rest:(/[\s\S]*)?}", face.handle)
 
     async def let_go(_application: web.Application) -> None:
         api.events.close()

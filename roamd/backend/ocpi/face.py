@@ -24,6 +24,7 @@ from roamd.backend.context import Api
 from roamd.backend.ocpi.asked import FACES, MAX_SEGMENTS, VERSIONS, Asked, segments_of
 from roamd.backend.ocpi.backends import Backends, Presented
 from roamd.backend.ocpi.envelope import Answer, Refusal, encode, not_allowed, not_found, refused
+from roamd.backend.ocpi.openapi import face_document
 from roamd.backend.ocpi.quirks import note_request
 from roamd.errors import RoamdError
 from roamd.log import get_logger
@@ -78,6 +79,8 @@ class Face:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer anything."""
+        if request.raw_path == "/ocpi/openapi.json" and request.method in ("GET", "HEAD"):
+            return web.Response(body=face_document(), content_type="application/json")
         routing: dict[str, str] = {}
         noted = Noted()
         try:
