@@ -170,9 +170,10 @@ class Daemon:
             raise DaemonDiedError(f"the daemon of {self.directory.name} ended with {code} before it was ready")
         return self.api.ready()
 
-    def run(self, *arguments: str, expect: Sequence[int] = (0,), stdin: str = "") -> Done:
+    def run(self, *arguments: str, expect: Sequence[int] = (0,), stdin: str = "", within_s: float = COMMAND_S) -> Done:
         """Run a command of this daemon's operator (`-c` is added)."""
-        return run_roamd(*arguments, "-c", str(self.config), expect=expect, command=self.command, stdin=stdin)
+        config = ("-c", str(self.config))
+        return run_roamd(*arguments, *config, expect=expect, command=self.command, stdin=stdin, within_s=within_s)
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would do it, and wait for the end."""

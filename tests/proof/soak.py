@@ -39,6 +39,8 @@ FLAT_MIB, FLAT_SHARE = 4.0, 0.05
 FLAT_DESCRIPTORS = 4.0
 SLOW_S = 10.0
 SETTLE_S = 120.0
+VERIFY_S = 600.0
+"""An hour of records is walked entry by entry, also where others use the processors."""
 
 
 @dataclass
@@ -231,7 +233,7 @@ class Soak:
         self.report.must(not doubled, f"{len(doubled)} records are there twice: {doubled[:5]}")
         self.report.must(set(there) == self.accepted, "what arrived is not what was accepted")
         for company in self.world.companies:
-            verified = company.daemon.run("ledger", "verify", expect=())
+            verified = company.daemon.run("ledger", "verify", expect=(), within_s=VERIFY_S)
             self.report.must(verified.code == 0, f"the ledger of {company.name} does not verify: {verified.err}")
         self.report.figures = {
             "minutes": self.options.minutes,

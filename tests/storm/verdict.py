@@ -10,6 +10,7 @@ from tests.storm.backends import Inbox, Publishing, Settlement
 from tests.storm.world import Company, World
 
 SETTLE_S = 180.0
+VERIFY_S = 600.0
 """How long two daemons that nobody harms any more may take to be done: a whole storm's records may wait."""
 
 SHOWN = 5
@@ -129,7 +130,7 @@ def _name(body: Any) -> str:
 def judge_ledgers(world: World, verdict: Verdict) -> None:
     """Both sides verify every hash and signature; nobody raised an alarm; no log has a traceback."""
     for company in world.companies:
-        done = company.daemon.run("ledger", "verify", "--json", expect=())
+        done = company.daemon.run("ledger", "verify", "--json", expect=(), within_s=VERIFY_S)
         verdict.must(done.code == 0, f"the ledger of {company.name} does not verify: {done.out or done.err}")
         report: Any = done.json if done.code == 0 else {}
         verdict.figures[f"ledger entries at {company.name}"] = report.get("entries")
