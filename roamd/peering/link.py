@@ -10,6 +10,7 @@ bounded time and the stream is closed.
 """
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
@@ -240,9 +241,13 @@ class Link:
         self._sending.deadline = min(self._sending.deadline, trio.current_time() + seconds)
 
     async def _keep_time(self) -> None:
-        """Heartbeats. Traffic moves the timer without telling, so it is only looked at when it would have fired."""
+        """Heartbeats. Traffic moves the timer without telling, so it is only looked at when it would have fired.
+
+        At whole seconds, so that all links whose time has come in one share a wake-up of the idle process: that costs
+        more than the Ping.
+        """
         while (at := self._connection.next_timer()) is not None:
-            await trio.sleep(max(0.0, at - self._own.clock.monotonic()))
+            await trio.sleep(max(0.0, math.ceil(at) - self._own.clock.monotonic()))
             now = self._own.clock.monotonic()
             self._take(self._connection.handle_timer(now, self._own.clock.now_ms()))
             if self._connection.has_data:
