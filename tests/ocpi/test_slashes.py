@@ -96,3 +96,28 @@ def test_news_of_who_is_connected_keeps_nothing_else_waiting() -> None:
         await desk.sent(("PUT", "/locations/FR/XYZ/Loc-1"))
 
     run_ocpi(test, core=core, backend=backend)
+
+
+class Hanging(OcpiBackend):
+    """Closes the connection at its first authorization, as one that gave up an idle connection at that moment."""
+
+    left = False
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        if "/authorize" in request.path and not self.left:
+            self.left = True
+            assert request.transport is not None
+            request.transport.close()
+        return await super()._handle(request)
+
+
+def test_a_question_is_asked_again_when_the_connection_was_closed_meanwhile() -> None:
+    backend = Hanging(modules=[("tokens", "SENDER")], answer=lambda seen: (200, []))
+
+    async def test(desk: Desk) -> None:
+        report = (await desk.harness.send("POST", "/v1/ocpi/csms/test")).json
+        (step,) = [each for each in report["steps"] if each["step"] == "authorize"]
+        assert (backend.left, "reached" in step["what"]) == (True, False)
+        assert len([seen for seen in backend.pushed("POST") if "/authorize" in seen.path]) >= 1
+
+    run_ocpi(test, backend=backend, registered=True)

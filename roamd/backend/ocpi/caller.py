@@ -21,6 +21,8 @@ from roamd.errors import RoamdError
 MAX_ANSWER: Final = 8 * 1024 * 1024
 TIMEOUT_S: Final = 10.0
 MAX_SLASHED: Final = 1000
+CLOSED: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
+"""What is said of a connection that the other side closed; what came late is none of these."""
 
 
 class CallFailed(RoamdError):
@@ -111,8 +113,19 @@ class Caller:
         access: Access | None = None,
         routing: Mapping[str, str] | None = None,
         timeout_s: float = TIMEOUT_S,
+        question: bool = False,
     ) -> Reply:
-        """One request; raises CallFailed."""
+        """One request; raises CallFailed.
+
+        A `question` changes nothing, so it is asked once more when the backend had closed the connection meanwhile; of
+        itself aiohttp does that for GET alone.
+        """
+        if question:
+            try:
+                return await self.call(method, url, body, access=access, routing=routing, timeout_s=timeout_s)
+            except CallFailed as error:
+                if not error.sent or not isinstance(error.__cause__, CLOSED):
+                    raise
         try:
             reply = await self._called(method, url, body, access or self.access(), routing, timeout_s)
         except CallFailed:

@@ -86,6 +86,7 @@ class CardQuestions:
             _place(question),
             routing=routing_headers(min(self.api.own_parties), question.party),
             timeout_s=question.deadline_ms / 1000,
+            question=True,
         )
         if reply.data.startswith(b"["):
             backend.met("array-of-one")

@@ -208,7 +208,7 @@ class SelfTest:
 
     async def _call(self, method: str, url: str, body: bytes | None = None, *, routed: str = "") -> Reply:
         routing = routing_headers(min(self.api.own_parties), routed) if routed else None
-        return await self.caller.call(method, url, body, routing=routing, timeout_s=TIMEOUT_S)
+        return await self.caller.call(method, url, body, routing=routing, timeout_s=TIMEOUT_S, question=True)
 
     async def _partner(self) -> str:
         """A partner's party to ask in the name of; our own while there is none."""
