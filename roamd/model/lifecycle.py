@@ -25,8 +25,8 @@ MOVES: Final[dict[tuple[str, str], str]] = {
     (DISPUTED, DISPUTED): DISPUTED,
     (ACCEPTED, FINAL): FINAL,
 }
-"""(where it stands, the receiver's word) -> where it stands then. Who has accepted cannot dispute any more: that is what
-accepting is for; who disputes may come round, or say more."""
+"""(where it stands, the receiver's word) -> where it stands then. Who has accepted cannot dispute any more: that is
+what accepting is for; who disputes may come round, or say more."""
 
 _SETTLED: Final = (DELIVERED, ACCEPTED, DISPUTED, FINAL)
 

@@ -1,8 +1,8 @@
 """Accept, dispute, close and credit: what the operator, the backend and time do with delivered records.
 
 Who received a record accepts or disputes it, and its daemon closes it when the agreed time has passed without a
-dispute; who wrote it credits it, alone or with a replacement. Each is an entry of the speaker's own chain (`ledger.words`),
-committed before the answer, and reaches the other side as surely as a record.
+dispute; who wrote it credits it, alone or with a replacement. Each is an entry of the speaker's own chain
+(`ledger.words`), committed before the answer, and reaches the other side as surely as a record.
 """
 
 from collections.abc import Callable

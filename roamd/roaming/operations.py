@@ -248,7 +248,8 @@ class PostRecords:
 class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a record stands. `record_id` is the record's own `id`; what lies below `evidence` by GetRecord only.
 
-    `history` is what either side said of it, `price` what its tariff makes of it. `ocpi` is the version in which the record is written.
+    `history` is what either side said of it, `price` what its tariff makes of it, `ocpi` the version in which it is
+    written.
     """
 
     record_id: str

@@ -153,7 +153,6 @@ async def test_what_a_restored_publisher_shows_is_taken_even_if_more_was_known(a
         assert mirrored(csp, cso)["kwh"] != 99.0
 
 
-
 async def test_only_who_is_shown_a_session_learns_of_it_by_asking(autojump_clock: object) -> None:
     async with Neighbourhood() as hood:
         cso, _ = await charging(hood)

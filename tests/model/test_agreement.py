@@ -95,6 +95,8 @@ def test_the_numbers_on_the_wire_are_the_agreed_ones() -> None:
         6: "commands",
         7: "session-leases",
         8: "reservations",
+        9: "grants",
+        10: "credential-filter",
     }
     assert {row.number: row.name for row in SERVICES.values()} == {
         1: "authorization",

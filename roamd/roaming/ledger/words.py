@@ -76,7 +76,7 @@ def take_word_txn(cx: Cx, arrival: Arrival, item: LedgerItem) -> None:
         if state is None:
             log.warning("record_word_ignored", peer=row.peer, kind=kind, reason=f"the record is {row.state}")
         else:
-            _move_txn(cx, row, state, _reason(row.peer, kind, word), arrival.now_ms)
+            _move_txn(cx, row, state, _reason(arrival.peer.label, kind, word), arrival.now_ms)
 
 
 def regain_word_txn(cx: Cx, peer: Peer, item: LedgerItem, entry: EntryRow) -> None:
