@@ -12,13 +12,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from roamd.demo.processes import ROAMD
 from tests.storm.backends import Actor, Drivers, Inbox, Publishing, Quota, Settlement
 from tests.storm.verdict import Verdict, judge_ledgers, judge_objects, judge_records, settle
 from tests.storm.world import World, founded
+from tests.storm.worlds import Size, side_by_side
 
 WRITERS = 3
 KEYS = 40
@@ -34,15 +34,6 @@ TELL_S = 30.0
 
 MOMENT_S = 0.25
 """A blow falls at a random moment within so long after its portion of work was let out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    kills: int
-    records: int
-    changes: int
-    links: int
-    seed: int
 
 
 class Pace:
@@ -180,6 +171,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--changes", type=int, default=5000, help="object changes, at both sides (5000)")
     parser.add_argument("--links", type=int, default=100, help="links broken by the network (100)")
     parser.add_argument("--seed", type=int, default=None, help="repeats a storm, as far as threads can (random)")
+    parser.add_argument(
+        "--worlds", type=int, default=1, help="storms side by side, seeds from --seed on, that share the work (1)"
+    )
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     return parser.parse_args()
 
@@ -203,16 +197,29 @@ def main() -> int:
     options = _options()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     size = Size(options.kills, options.records, options.changes, options.links, seed)
-    _write(f"seed {seed}")
+    if options.worlds > 1:
+        outcome = side_by_side(size, options.worlds, _write)
+        return _told(Verdict(outcome["figures"], outcome["faults"]), as_json=options.json)
+    return _told(_one(size), as_json=options.json)
+
+
+def _one(size: Size) -> Verdict:
+    """A storm in a directory of its own, which is kept if anything is wrong."""
+    _write(f"seed {size.seed}")
     room = Path(tempfile.mkdtemp(prefix="roamd-storm-"))
     verdict = rage(size, _write, room)
-    verdict.figures = {"seed": seed, **verdict.figures}
-    sys.stdout.write((verdict.as_json() if options.json else _table(verdict)) + "\n")
+    verdict.figures = {"seed": size.seed, **verdict.figures}
     if verdict.ok:
         shutil.rmtree(room)
     else:
         _write(f"the daemons' directories and logs are kept in {room}")
-    sys.stdout.write("" if options.json else ("storm: ok\n" if verdict.ok else "storm: FAILED\n"))
+    return verdict
+
+
+def _told(verdict: Verdict, *, as_json: bool) -> int:
+    sys.stdout.write((verdict.as_json() if as_json else _table(verdict)) + "\n")
+    if not as_json:
+        sys.stdout.write("storm: ok\n" if verdict.ok else "storm: FAILED\n")
     return 0 if verdict.ok else 1
 
 
