@@ -1,7 +1,8 @@
 """What two companies allow each other: per peer, per direction, and nothing that is not named.
 
 An agreement is one side's own settings for one peer. "Out" is what we do towards the peer, "in" what the peer may do
-towards us; the peer has its own, so what happens is what both allow.
+towards us; the peer has its own, so what happens is what both allow. It begins with a preset; a document that both have
+signed (`model.agreementdocument`) takes its place.
 """
 
 from collections.abc import Iterable
@@ -17,7 +18,9 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One peer's rights and ours towards it. JSON text by `to_json`; names that later versions add are ignored.
 
     `unknown_cards_per_minute`: questions about cards that we do not know, which tell the asker which cards are about;
-    None is the configuration's rate. `withheld`: fields of our objects that the peer is not sent, by feed.
+    None is the configuration's rate. `withheld`: fields of our objects that the peer is not sent, by feed; that is our
+    own affair and stands in no document. `number` is that of the signed document, None for the preset.
+    `keyed_list`: it is sent our user credentials under hashes of its own (`model.keyedlist`).
     """
 
     our_roles: tuple[str, ...]
@@ -34,6 +37,8 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     unknown_cards_per_minute: int | None = None
     terms: Terms = Terms()
     withheld: dict[str, tuple[str, ...]] = {}
+    number: int | None = None
+    keyed_list: bool = False
 
     def to_json(self) -> bytes:
         """The text that the store keeps."""
@@ -65,6 +70,12 @@ def preset(our_roles: Iterable[str], their_roles: Iterable[str], their_parties: 
         records_out=tuple(r.name for r in RECORD_KINDS.values() if r.author_role in ours and r.receiver_role in theirs),
         records_in=tuple(r.name for r in RECORD_KINDS.values() if r.author_role in theirs and r.receiver_role in ours),
     )
+
+
+def not_agreed(agreement: Agreement, clause: str) -> str:
+    """Why something is refused, in the words of every refusal: the clause, and the agreement that it stands in."""
+    source = "preset" if agreement.number is None else f"agreement {agreement.number}"
+    return f"not agreed: {clause} ({source})"
 
 
 def may_publish(agreement: Agreement, feed: str) -> bool:

@@ -58,6 +58,9 @@ class EntryKind(IntEnum):
     ERASURE = 40
     ERASURE_ANSWER = 41
     EPOCH = 48
+    AGREEMENT_PROPOSED = 56
+    AGREEMENT_ACCEPTED = 57
+    AGREEMENT_DECLINED = 58
 
 
 class LedgerItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -266,3 +269,44 @@ class Word(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _WORD: Final = msgspec.json.Decoder(Word)
+
+
+class AgreementProposal(msgspec.Struct, frozen=True):
+    """The JSON body of an AGREEMENT_PROPOSED entry, whose record id is the SHA-256 of the document in hexadecimal.
+
+    `document` is the agreement's own text, `signature` (base64) the author's identity key's over it.
+    """
+
+    document: Annotated[str, Meta(max_length=16 * 1024)]
+    algorithm: Annotated[str, Meta(max_length=32)]
+    signature: Annotated[str, Meta(max_length=128)]
+
+    def pack(self) -> bytes:
+        """As compact JSON text."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "AgreementProposal":
+        """ProtocolError when it cannot be read; unknown fields are ignored."""
+        return decode_as(_PROPOSAL, body, "AGREEMENT_PROPOSED entry")
+
+
+class AgreementDecision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The JSON body of an AGREEMENT_ACCEPTED entry (with a signature over the document) or AGREEMENT_DECLINED."""
+
+    algorithm: Annotated[str, Meta(max_length=32)] = ""
+    signature: Annotated[str, Meta(max_length=128)] = ""
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+    def pack(self) -> bytes:
+        """As compact JSON text."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "AgreementDecision":
+        """ProtocolError when it cannot be read; unknown fields are ignored."""
+        return decode_as(_DECISION, body, "entry about an agreement")
+
+
+_PROPOSAL: Final = msgspec.json.Decoder(AgreementProposal)
+_DECISION: Final = msgspec.json.Decoder(AgreementDecision)
