@@ -53,7 +53,15 @@ from roamd.roaming.operations import (
     RetryRecord,
 )
 
+FORMS: Final = ("files", "bundle")
 STATES: Final = ("QUEUED", "DELIVERED", "ACCEPTED", "DISPUTED", "CREDITED", "FINAL", "PARKED")
+
+
+_FORM: Final = Parameter(
+    "form",
+    "`bundle`: one file for scripts/verify-evidence, with what both sides said of the record since.",
+    {"type": "string", "enum": [*FORMS], "default": "files"},
+)
 
 
 class _RerouteIn(msgspec.Struct, frozen=True):
@@ -118,8 +126,14 @@ class Records:
         return value_answer(await self._api.core.ask(asked))
 
     async def evidence(self, request: web.Request) -> web.Response:
-        """All that proves one record, as files."""
-        files = await self._api.core.ask(ExportEvidence(request.match_info["id"], party_parameter(request)))
+        """All that proves one record, as files, or as the one file itself."""
+        form = request.query.get("form") or "files"
+        if form not in FORMS:
+            raise Malformed((Fault("form", f"must be one of {', '.join(FORMS)}", "parameter"),))
+        bundle = form == "bundle"
+        files = await self._api.core.ask(ExportEvidence(request.match_info["id"], party_parameter(request), bundle))
+        if bundle:
+            return json_answer(files["evidence.json"])
         return value_answer({"files": {name: b64encode(content).decode() for name, content in files.items()}})
 
     async def retry(self, request: web.Request) -> web.Response:
@@ -176,9 +190,9 @@ class Records:
                 "/v1/records/{id}/evidence",
                 self.evidence,
                 "records",
-                "Everything that proves one record, as base64 files that openssl can check.",
-                (Answer(200, "The files.", "Evidence"),),
-                parameters=(PARTY,),
+                "Everything that proves one record, as base64 files that openssl can check, or as one file.",
+                (Answer(200, "The files; or the one file itself, to be kept byte for byte.", "Evidence"),),
+                parameters=(PARTY, _FORM),
                 example=one,
             ),
             Route(

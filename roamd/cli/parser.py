@@ -170,9 +170,13 @@ def _ledger(commands: _Parsers) -> None:
     actions = _words(ledger, required=True)
     verify = _command(actions, "verify", "records:verify", "check every hash, commitment and signature")
     verify.add_argument("--peer", help="only with this partner")
-    export = _command(actions, "export", "records:export", "write a record's evidence, to be checked with openssl")
+    export = _command(actions, "export", "records:export", "write what proves a record, to be checked offline")
     export.add_argument("record")
-    export.add_argument("directory", metavar="DIR", help="a directory that is empty or not there yet")
+    export.add_argument(
+        "directory",
+        metavar="DIR|FILE.json",
+        help="a new or empty directory for openssl; or one new file, with what became of the record since",
+    )
 
 
 # --- drivers ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import argparse
 import base64
 import binascii
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +104,9 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """`roamd ledger export`: the evidence as files."""
+    """`roamd ledger export`: the evidence as files, or as one file where the name ends with .json."""
+    if options.directory.endswith(".json"):
+        return _export_bundle(options)
     directory = Path(options.directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise OperatorError(f"{directory} is not empty; nothing was written. Name a directory that is new or empty.")
@@ -116,6 +119,22 @@ def export(options: argparse.Namespace) -> int:
         print_json({"directory": str(directory), "files": sorted(files)})
     else:
         print(*(directory / name for name in sorted(files)), sep="\n")
+    return 0
+
+
+def _export_bundle(options: argparse.Namespace) -> int:
+    """The file exactly as the daemon wrote it: each of its bytes is checked later."""
+    path = Path(options.directory)
+    data = Api.of(options).text(f"/v1/records/{quoted(options.record)}/evidence", form="bundle")
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise OperatorError(f"{path} exists already; nothing was written. Name a new file.") from None
+    except OSError as error:
+        raise OperatorError(f"{path} cannot be written: {error.strerror}.") from error
+    show(options, {"file": str(path)}, lambda _: print(f"{path}: check it with scripts/verify-evidence {path}"))
     return 0
 
 

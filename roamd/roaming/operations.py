@@ -338,10 +338,14 @@ class DropRecord:
 
 @dataclass(frozen=True, slots=True)
 class ExportEvidence:
-    """Everything that proves one record, as files. Reply: dict name -> bytes."""
+    """Everything that proves one record, as files. Reply: dict name -> bytes.
+
+    `bundle`: one file instead, `evidence.json`, that proves what became of it, too.
+    """
 
     record_id: str
     party: str | None = None
+    bundle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

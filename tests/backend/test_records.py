@@ -162,6 +162,16 @@ def test_evidence_comes_as_files() -> None:
     run_api(test)
 
 
+def test_evidence_as_one_file_comes_byte_for_byte() -> None:
+    async def test(api: Harness) -> None:
+        await api.send("POST", "/v1/records", a_record())
+        answer = await api.send("GET", "/v1/records/R1/evidence?form=bundle")
+        assert answer.body == b'{\n "format": "roamd evidence 1"\n}\n'
+        assert (await api.send("GET", "/v1/records/R1/evidence?form=zip")).status == 422
+
+    run_api(test)
+
+
 def test_a_full_disk_is_507() -> None:
     async def test(api: Harness) -> None:
         api.core.refuse_with = StoreFull("The disk is full.")

@@ -222,6 +222,19 @@ def test_evidence_never_leaves_its_directory(roamd: Roamd, api: FakeApi, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_name_that_ends_with_json_gets_one_file_byte_for_byte(
+    roamd: Roamd, api: FakeApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.routes["GET /v1/records/r1/evidence"] = {"format": "roamd evidence 1", "é": ["as it is"]}
+    file = tmp_path / "r1.json"
+    assert roamd("ledger", "export", "r1", str(file)) == 0
+    assert json.loads(file.read_bytes()) == {"format": "roamd evidence 1", "é": ["as it is"]}
+    assert api.asked == [("GET /v1/records/r1/evidence?form=bundle", None)]
+    assert f"verify-evidence {file}" in capsys.readouterr().out
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert roamd("ledger", "export", "r1", str(file)) == 1, "what is there is not overwritten"
+
+
 def test_decisions_shows_the_newest_and_whose_card_it_was_only_as_json(
     api: FakeApi, roamd: Roamd, capsys: pytest.CaptureFixture[str]
 ) -> None:

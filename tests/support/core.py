@@ -256,6 +256,9 @@ class FakeCore:
         return self.records[record_id.upper()][0]
 
     def _exportevidence(self, asked: ops.ExportEvidence) -> dict[str, bytes]:
+        if asked.bundle:
+            self._record(asked.record_id)
+            return {"evidence.json": b'{\n "format": "roamd evidence 1"\n}\n'}
         return {"body.json": self._record(asked.record_id)[1], "head.der": b"\x30\x00"}
 
     def _verifyledgers(self, asked: ops.VerifyLedgers) -> dict[str, Any]:

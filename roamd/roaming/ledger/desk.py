@@ -11,6 +11,7 @@ from roamd.errors import Conflict, RoamdError, StoreDamaged, StoreError
 from roamd.protocol.ledger import entry_bytes, head_document, receipt_document
 from roamd.roaming import operations as op
 from roamd.roaming.directory import Directory, Peer
+from roamd.roaming.ledger.bundle import evidence_bundle
 from roamd.roaming.ledger.evidence import VERIFY_SCRIPT, pem
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.sound import body_holds, chained_hash, require_chained, sound_entry
@@ -106,7 +107,13 @@ class LedgerDesk:
 
     def export(self, operation: op.ExportEvidence, reply: Reply) -> None:
         """ExportEvidence -> {file name: bytes}; Conflict while no receipt covers the record."""
-        reply(self.store.read(lambda cx: self._files(cx, find_one(cx, operation.record_id, operation.party, None))))
+        files = self._bundle if operation.bundle else self._files
+        reply(self.store.read(lambda cx: files(cx, find_one(cx, operation.record_id, operation.party, None))))
+
+    def _bundle(self, cx: Cx, row: RecordRow) -> dict[str, bytes]:
+        if row.peer is None:
+            raise Conflict("The record has no place in a ledger yet.", code="not-in-ledger")
+        return {"evidence.json": evidence_bundle(cx, self.signer, self.directory.get(row.peer), row)}
 
     def _files(self, cx: Cx, row: RecordRow) -> dict[str, bytes]:
         if row.chain_id is None or row.sequence is None or row.peer is None:
