@@ -3,10 +3,12 @@
     signed descriptor   = msgpack [algorithm text, document bytes, signature bytes]
     document            = msgpack ["roamd descriptor 1", endpoint id text, identity certificate DER bytes, name text,
                                    parties [text], roles [text], addresses ["host:port" text], sequence uint,
-                                   valid until uint (ms UTC)]
+                                   valid until uint (ms UTC), sealing key bytes = empty]
 
 The signature is the identity key's over the document's bytes. Of two descriptors of one endpoint the higher sequence
-holds. No address means dial-only: it dials and is never dialled. Appended elements of later versions are ignored.
+holds. No address means dial-only: it dials and is never dialled. The sealing key (an uncompressed point of P-256) is
+what others seal to when they reach the endpoint through a clearing house; empty, or left out by an older version: it
+cannot be reached that way. Appended elements of later versions are ignored.
 """
 
 import re
@@ -17,6 +19,7 @@ from roamd.errors import NotTrusted
 from roamd.trust.certificates import MAX_CERTIFICATE
 from roamd.trust.documents import Fields, pack, unpack
 from roamd.trust.identity import Identity, check_identity
+from roamd.trust.sealing import PUBLIC_SIZE, is_sealing_key
 from roamd.trust.signing import ALGORITHM, MAX_SIGNATURE, verify
 
 MAX_DESCRIPTOR: Final = 12 * 1024
@@ -29,7 +32,7 @@ MAX_ADDRESS: Final = 262
 
 _WORDS: Final = "roamd descriptor 1"
 _PARTY: Final = re.compile(r"[A-Z]{2}[A-Z0-9]{3}")
-_ROLE: Final = re.compile(r"[a-z]{2,20}")
+_ROLE: Final = re.compile(r"[a-z][a-z-]{1,19}")
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 
@@ -45,6 +48,7 @@ class Descriptor:
     addresses: tuple[str, ...]
     sequence: int
     valid_until_ms: int
+    sealing_key: bytes = b""
 
 
 def encode_descriptor(descriptor: Descriptor, identity: Identity) -> bytes:
@@ -62,6 +66,7 @@ def encode_descriptor(descriptor: Descriptor, identity: Identity) -> bytes:
             descriptor.addresses,
             descriptor.sequence,
             descriptor.valid_until_ms,
+            descriptor.sealing_key,
         ]
     )
     return pack([ALGORITHM, document, identity.sign(document)])
@@ -98,6 +103,7 @@ def _read(fields: Fields) -> Descriptor:
         addresses=fields.texts(MAX_ADDRESSES, MAX_ADDRESS),
         sequence=fields.number(),
         valid_until_ms=fields.number(),
+        sealing_key=fields.last_data(PUBLIC_SIZE),
     )
     _check_form(descriptor)
     return descriptor
@@ -109,9 +115,12 @@ def _check_form(descriptor: Descriptor) -> None:
         and all(_PARTY.fullmatch(party) for party in descriptor.parties)
         and all(_ROLE.fullmatch(role) for role in descriptor.roles)
         and all(is_address(address) for address in descriptor.addresses)
+        and (not descriptor.sealing_key or is_sealing_key(descriptor.sealing_key))
     )
     if not right:
-        raise NotTrusted("malformed", "The descriptor has a party, role or address of the wrong form, or no party.")
+        raise NotTrusted(
+            "malformed", "The descriptor has a party, role, address or key of the wrong form, or no party."
+        )
 
 
 def is_address(text: str) -> bool:

@@ -5,7 +5,8 @@ version appends are ignored. Maps and extension types are refused, so there are 
 Signed documents are kept as the bytes that were signed; nothing is packed again for a check.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar, cast
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
@@ -43,7 +44,7 @@ class Fields:
     """Takes the elements in order, each with its type and its limit; raises NotTrusted("malformed")."""
 
     def __init__(self, elements: tuple[object, ...]) -> None:
-        self._left = iter(elements)
+        self._left: Iterator[object] = iter(elements)
 
     def text(self, limit: int) -> str:
         """A string of 1 to `limit` characters, none of them a control character."""
@@ -58,6 +59,15 @@ class Fields:
         if len(value) > limit or (exactly and len(value) != limit):
             raise _malformed(f"{len(value)} bytes where {limit} are the limit")
         return value
+
+    def last_data(self, limit: int) -> bytes:
+        """Bytes that were appended by a later version: empty where a document ends before them."""
+        try:
+            first = next(self._left)
+        except StopIteration:
+            return b""
+        self._left = itertools.chain((first,), self._left)
+        return self.data(limit)
 
     def number(self) -> int:
         """An unsigned number below 2**63."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from roamd.errors import NotTrusted
 from roamd.trust.descriptor import Descriptor, encode_descriptor, is_address, verify_descriptor
 from roamd.trust.documents import pack, unpack
+from roamd.trust.sealing import SealingKey
 from tests.support.trust import descriptor, descriptor_data, identity
 
 OWN, OTHER = identity(0), identity(1)
@@ -36,6 +37,8 @@ def test_a_descriptor_comes_back_as_it_was_signed() -> None:
     assert verify_descriptor(descriptor_data(OWN)) == descriptor(OWN)
     dial_only = descriptor(OWN, addresses=(), name="Größer Ladén", parties=("DEABC", "NLXYZ"), roles=("cso", "csp"))
     assert verify_descriptor(encode_descriptor(dial_only, OWN)) == dial_only
+    sealed = descriptor(OWN, roles=("clearing-house",), sealing_key=SealingKey.of_seed(bytes(48)).public)
+    assert verify_descriptor(encode_descriptor(sealed, OWN)) == sealed
 
 
 def test_the_document_is_plain_msgpack_by_position() -> None:
@@ -47,6 +50,10 @@ def test_the_document_is_plain_msgpack_by_position() -> None:
 
 def test_elements_of_a_later_version_are_ignored() -> None:
     assert verify_descriptor(forged([*elements(), "new", [1, 2]])) == descriptor(OWN)
+
+
+def test_a_descriptor_of_a_version_without_sealing_keys_has_none() -> None:
+    assert verify_descriptor(forged(elements()[:-1])) == descriptor(OWN, sealing_key=b"")
 
 
 def test_nobody_signs_for_another() -> None:
@@ -91,6 +98,10 @@ def test_no_changed_byte_passes(position: int, flip: int) -> None:
         {"sequence": True},
         {"sequence": "1"},
         {"valid_until_ms": 1.5},
+        {"sealing_key": bytes(65)},
+        {"sealing_key": b"\x04"},
+        {"sealing_key": "text"},
+        {"sealing_key": None},
     ],
 )
 def test_a_signed_document_of_the_wrong_form_is_refused(changes: dict[str, object]) -> None:
