@@ -7,7 +7,7 @@ stands there, once; before that (PARKED at intake) it stands here.
 
 # ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from roamd.model.keys import fold
@@ -209,15 +209,16 @@ def mark_delivered_txn(cx: Cx, chain_id: int, upto_sequence: int, *, now_ms: int
 
 
 def counts(cx: Cx) -> dict[str | None, Counts]:
-    """The law per peer; records that found no peer stand under None."""
-    settled = ", ".join(f"'{state}'" for state in SETTLED)
-    rows = cx.run(
-        "SELECT peer, COUNT(*),"
-        f" SUM(CASE WHEN state IN ({settled}) THEN 1 ELSE 0 END),"
-        " SUM(CASE WHEN state = 'QUEUED' THEN 1 ELSE 0 END), SUM(CASE WHEN state = 'PARKED' THEN 1 ELSE 0 END)"
-        " FROM records WHERE direction = 'out' GROUP BY peer"
-    )
-    return {row[0]: Counts._make(row[1:]) for row in rows}
+    """The law per peer; records that found no peer stand under None. The store counts as records change."""
+    by_peer: dict[str | None, dict[str, int]] = {}
+    for peer, state, count in cx.run("SELECT peer, state, count FROM record_counts WHERE count > 0 ORDER BY peer"):
+        by_peer.setdefault(peer or None, {})[state] = count
+    return {peer: _counts(of_state) for peer, of_state in by_peer.items()}
+
+
+def _counts(of_state: Mapping[str, int]) -> Counts:
+    settled = sum(of_state.get(state, 0) for state in SETTLED)
+    return Counts(sum(of_state.values()), settled, of_state.get(QUEUED, 0), of_state.get(PARKED, 0))
 
 
 def count_received(cx: Cx) -> dict[tuple[str, str], int]:
