@@ -4,6 +4,7 @@ A section is a frozen dataclass and a key is a field of it, so that the table an
 `load` reads by this table, `template` renders it, and `restart_needed` tells what a reload cannot change.
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -11,6 +12,8 @@ from typing import Any, Final, get_type_hints
 from roamd.config import values
 from roamd.config.values import Address, Kind, UnixAddress, Wrong
 from roamd.model.ids.party import parse_party
+
+_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 REQUIRED: Final = object()
 """The default of a key that has none."""
@@ -45,6 +48,13 @@ def _role(text: str) -> str:
 
 def _word(text: str) -> str:
     return str(values.text(100, required=True).take(text))
+
+
+def _domain(text: str) -> str:
+    name = text.lower().removesuffix(".")
+    if not name.isascii() or not _DOMAIN.fullmatch(name) or len(name) > 240:
+        raise Wrong(f"{values.shown(text)} is no domain; write a name such as roam.example, without _roamd._tcp")
+    return name
 
 
 def _endpoint_id(value: object) -> str:
@@ -274,6 +284,19 @@ class DiscoverySection:
     """Who else is out there; being found is never being trusted."""
 
     mdns: bool = _key(values.BOOLEAN, True, "Look for endpoints in the local network, and be found there.")
+    domains: tuple[str, ...] = _key(
+        values.many(_domain, example='["roam.example"]'),
+        [],
+        "Domains in whose DNS zone endpoints are looked for, below _roamd._tcp. A partner that moves its endpoint "
+        "changes its zone, and is found again.",
+        example=["roam.example"],
+    )
+    introduce: bool = _key(
+        values.BOOLEAN,
+        False,
+        "Let partners pass our signed description on to their other partners, who then know that we are theirs. false: "
+        "with whom a company works together is its own business.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ from roamd.daemon.reload import Reloader
 from roamd.daemon.reports import Reports
 from roamd.daemon.upkeep import Upkeep
 from roamd.discovery.board import Board
+from roamd.discovery.dnsquery import system_name_servers
+from roamd.discovery.dnssd import DnsSdFinder
+from roamd.discovery.static import StaticFinder
 from roamd.errors import OperatorError
 from roamd.log import get_logger
 from roamd.peering.network import TlsNetwork
@@ -90,6 +93,8 @@ class Assembly:
             clock, ground.store, self.contexts, lambda: self.config, self.swap_contexts, self.core.lifecycle.close_due
         )
         self.mdns_state = "off"
+        self.domains = dict.fromkeys(config.discovery.domains, "not looked up yet")
+        self.name_servers = system_name_servers
         self.pairing_server = self._pairing_server()
         self.pairing = PairingDesk(
             config, clock, ground.store, self.directory, self.book, ground.identity, self.pairing_server,
@@ -157,11 +162,18 @@ class Assembly:
         reports = Reports(
             lambda: self.config, ground.clock, ground.store, self.directory, self.peering, self.board, self.contexts,
             self.core.outgoing, ground.clock.monotonic(), lambda: self.upkeep.jumps, lambda: self.mdns_state,
+            lambda: self.domains,
         )  # fmt: skip
         return OperatorDesk(
             reports, self.pairing, self.directory, self.book, self.peering, config.database, self.reloader.reload,
             ground.start,
         )  # fmt: skip
+
+    async def look_around(self) -> None:
+        """Who is out there, by all means but mDNS, which needs the other thread. Until cancelled."""
+        StaticFinder(self.config.candidates).report_nowait(self.board.take)
+        finder = DnsSdFinder(tuple(self.domains), self.ground.random, self.domains.__setitem__, self.name_servers)
+        await finder.run(self.board.take)
 
     # --- what follows from what ---------------------------------------------------------------------------------
 

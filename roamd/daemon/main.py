@@ -26,7 +26,6 @@ from roamd.daemon.local import LocalSide
 from roamd.daemon.systemd import Notifier, take_sockets, watchdog_s
 from roamd.daemon.upkeep import MINUTE_S, every
 from roamd.daemon.watchdog import Watchdog
-from roamd.discovery.static import StaticFinder
 from roamd.errors import OperatorError, RoamdError, StoreBroken
 from roamd.log import get_logger
 from roamd.storage.group import Delivery
@@ -155,7 +154,7 @@ class _Daemon:
         nursery.start_soon(assembly.core.deadlines.run)
         await nursery.start(_listening(assembly, config))
         await nursery.start(assembly.pairing_server.run)
-        StaticFinder(config.candidates).report_nowait(assembly.board.take)
+        nursery.start_soon(assembly.look_around)
         sockets = take_sockets(os.environ, os.getpid())
         local = LocalSide(assembly, keys, lambda: assembly.lacking, sockets[0] if sockets else None)
         addresses = await nursery.start(_asyncio_side, local)

@@ -35,6 +35,7 @@ class Reports:
     began_at: float
     clock_jumps: Callable[[], int]
     mdns: Callable[[], str]
+    domains: Callable[[], dict[str, str]]
 
     def status(self) -> dict[str, Any]:
         """`roamd status`."""
@@ -58,6 +59,7 @@ class Reports:
             "records": total._asdict(),
             "store": {"full": self.store.full, "waiting": self.store.waiting},
             "mdns": self.mdns(),
+            "domains": [f"{domain}: {state}" for domain, state in self.domains().items()],
             "clock_jumps": self.clock_jumps(),
             "leaf_expires_at": rfc3339(self.contexts.leaf.not_after_ms),
             "alarms": [f"{peer.label}: {alarm}" for peer in peers for alarm in peer.alarms],

@@ -4,10 +4,12 @@ Sightings that name the same endpoint (by id, or by a veil that a known id lifts
 can name stays one candidate per sighting. The board is plain data on one thread: it neither dials nor trusts, and it
 is bounded, because anyone on the local network can make up services by the thousand.
 
-Addresses are given in the order in which they deserve to be tried: what the operator wrote first, then what was seen
-longest ago. So a stranger who copies a peer's tag can add a wrong address at the end and take no right one away.
+Addresses are given in the order in which they deserve to be tried: what the operator wrote first, then source by source
+(`SOURCE_ORDER`), of each what was seen longest ago first. So a stranger who copies a peer's tag can add a wrong address
+at the end and take no right one away.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +26,8 @@ MAX_PER_ENDPOINT = 8
 MAX_ADDRESSES = 8
 """Addresses taken from one sighting: a machine with more interfaces is reached by one of the first."""
 
-SOURCE_ORDER: tuple[Source, ...] = ("config", "mdns")
+SOURCE_ORDER: tuple[Source, ...] = ("config", "introduction", "dns", "mdns")
+"""Who is believed first about addresses: the operator, then what the endpoint itself has signed, then the networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Candidate:
     sources: tuple[Source, ...]
     addresses: tuple[str, ...]
     endpoint_id: str | None
+    parties: tuple[str, ...]
+    vouched_by: tuple[str, ...]
     first_seen_ms: int
     last_seen_ms: int
 
@@ -45,6 +50,8 @@ class Candidate:
             "sources": list(self.sources),
             "addresses": list(self.addresses),
             "endpoint_id": self.endpoint_id,
+            "parties": list(self.parties),
+            "vouched_by": list(self.vouched_by),
             "first_seen": rfc3339(self.first_seen_ms),
             "last_seen": rfc3339(self.last_seen_ms),
         }
@@ -155,10 +162,16 @@ def _says_more(before: _Seen | None, now: _Seen) -> bool:
 def _merge(group: list[_Seen]) -> Candidate:
     ordered = sorted(group, key=lambda seen: (SOURCE_ORDER.index(seen.sighting.source), seen.first_ms))
     return Candidate(
-        name=ordered[0].sighting.name,
+        name=ordered[0].sighting.title or ordered[0].sighting.name,
         sources=tuple(dict.fromkeys(seen.sighting.source for seen in ordered)),
         addresses=tuple(dict.fromkeys(address for seen in ordered for address in seen.sighting.addresses)),
         endpoint_id=ordered[0].endpoint_id,
+        parties=_united(seen.sighting.parties for seen in ordered),
+        vouched_by=_united(seen.sighting.vouched_by for seen in ordered),
         first_seen_ms=min(seen.first_ms for seen in ordered),
         last_seen_ms=max(seen.last_ms for seen in ordered),
     )
+
+
+def _united(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(lists)))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Source = Literal["config", "mdns"]
+Source = Literal["config", "introduction", "dns", "mdns"]
 
 SALT_BYTES = 16
 TAG_BYTES = 16
@@ -49,7 +49,8 @@ class Sighting:
     """One source saw one thing. `name` tells the things of one source apart and stays the same while the thing lives.
 
     `addresses` are `host:port` texts (IPv6 in brackets). At most one of `endpoint_id` and `veil` is given; a source
-    that has neither knows an address and no more. `gone` takes an earlier sighting of the same name back.
+    that has neither knows an address and no more. `gone` takes an earlier sighting of the same name back. `title` is
+    what people call it, where that is not its name; `vouched_by` are the peers that told of it.
     """
 
     source: Source
@@ -58,6 +59,9 @@ class Sighting:
     endpoint_id: str | None = None
     veil: Veil | None = None
     gone: bool = False
+    title: str = ""
+    parties: tuple[str, ...] = ()
+    vouched_by: tuple[str, ...] = ()
 
 
 Report = Callable[[Sighting], None]

@@ -158,6 +158,8 @@ def test_the_api_sees_plain_values_with_times_as_text(room: Room) -> None:
         "sources": ["mdns"],
         "addresses": ["192.0.2.7:1"],
         "endpoint_id": None,
+        "parties": [],
+        "vouched_by": [],
         "first_seen": "2027-01-15T08:00:00.000Z",
         "last_seen": "2027-01-15T08:00:00.000Z",
     }
