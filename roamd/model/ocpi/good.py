@@ -85,6 +85,8 @@ class _Form:
 
 def good(kind: str, ocpi: str, data: bytes) -> tuple[bytes, Good] | None:
     """The compact text and the object in it, if there is nothing to say against it. KeyError for an unknown class."""
+    if len(data) > OBJECT_MAX:
+        return None  # a million of small unknown things would be held at once
     plain = data.isascii() and b"\\" not in data
     if not plain and _has_odd_character(data):
         return None
@@ -97,7 +99,7 @@ def good(kind: str, ocpi: str, data: bytes) -> tuple[bytes, Good] | None:
     if written is None or not form.is_judged_good(value):
         return None
     body = data if _is_compact(data, written) else msgspec.json.format(data, indent=-1)
-    return None if _has_odd_number(body) or len(body) > OBJECT_MAX else (body, value)
+    return None if _has_odd_number(body) else (body, value)
 
 
 def _with_each_key_once(data: bytes, value: Good) -> bytes | None:
