@@ -50,6 +50,12 @@ class FieldsIn(msgspec.Struct, frozen=True):
     withhold: tuple[str, ...] = ()
 
 
+class KeyedIn(msgspec.Struct, frozen=True):
+    """`keyed`: the peer is sent our user credentials under hashes of its own."""
+
+    keyed: bool
+
+
 class _NothingIn(msgspec.Struct, frozen=True):
     pass
 
@@ -99,6 +105,11 @@ class Operating:
         asked = decode_strictly(await request.read(), FieldsIn)
         peer = peer_in_path(request)
         return await self._operate("peers.fields", peer=peer, feed=asked.feed, withhold=list(asked.withhold))
+
+    async def keyed(self, request: web.Request) -> web.Response:
+        """Say whether a peer is sent hashes in place of our credentials' numbers."""
+        asked = decode_strictly(await request.read(), KeyedIn)
+        return await self._operate("peers.keyed", peer=peer_in_path(request), keyed=asked.keyed)
 
     async def invite(self, request: web.Request) -> web.Response:
         """Make an invitation line."""
@@ -160,6 +171,9 @@ class Operating:
             Route("POST", f"{path}/fields", self.fields, tag, "Say which optional fields of a feed a peer is not sent.",
                   answer, Body("Fields", {"feed": "user-credentials", "withhold": ["visual_number"]}),
                   (IDEMPOTENCY_KEY,), one, remembered=True),
+            Route("POST", f"{path}/keyed", self.keyed, tag,
+                  "Say whether a peer is sent hashes in place of our credentials' numbers.",
+                  answer, Body("KeyedList", {"keyed": True}), (IDEMPOTENCY_KEY,), one, remembered=True),
         ]  # fmt: skip
 
     def _pairing_routes(self) -> list[Route]:

@@ -308,6 +308,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
         feed={"type": "string", "enum": [*FEEDS_WITH_FIELDS]},
         withhold=_list(_TEXT) | {"description": "Fields that OCPI lets the owner leave out; all others are sent."},
     ),
+    "KeyedList": _object(
+        ("keyed",),
+        keyed={
+            "type": "boolean",
+            "description": "uid, contract id and group of our user credentials are sent as hashes under the peer's "
+            "own key, with what decides offline and nothing else. Cards with uids of 4 bytes can be found by trying.",
+        },
+    ),
     "Subject": _object((), **_SUBJECT),
     "ErasureRequest": _object(
         (),

@@ -107,6 +107,11 @@ def _partners(commands: _Parsers) -> None:
     fields.add_argument("peer")
     fields.add_argument("feed", help="locations, tariffs, sessions or user-credentials")
     fields.add_argument("field", nargs="*", help="optional fields, in place of those named before; none: send all")
+    keyed = _command(
+        actions, "keyed", "peers:keyed", "send a partner hashes in place of the numbers of our credentials"
+    )
+    keyed.add_argument("peer")
+    keyed.add_argument("keyed", choices=("on", "off"))
     _command(commands, "candidates", "peers:candidates", "endpoints that are seen, none of them trusted")
     invite = _command(commands, "invite", "peers:invite", "print an invitation: one line for one partner")
     invite.add_argument("--auto", action="store_true", help="who has the line needs no confirmation")

@@ -59,6 +59,14 @@ def fields(options: argparse.Namespace) -> int:
     return 0
 
 
+def keyed(options: argparse.Namespace) -> int:
+    """`roamd peers keyed`"""
+    answer = Api.of(options).post(f"/v1/peers/{quoted(options.peer)}/keyed", {"keyed": options.keyed == "on"})
+    form = "as hashes under its own key" if options.keyed == "on" else "with their numbers"
+    show(options, answer, lambda _: print(safe(f"{options.peer} is sent user-credentials {form}.")))
+    return 0
+
+
 def candidates(options: argparse.Namespace) -> int:
     """`roamd candidates`"""
     answer = Api.of(options).get("/v1/candidates")

@@ -57,6 +57,7 @@ from roamd.roaming.ports import Backend
 from roamd.roaming.pricecheck import PriceChecks
 from roamd.roaming.privacy.desk import SubjectDesk
 from roamd.roaming.privacy.fields import without_withheld
+from roamd.roaming.privacy.keyed import OwnLists, TheirKeys
 from roamd.roaming.privacy.retention import Retention
 from roamd.roaming.projections import Projections
 from roamd.roaming.records import Records
@@ -194,6 +195,8 @@ class Core:
         )  # fmt: skip
         self.their_filters = TheirFilters(store, self.directory, settings.ask_everyone)
         self.their_filters.load()
+        self.their_keys = TheirKeys(store, self.directory)
+        self.their_keys.load()
         self.grants = VisitedGrants(clock, store, self.directory, ground.signer.verify, settings.parties)
         self.retention = Retention(world.records_years)
         self.parts = self._parts()
@@ -239,12 +242,17 @@ class Core:
             },
             judged={"sessions": self.home_leases.judge, "grants": self.grants.judge},
             projections=self._projections(),
-            landed={filters.FEED: self.their_filters.landed},
+            landed={filters.FEED: self.their_filters.landed, filters.CARDS: self.their_keys.landed},
+            noted={filters.CARDS: self.their_keys.noted_txn},
         )
 
     def _projections(self) -> Projections:
         """Feeds that are not sent as they are stored, but as each peer may see them."""
-        return {filters.FEED: self.own_filter.project, **dict.fromkeys(FEEDS_WITH_FIELDS, without_withheld)}
+        return {
+            **dict.fromkeys(FEEDS_WITH_FIELDS, without_withheld),
+            filters.FEED: self.own_filter.project,
+            filters.CARDS: OwnLists(self.ground.run.secret).project,
+        }
 
     def _call_services(self) -> dict[int, Any]:
         ground = self.ground
@@ -338,6 +346,7 @@ class Core:
 
     def _peer_changed(self, peer: Peer, what: Change) -> None:
         self.their_filters.peer_changed(peer)
+        self.their_keys.peer_changed(peer)
         self.world.peer_changed(peer, what)
 
     def arrived(self, peer: Peer) -> None:

@@ -75,6 +75,7 @@ class OperatorDesk:
             "peers.retry": lambda a: self._of_peer(a, self._retry),
             "peers.remove": self._remove,
             "peers.fields": self._fields,
+            "peers.keyed": self._keyed,
             "reload": lambda _: self.reload(),
             "backup": self._backup,
         }
@@ -95,6 +96,11 @@ class OperatorDesk:
     async def _fields(self, arguments: Arguments) -> dict[str, Any]:
         peer = self.directory.get(arguments["peer"])
         await self.book.withhold(peer, arguments["feed"], arguments["withhold"])
+        return self.reports.peer(peer.label)
+
+    async def _keyed(self, arguments: Arguments) -> dict[str, Any]:
+        peer = self.directory.get(arguments["peer"])
+        await self.book.key_list(peer, keyed=bool(arguments["keyed"]))
         return self.reports.peer(peer.label)
 
     async def _backup(self, arguments: Arguments) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from roamd.model.body import with_fields
 from roamd.model.grants import grant_faults
 from roamd.model.ids.party import COUNTRY, party_of
 from roamd.model.jsontext import child_path, compact, parse
+from roamd.model.keyedlist import keyed_faults, own_faults
 from roamd.model.keys import ObjectKey, fold
 from roamd.model.ocpi.check import VERSIONS, Findings, check
 from roamd.model.ocpi.good import Fields, good
@@ -98,6 +99,8 @@ def check_object(
     seen = _examine(kind, ocpi, data, at)
     _judge_id(seen, path_id)
     _judge_owner(seen, own_parties)
+    if kind == "Token" and not seen.findings.faults:
+        seen.findings.faults += own_faults(seen.body, at)
     return _checked(seen, None)
 
 
@@ -113,6 +116,8 @@ def check_peer_object(feed: str, ocpi: str, body: bytes, *, claimed: ObjectKey |
     if kind != "EvseStatus":
         _judge_id(seen, None)
         _judge_owner(seen, None)
+    if kind == "Token" and not seen.findings.faults:
+        seen.findings.faults += keyed_faults(body, at)
     return _checked(seen, claimed)
 
 

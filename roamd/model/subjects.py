@@ -20,6 +20,7 @@ import msgspec
 from roamd.errors import Fault, Malformed
 from roamd.model.credentials import RFID, canonical_uid
 from roamd.model.ids.contract import ContractId, parse_contract_id
+from roamd.model.keyedlist import contract_hash, uid_hash
 from roamd.model.keys import fold
 from roamd.model.personal import masked
 
@@ -69,6 +70,12 @@ class Subject:
     def has_contract(self, contract_id: str) -> bool:
         """Whether a contract id is his, however it is written."""
         return bool(self.contracts) and parse_contract_id(contract_id).canonical in self.contracts
+
+    def hashed(self, key: bytes) -> frozenset[str]:
+        """What stands for his numbers in a keyed list under this key."""
+        contracts = [contract_hash(key, contract) for contract in self.contracts]
+        uids = [uid_hash(key, self.type, self.uid)] if self.type is not None and self.uid is not None else []
+        return frozenset((*contracts, *uids))
 
     def stands_in(self, text: str) -> bool:
         """Whether one of his numbers stands anywhere in a text, in any spelling."""

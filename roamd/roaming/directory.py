@@ -5,7 +5,7 @@ on the way of every authorization and record, so they are dictionaries.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,8 @@ class Directory:
         self._by_label: dict[str, Peer] = {}
         self._by_endpoint: dict[str, Peer] = {}
         self._contract_owners: dict[str, tuple[Peer, ...]] = {}
+        self.list_keys: Mapping[str, tuple[bytes, ...]] = {}
+        """By label, the keys of peers' keyed lists (`privacy.keyed`); replaced as a whole."""
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(list(self._by_label.values()))

@@ -75,6 +75,7 @@ class Parts:
     judged: Mapping[str, Judge]
     projections: Projections
     landed: Mapping[str, Landed]
+    noted: Mapping[str, Taken]
 
 
 class Exchange:
@@ -96,7 +97,7 @@ class Exchange:
         )
         self._follower = Follower(
             peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close, parts.taken,
-            parts.judged, parts.landed,
+            parts.judged, parts.landed, parts.noted,
         )  # fmt: skip
         self._receiver = Receiver(
             peer, parts.store, parts.signer, parts.clock, parts.take, self._send_receipt, self._took, link.close

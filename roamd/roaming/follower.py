@@ -56,7 +56,8 @@ class Follower:
     """Takes one peer's chunks. `took` is called after a commit that changed something.
 
     `taken` has the services that do something with a feed's objects beyond keeping them, `judged` those that know
-    which change is impossible, `landed` those that hold objects in memory, by feed.
+    which change is impossible, `landed` those that hold objects in memory, `noted` those that keep something of an
+    object in its transaction beside its event, by feed.
     """
 
     peer: Peer
@@ -68,6 +69,7 @@ class Follower:
     taken: Mapping[str, Taken] = field(default_factory=dict)
     judged: Mapping[str, Judge] = field(default_factory=dict)
     landed: Mapping[str, Landed] = field(default_factory=dict)
+    noted: Mapping[str, Taken] = field(default_factory=dict)
     began: bool = False
     _handed_over: dict[str, bytes] = field(default_factory=dict)
     """By feed, the cursor of the chunk that was given to the writer last."""
@@ -160,6 +162,8 @@ class Follower:
             self.taken[feed](cx, self.peer.label, item, now_ms)
         elif version is not None:
             self._note_txn(cx, feed, key, "object.changed", str(version), now_ms)
+        if version is not None and feed in self.noted:
+            self.noted[feed](cx, self.peer.label, item, now_ms)
         return version is not None
 
     def _removed_txn(self, cx: Cx, feed: str, key: ObjectKey, now_ms: int) -> None:

@@ -19,12 +19,12 @@ import trio
 from roamd.clock import Clock
 from roamd.errors import Conflict, Forbidden, NotFound
 from roamd.log import get_logger
-from roamd.model.agreement import preset
+from roamd.model.agreement import Agreement, preset
 from roamd.model.fields import checked_fields
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
-from roamd.storage import feeds, grants, leases, ledgers, meta, peers, records
+from roamd.storage import feeds, grants, leases, ledgers, listkeys, meta, peers, records
 from roamd.storage.peers import PeerRow
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx, Store
@@ -159,13 +159,24 @@ class PeerBook:
             withheld = others | ({feed: fields} if fields else {})
             if withheld == peer.agreement.withheld:
                 return
-            agreement = msgspec.structs.replace(peer.agreement, withheld=withheld)
-            row = peer.row._replace(agreement_json=agreement.to_json(), rights_version=peer.row.rights_version + 1)
-            await self._commit(lambda cx: peers.put_txn(cx, row))
-            self.directory.put(row)
+            await self._show_otherwise(peer, msgspec.structs.replace(peer.agreement, withheld=withheld))
             log.info("peer_fields_changed", peer=peer.label, feed=feed, withheld=list(fields))
-            if peer.exchange is not None:
-                peer.exchange.wake()
+
+    async def key_list(self, peer: Peer, *, keyed: bool) -> None:
+        """Send our user credentials under hashes of the peer's own, or as they are."""
+        async with self._turn:
+            if keyed == peer.agreement.keyed_list:
+                return
+            await self._show_otherwise(peer, msgspec.structs.replace(peer.agreement, keyed_list=keyed))
+            log.info("peer_list_changed", peer=peer.label, keyed=keyed)
+
+    async def _show_otherwise(self, peer: Peer, agreement: Agreement) -> None:
+        """From now on the peer is sent our objects in another way: whatever it has is replaced."""
+        row = peer.row._replace(agreement_json=agreement.to_json(), rights_version=peer.row.rights_version + 1)
+        await self._commit(lambda cx: peers.put_txn(cx, row))
+        self.directory.put(row)
+        if peer.exchange is not None:
+            peer.exchange.wake()
 
     async def _move(self, peer: Peer, state: str, what: Change) -> None:
         row = peer.row._replace(state=state)
@@ -189,6 +200,7 @@ class PeerBook:
             feeds.drop_peer_txn(cx, peer.label)
             leases.drop_peer_txn(cx, peer.label)
             grants.drop_peer_txn(cx, peer.label)
+            listkeys.drop_peer_txn(cx, peer.label)
             peers.remove_txn(cx, peer.label)
 
         async with self._turn:

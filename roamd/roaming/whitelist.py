@@ -1,11 +1,16 @@
-"""Look-ups of a credential in what the CSPs publish to us (feed user-credentials), over the read connection."""
+"""Look-ups of a credential in what the CSPs publish to us (feed user-credentials), over the read connection.
 
+A peer may list its credentials under hashes (`model.keyedlist`); each such peer costs one HMAC a look-up, some 2 us.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from roamd.model.agreement import may_follow
 from roamd.model.credentials import EMAID, RFID, VEHICLE, UserCredential
 from roamd.model.ids.contract import parse_contract_id
 from roamd.model.jsontext import tree
+from roamd.model.keyedlist import hash_of, key_of, uid_name
 from roamd.model.keys import fold
 from roamd.model.views import user_credential_view
 from roamd.roaming.directory import Directory, Peer
@@ -23,12 +28,24 @@ class Listed:
 
 
 def look_up(cx: Cx, directory: Directory, type_: str, uid: str) -> list[Listed]:
-    """Every listing of a canonical uid by an active peer; two CSPs may list the same one (identifiers.md 5.3)."""
-    rows = feeds.find_mirrored_any(cx, "user-credentials", spellings(type_, uid), fold(type_))
-    return [listed for row in rows if (listed := _listed(directory, row)) is not None]
+    """Every listing of a canonical uid by an active peer; two CSPs may list the same one (identifiers.md 5.3).
+
+    Of one party the newest: while a list is replaced by a keyed one, or back, a credential stands in it twice.
+    """
+    folded, plain = fold(type_), spellings(type_, uid)
+    name = uid_name(folded, uid) if directory.list_keys else ""
+    hashed = {hash_of(key, name): (peer, key) for peer, keys in directory.list_keys.items() for key in keys}
+    rows = feeds.find_mirrored_any(cx, "user-credentials", (*plain, *hashed), folded)
+    found = {
+        (row.peer, row.key.party): listed for row in rows if (listed := _listed(directory, row, hashed)) is not None
+    }
+    return list(found.values())
 
 
-def _listed(directory: Directory, row: MirroredRow) -> Listed | None:
+def _listed(directory: Directory, row: MirroredRow, hashed: Mapping[str, tuple[str, bytes]]) -> Listed | None:
+    key = key_of(row.body)
+    if hashed.get(row.key.id) != (None if key is None else (row.peer, key)):
+        return None  # somebody types what stands in a list, or lists what was never his to hash
     peer = directory.find(row.peer)
     if peer is None or not peer.active or not may_follow(peer.agreement, "user-credentials"):
         return None

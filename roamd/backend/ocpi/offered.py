@@ -23,6 +23,7 @@ from roamd.backend.ocpi.texts import bubbled, stored_stamp
 from roamd.backend.ocpi.uids import turned
 from roamd.backend.ocpi.views import view_for
 from roamd.errors import Conflict, NotFound
+from roamd.model.keyedlist import key_of
 from roamd.model.roles import FEEDS
 from roamd.model.times import parse_time, time_ms
 from roamd.roaming.operations import (
@@ -162,7 +163,8 @@ class Offered:
         after: str | None = None
         while True:
             page: Page = await self.api.core.ask(ListPeerObjects(partner.peer, feed, after, READ_AT_ONCE))
-            found += (entry for entry in (entry_of(partner.peer, feed, each.body) for each in page.items) if entry)
+            told = (entry_of(partner.peer, feed, each.body) for each in in_plain(feed, page.items))
+            found += (entry for entry in told if entry)
             after = page.next
             if after is None:
                 wanted = window.party
@@ -240,13 +242,20 @@ class Offered:
     ) -> list[StoredObject]:
         """The partner's objects of this id: more than one when its parties, or types of tokens, share it."""
         try:
-            return [await self.api.core.ask(GetPeerObject(partner.peer, feed, id_, party, kind))]
+            return in_plain(feed, [await self.api.core.ask(GetPeerObject(partner.peer, feed, id_, party, kind))])
         except NotFound:
             return []
         except Conflict:
             kinds = TOKEN_TYPES if feed == "user-credentials" and kind is None else (kind,)
             asked = [GetPeerObject(partner.peer, feed, id_, party, each) for party in partner.parties for each in kinds]
-            return [each for each in await self.api.core.ask_many(asked) if isinstance(each, StoredObject)]
+            return in_plain(
+                feed, [each for each in await self.api.core.ask_many(asked) if isinstance(each, StoredObject)]
+            )
+
+
+def in_plain(feed: str, found: list[StoredObject]) -> list[StoredObject]:
+    """Without credentials of keyed lists: OCPI has no such thing, and their hashes are nobody's numbers."""
+    return [each for each in found if feed != "user-credentials" or key_of(each.body) is None]
 
 
 def entry_of(peer: str, feed: str, body: bytes) -> Entry | None:

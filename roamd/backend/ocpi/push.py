@@ -23,7 +23,7 @@ from roamd.backend.ocpi.backends import Backend, Backends
 from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
 from roamd.backend.ocpi.envelope import encode
 from roamd.backend.ocpi.face import routing_headers
-from roamd.backend.ocpi.offered import CDRS, READ_AT_ONCE, Offered, shown
+from roamd.backend.ocpi.offered import CDRS, READ_AT_ONCE, Offered, in_plain, shown
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.received import FEED
 from roamd.backend.ocpi.texts import text_field, with_stamp
@@ -147,7 +147,7 @@ class Pusher:
         after: str | None = None
         while True:
             page: Page = await self.api.core.ask(ListPeerObjects(partner.peer, FEED[module], after, READ_AT_ONCE))
-            for stored in page.items:
+            for stored in in_plain(FEED[module], page.items):
                 await self._put(module, shown(FEED[module], stored), stored.ocpi)
             after = page.next
             if after is None:

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import trio
 
+from roamd.model.keyedlist import key_of
 from roamd.model.roles import FEEDS
 from roamd.model.subjects import NOTHING, Finding, Identifiers, Subject
-from roamd.storage import erasure
+from roamd.storage import erasure, listkeys
 from roamd.storage.erasure import Seen, Source
 from roamd.storage.store import Store
 
@@ -52,6 +53,8 @@ class Holding:
     record_ids: set[str] = field(default_factory=set)
     references: set[str] = field(default_factory=set)
     sessions: set[str] = field(default_factory=set)
+    hashes: frozenset[str] = frozenset()
+    """What stands for his numbers in the keyed lists of peers."""
     others: dict[tuple[str | None, str | None, str | None], Identifiers] = field(default_factory=dict)
     """Every way in which tokens of his spell his numbers, and the other numbers that stand beside them."""
 
@@ -67,6 +70,8 @@ class Holding:
         self.hits.append(hit)
         for token in hit.finding.tokens:
             self.others[token.type, token.uid, token.contract_id] = token
+        if hit.table == "mirror" and hit.about["feed"] == CREDENTIALS and key_of(hit.text or b"{}") is not None:
+            self.hashes |= {hit.about["id"]}
         if hit.table in ("entries", "records"):
             self.record_ids.add(hit.about["record_id"])
         body = hit.field
@@ -77,7 +82,8 @@ class Holding:
 
 async def search(store: Store, subject: Subject) -> Holding:
     """Walk over everything; other work goes on in between. Cancelling it changes nothing."""
-    holding = Holding()
+    keys = {key for kept in store.read(listkeys.load).values() for key in kept}
+    holding = Holding(hashes=frozenset(name for key in keys for name in subject.hashed(key)))
     for source in erasure.SOURCES:
         after = 0
         while rows := store.read(lambda cx, source=source, after=after: erasure.page(cx, source, after)):  # type: ignore[misc]
@@ -99,8 +105,8 @@ def _finding(table: str, seen: Seen, subject: Subject, holding: Holding) -> Find
     found = NOTHING if seen.text is None else subject.look(seen.text)
     match table:
         case "objects" | "mirror":
-            return _object_finding(seen, subject, found)
-        case "events" if _is_of_his_card(seen, subject):
+            return _object_finding(seen, subject, holding, found)
+        case "events" if _is_of_his_card(seen, subject, holding):
             return Finding("named")
         case "idempotency" if found.found is None:
             return Finding("named") if _record_ids(seen.text) & holding.record_ids else NOTHING
@@ -108,8 +114,10 @@ def _finding(table: str, seen: Seen, subject: Subject, holding: Holding) -> Find
             return found
 
 
-def _object_finding(seen: Seen, subject: Subject, found: Finding) -> Finding:
+def _object_finding(seen: Seen, subject: Subject, holding: Holding, found: Finding) -> Finding:
     feed = seen.about["feed"]
+    if feed == CREDENTIALS and any(name.encode() in (seen.text or b"") for name in holding.hashes):
+        return Finding("named", found.tokens)
     if feed == CREDENTIALS and subject.has_uid(seen.about["sub"], seen.about["id"]):
         return Finding("named", found.tokens)
     if feed not in OF_DRIVERS and found.found == "named":
@@ -117,12 +125,14 @@ def _object_finding(seen: Seen, subject: Subject, found: Finding) -> Finding:
     return found
 
 
-def _is_of_his_card(seen: Seen, subject: Subject) -> bool:
+def _is_of_his_card(seen: Seen, subject: Subject, holding: Holding) -> bool:
     """An event of a published credential has no body, but its subject is the feed, the party, the type and the uid.
 
     Events of older versions have the feed and the uid alone.
     """
     feed, _, rest = str(seen.about["subject"]).partition(" ")
+    if feed == CREDENTIALS and rest.rpartition(" ")[2] in holding.hashes:
+        return True
     if feed != CREDENTIALS or subject.type is None:
         return False
     return any(subject.has_uid(subject.type, uid) for uid in (rest, rest.split(" ", 2)[-1]))

@@ -1,0 +1,186 @@
+"""The feed of user credentials under hashes, as it arrives: found, replaced, withdrawn, lost and lied about."""
+
+import json
+from typing import Any
+
+import pytest
+
+from roamd.model.agreement import Agreement
+from roamd.model.keyedlist import keyed_body, uid_hash
+from roamd.model.keys import ObjectKey
+from roamd.protocol.bulk import FeedItem
+from roamd.roaming.privacy.keyed import OwnLists, TheirKeys
+from roamd.roaming.whitelist import look_up
+from roamd.storage import feeds, listkeys
+from tests.model import bodies
+from tests.support.roaming import Company, FeedLine
+
+UID, OTHER_UID = "04E2A1B2C3D480", "04E2A1B2C3D481"
+SECRET = bytes(32)
+FEED = "user-credentials"
+
+
+class List:
+    """The feed of RMD's credentials to ABC, and ABC's look-ups in it."""
+
+    def __init__(self, csp: Company, cso: Company) -> None:
+        self.csp, self.cso = csp, cso
+        self.agree(keyed_list=True)
+        self.keys = TheirKeys(cso.store, cso.directory)
+        self.line = self.follow()
+
+    def follow(self, secret: bytes = SECRET) -> FeedLine:
+        line = FeedLine(self.csp, self.cso)
+        line.publisher.projections = {FEED: OwnLists(secret).project}
+        line.follower.noted = {FEED: self.keys.noted_txn}
+        line.follower.landed = {FEED: self.keys.landed}
+        return line
+
+    def agree(self, **changes: Any) -> None:
+        peer = self.csp.peer("abc")
+        known = {name: getattr(peer.agreement, name) for name in peer.agreement.__struct_fields__}
+        text = Agreement(**(known | changes)).to_json()
+        row = peer.row._replace(agreement_json=text, rights_version=peer.row.rights_version + 1)
+        self.csp.directory.put(row)
+
+    def publish(self, **changes: Any) -> None:
+        names = {"country_code": "FR", "party_id": "RMD", "uid": UID, "contract_id": "FR-RMD-C00000042-X"}
+        self.csp.publish(FEED, bodies.token(**(names | changes)))
+        self.pump()
+
+    def pump(self) -> None:
+        self.line.wake_all()
+        self.line.pump()
+
+    def find(self, uid: str = UID, type_: str = "RFID") -> list[Any]:
+        found = self.cso.store.read(lambda cx: look_up(cx, self.cso.directory, type_, uid))
+        return [listed.entry for listed in found]
+
+    def held(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for body in self.cso.mirrored("rmd", FEED).values()]
+
+
+@pytest.fixture
+def listing(csp: Company, cso: Company) -> List:
+    return List(csp, cso)
+
+
+def test_a_tapped_card_is_found_by_its_hash_alone(listing: List) -> None:
+    listing.publish(whitelist="ALWAYS", group_id="fleet")
+    (held,) = listing.held()
+    assert held["uid"] != UID
+    (found,) = listing.find()
+    assert (found.party, found.valid, found.whitelist) == ("FRRMD", True, "ALWAYS")
+    assert listing.find(UID[:-1] + "1") == []
+    assert listing.find(UID, "OTHER") == []
+
+
+def test_a_card_in_another_spelling_is_found_and_goes_with_its_tombstone(listing: List) -> None:
+    listing.publish(uid="04-e2-a1-b2-c3-d4-80")
+    assert len(listing.find()) == 1
+    (key,) = (row.key for row in listing.csp.store.read(lambda cx: feeds.list_published(cx, FEED, None, 9)))
+    listing.csp.withdraw(FEED, key)
+    listing.pump()
+    assert listing.held() == listing.find() == []
+
+
+def test_who_types_what_stands_in_the_list_is_not_let_in_by_it(listing: List) -> None:
+    listing.publish(type="OTHER", uid="user-1", whitelist="ALWAYS")
+    (held,) = listing.held()
+    assert len(listing.find("USER-1", "OTHER")) == 1
+    assert listing.find(held["uid"], "OTHER") == []
+
+
+def test_both_rules_hold_together(listing: List) -> None:
+    listing.agree(withheld={FEED: ("group_id",)})
+    listing.publish(group_id="fleet")
+    (held,) = listing.held()
+    assert "group_id" not in held
+    assert len(listing.find()) == 1
+
+
+def test_a_switch_replaces_the_list_and_a_card_is_never_listed_twice(listing: List) -> None:
+    listing.publish()
+    listing.agree(keyed_list=False)
+    listing.csp.publish(FEED, bodies.token(country_code="FR", party_id="RMD", uid=UID, whitelist="NEVER"))
+    listing.line.wake_all()
+    chunk = listing.line.chunk()
+    assert chunk is not None
+    listing.line.arrive(chunk)
+    assert [found.whitelist for found in listing.find()] == ["NEVER"], "the newest counts"
+    listing.line.pump()
+    (held,) = listing.held()
+    assert (held["uid"], "keyed" in held) == (UID, False)
+    listing.agree(keyed_list=True)
+    listing.pump()
+    assert [each["uid"] != UID for each in listing.held()] == [True]
+    assert len(listing.find()) == 1
+
+
+def test_a_new_key_takes_the_old_ones_place_and_both_count_meanwhile(listing: List) -> None:
+    for uid in (UID, OTHER_UID):
+        listing.publish(uid=uid)
+    (old,) = listing.cso.directory.list_keys["rmd"]
+    line = listing.line = listing.follow(bytes([1]) * 32)  # the publisher has lost its store's secret
+    listing.agree()
+    line.publisher.wake(FEED)
+    line.pump()
+    kept = listing.cso.directory.list_keys["rmd"]
+    assert (len(kept), kept[0]) == (2, old)
+    assert len(listing.find()) == len(listing.find(OTHER_UID)) == 1
+    assert {each["keyed"] for each in listing.held()} == {kept[1].hex()}
+
+
+def test_the_keys_are_there_again_after_a_restart_and_go_with_the_peer(listing: List) -> None:
+    listing.publish()
+    again = TheirKeys(listing.cso.store, listing.cso.directory)
+    listing.cso.directory.list_keys = {}
+    assert listing.find() == []
+    again.load()
+    assert len(listing.find()) == 1
+    peer = listing.cso.peer("rmd")
+    listing.cso.store.write(lambda cx: listkeys.drop_peer_txn(cx, "rmd"))
+    listing.cso.directory.remove("rmd")
+    again.peer_changed(peer)
+    assert listing.cso.directory.list_keys == {}
+
+
+def test_a_chunk_that_could_not_be_stored_leaves_no_key_and_brings_it_the_next_time(listing: List) -> None:
+    """What is kept in memory before the commit would never get to the disk."""
+    body = keyed_body(bytes(16), "RFID", UID, bodies.text(bodies.token(uid=UID)))
+    key = uid_hash(bytes(16), "RFID", UID)
+    item = FeedItem("FRRMD", key, "RFID", "2.3.0", body)
+
+    def txn(cx: Any) -> None:
+        listing.keys.noted_txn(cx, "rmd", item, 0)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        listing.cso.store.write(txn)
+    assert listing.cso.directory.list_keys == {}
+    listing.cso.store.write(lambda cx: listing.keys.noted_txn(cx, "rmd", item, 0))
+    assert listing.cso.store.read(listkeys.load) == {"rmd": (bytes(16),)}
+
+
+def test_a_liar_with_a_key_for_each_object_costs_two_hashes_a_tap(listing: List) -> None:
+    listing.line.publisher.projections = {
+        FEED: lambda row, peer: OwnLists(row.key.id.encode()).project(row, peer),
+    }
+    for number in range(9):
+        listing.publish(uid=f"04E2A1B2C3D4{number:02}")
+    assert len(listing.held()) == 9
+    assert len(listing.cso.directory.list_keys["rmd"]) == listkeys.KEPT
+    assert len(listing.find("04E2A1B2C3D408")) == 1
+
+
+def test_a_hash_under_another_peers_key_lists_nothing(listing: List) -> None:
+    """Two peers that share what they hold: TNM sends, as its own, what RMD's key makes of a card."""
+    listing.publish(valid=True)
+    (held,) = listing.held()
+    copied = bodies.text(held | {"country_code": "NL", "party_id": "TNM"})
+    listing.cso.meets(Company(3, "NLTNM", "csp"), "tnm")
+    key = ObjectKey("NLTNM", held["uid"], "RFID")
+    listing.cso.store.write(
+        lambda cx: feeds.mirror_put_txn(cx, "tnm", FEED, key, ocpi="2.3.0", body=copied, generation=0)
+    )
+    assert [found.party for found in listing.find()] == ["FRRMD"]
