@@ -124,7 +124,7 @@ def read_document(text: bytes) -> AgreementDocument:
         raise _malformed(f"is longer than {MAX_DOCUMENT} bytes")
     try:
         document = msgspec.json.decode(text, type=AgreementDocument)
-        again = document_of(clauses(document, 0), document.number, *_ids(document))
+        again = document_of(_read_again(clauses(document, 0)), document.number, *_ids(document))
         if again.text() != text or document.text() != text:
             raise _malformed("is not in the one form in which an agreement is written")
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -152,19 +152,7 @@ def _malformed(what: str) -> Malformed:
 
 
 def clauses(document: AgreementDocument, ours: int) -> Clauses:
-    """The document's clauses as its side number `ours` reads them. ValueError for one that cannot be read."""
-    flat = _flat(msgspec.structs.asdict(document), document, ours)
-    return {name: _read(clause, flat[name]) for name, clause in CLAUSES.items()}
-
-
-def _read(clause: Clause, value: Any) -> Any:
-    try:
-        return clause.read(value)
-    except ValueError as error:
-        raise ValueError(f"{clause.name} {error}") from error
-
-
-def _flat(values: dict[str, Any], document: AgreementDocument, ours: int) -> Clauses:
+    """The document's clauses as its side number `ours` reads them."""
     sides = {"us": document.sides[ours], "them": document.sides[1 - ours]}
     parts: dict[str, msgspec.Struct] = {
         **sides, "rounding": document.rounding, "offline": document.offline, "retention": document.retention
@@ -172,7 +160,19 @@ def _flat(values: dict[str, Any], document: AgreementDocument, ours: int) -> Cla
     flat = {
         f"{name}.{key}": value for name, part in parts.items() for key, value in msgspec.structs.asdict(part).items()
     }
-    return flat | values
+    flat |= msgspec.structs.asdict(document)
+    return {name: flat[name] for name in CLAUSES}
+
+
+def _read_again(found: Clauses) -> Clauses:
+    return {name: _read(clause, found[name]) for name, clause in CLAUSES.items()}
+
+
+def _read(clause: Clause, value: Any) -> Any:
+    try:
+        return clause.read(value)
+    except ValueError as error:
+        raise ValueError(f"{clause.name} {error}") from error
 
 
 def document_of(given: Clauses, number: int, us: str, them: str) -> AgreementDocument:
@@ -200,11 +200,17 @@ def _side(given: Clauses, side: str, endpoint_id: str) -> Side:
     return Side(endpoint_id, *(given[f"{side}.{name}"] for name in names))
 
 
+OF_A_DOCUMENT: Final = (
+    "our_roles", "their_roles", "parties", "evse_prefixes", "contract_prefixes", "feeds_out", "feeds_in",
+    "services_out", "services_in", "records_out", "records_in", "unknown_cards_per_minute", "terms", "number",
+)  # fmt: skip
+"""The settings that a signed document decides. All others are each side's own affair."""
+
+
 def projected(document: AgreementDocument, ours: int, onto: Agreement) -> Agreement:
     """The settings that a signed document means for its side number `ours`; what stands in no document stays."""
     us, them = document.sides[ours], document.sides[1 - ours]
-    return msgspec.structs.replace(
-        onto,
+    meant = Agreement(
         our_roles=us.roles,
         their_roles=them.roles,
         parties=them.parties,
@@ -220,6 +226,12 @@ def projected(document: AgreementDocument, ours: int, onto: Agreement) -> Agreem
         terms=_terms(document),
         number=document.number,
     )
+    return with_rights_of(meant, onto)
+
+
+def with_rights_of(meant: Agreement, onto: Agreement) -> Agreement:
+    """`onto` with all of `meant` that a document decides."""
+    return msgspec.structs.replace(onto, **{name: getattr(meant, name) for name in OF_A_DOCUMENT})
 
 
 def _terms(document: AgreementDocument) -> Terms:

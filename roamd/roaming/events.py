@@ -66,6 +66,12 @@ def peer_event_txn(cx: Cx, peer: str, state: str, link: str, now_ms: int) -> Non
     events.append_txn(cx, at_ms=now_ms, peer=peer, type="peer.state", subject=peer, data=data)
 
 
+def agreement_event_txn(cx: Cx, peer: str, number: int | None, state: str, now_ms: int) -> None:
+    """`agreement.state`: {peer, number, state}; no number where the preset holds again."""
+    data = msgspec.json.encode({"peer": peer, "number": number, "state": state})
+    events.append_txn(cx, at_ms=now_ms, peer=peer, type="agreement.state", subject=peer, data=data)
+
+
 def record_body(cx: Cx, row: RecordRow) -> bytes | None:
     """The record's own text, wherever it stands; None once it is erased. StoreDamaged when it is not what came in."""
     if row.body is not None or row.chain_id is None or row.sequence is None:

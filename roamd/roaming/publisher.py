@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from roamd import metrics
 from roamd.log import get_logger
-from roamd.model.agreement import may_publish
+from roamd.model.agreement import may_publish, not_agreed
 from roamd.model.roles import FEED_BY_NUMBER, FEEDS
 from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, fitting, pack_feed_chunk
 from roamd.protocol.messages import FeedAck
@@ -66,6 +66,8 @@ class Publisher:
     projections: Projections = field(default_factory=dict)
     _following: dict[int, _Following] = field(default_factory=dict)
     _turn: int = 0
+    _rights: int = 0
+    _refused: dict[int, FeedAck] = field(default_factory=dict)
 
     def on_ack(self, ack: FeedAck) -> None:
         """The first of a feed begins it; later ones say how far the peer has committed."""
@@ -75,8 +77,14 @@ class Publisher:
             return
         row = FEED_BY_NUMBER.get(ack.feed)
         if row is None or not may_publish(self.peer.agreement, row.name):
-            log.warning("feed_refused", peer=self.peer.label, feed=row.name if row else ack.feed, reason="not agreed")
+            feed = row.name if row is not None else str(ack.feed)
+            log.warning(
+                "feed_refused", peer=self.peer.label, feed=feed, reason=not_agreed(self.peer.agreement, f"feeds.{feed}")
+            )
+            if row is not None:
+                self._refused[ack.feed] = ack  # a new agreement may allow it, and is not in effect here yet
             return
+        self._refused.pop(ack.feed, None)
         self._following[ack.feed] = self._begin(row.name, row.number, ack.cursor)
 
     def _begin(self, feed: str, number: int, cursor: bytes) -> _Following:
@@ -120,6 +128,11 @@ class Publisher:
 
     def _heed_rights(self) -> None:
         """What was sent under other rights than today's is replaced, also while the link stays up."""
+        if self._rights != self.peer.row.rights_version:
+            self._rights = self.peer.row.rights_version
+            refused, self._refused = self._refused, {}
+            for ack in refused.values():
+                self.on_ack(ack)
         for following in self._following.values():
             if following.rights_version != self.peer.row.rights_version:
                 self._start_over(following, self.store.read(meta.newest_version))

@@ -65,6 +65,8 @@ NOT_PERSONAL = {
     "invitations": "companies",
     "cursors": "places in feeds",
     "chains": "places in ledgers",
+    "agreements": "companies",
+    "presets": "companies",
     "marks": "signatures",
     "acknowledgements": "numbers",
     "positions": "numbers",

@@ -1,13 +1,16 @@
 """What the operator is told of an OCPI backend: its quirks, what conversions lost, and which way to it is broken."""
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from roamd.roaming import operations as ops
+from roamd.roaming.ports import CommandQuestion, CommandResult
 from tests.model import bodies
 from tests.model.bodies import text
 from tests.support.core import FakeCore
@@ -290,6 +293,41 @@ def test_a_card_of_the_backend_is_known_by_its_own_uid_and_what_is_no_uid_stays(
             assert any(key[0] == "user-credentials" and key[2] == stored for key in desk.core.objects)
 
     run_ocpi(test, settings=(TURNED,))
+
+
+def test_the_cards_inside_of_commands_and_locations_are_turned_round_as_well() -> None:
+    async def test(desk: Desk) -> None:
+        await desk.register()
+        allowed = [{"uid": OTHER_WAY, "type": "RFID"}, {"uid": "AABBCCDD", "type": "APP_USER"}, {"issuer": "NewMotion"}]
+        location = bodies.location(publish=False, publish_allowed_to=allowed)
+        path = f"/emsp/2.2.1/locations/DE/ABC/{location['id']}"
+        await desk.need("PUT", path, location)
+        stored = json.loads(next(body for key, (body, *_) in desk.core.objects.items() if key[0] == "locations"))
+        assert stored["publish_allowed_to"] == [{"uid": UID, "type": "RFID"}, *allowed[1:]]
+        assert (await desk.need("GET", path)).json["data"]["publish_allowed_to"] == allowed
+
+        wanted = {"token": bodies.token(uid=OTHER_WAY), "location_id": "L", "response_url": f"{desk.backend.url}/r"}
+        await desk.send("POST", "/cpo/2.2.1/commands/START_SESSION", wanted)
+        (sent,) = [each for each in desk.core.asked if isinstance(each, ops.SendCommand)]
+        assert json.loads(sent.command.body)["token"]["uid"] == UID
+
+    run_ocpi(test, settings=(TURNED,))
+
+
+def test_a_command_for_a_backend_of_the_other_order_carries_its_own_uid() -> None:
+    backend = OcpiBackend(modules=[("commands", "RECEIVER")], answer=lambda seen: (200, {"result": "ACCEPTED"}))
+
+    async def test(desk: Desk) -> None:
+        await desk.register()
+        body = msgspec.Raw(text({"token": bodies.token(uid=UID), "location_id": "L"}))
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        asked = CommandQuestion("0" * 32, "xyz", "FRXYZ", "START_SESSION", "2.2.1", body, 5000, "2026-11-22T12:00:05Z")
+        desk.harness.serving.questions.ask_command(asked, answered.set_result)
+        assert await answered == CommandResult("ACCEPTED")
+        (seen,) = [each for each in desk.backend.requests if each.path == "/commands/START_SESSION"]
+        assert seen.body["token"]["uid"] == OTHER_WAY
+
+    run_ocpi(test, settings=(TURNED,), backend=backend)
 
 
 def test_nothing_is_turned_round_by_itself() -> None:

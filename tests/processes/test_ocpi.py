@@ -1,7 +1,9 @@
 """Two backends that speak nothing but OCPI roam through two real daemons, over a real link and through a kill."""
 
 import asyncio
+import json
 from base64 import b64encode
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -135,3 +137,45 @@ async def _bill(cpo: Side, emsp: Side, number: str) -> None:
     where = await cpo.call("POST", "/emsp/2.3.0/cdrs", cdr)
     assert await cpo.call("GET", where) == cdr
     await emsp.pushed("POST", "/cdrs", cdr)
+
+
+def test_the_words_of_roamd_ocpi_tell_how_a_real_backend_stands(fleet: Fleet) -> None:
+    cso = fleet.company("cso", "BE*RMC", backend=False, settings=SETTINGS)
+    fleet.start(cso)
+    assert json.loads(cso.daemon.run("ocpi", "--json").out)["items"][0]["registered"] is False
+
+    async def main() -> None:
+        backend = OcpiBackend("2.3.0", modules=[("locations", "SENDER")], forms=["raw"], answer=serve)
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+            try:
+                await Side(cso, backend, session).register()
+                await backend_words(cso, backend)
+            finally:
+                await backend.stop()
+
+    with asyncio.Runner() as runner:
+        runner.run(main())
+
+
+def serve(seen: Seen) -> tuple[int, Any]:
+    """Lists of nothing, and nothing else."""
+    return (200, []) if seen.path.startswith("/locations") else (404, None)
+
+
+async def backend_words(cso: Company, backend: OcpiBackend) -> None:
+    """`test`, `quirks`, `losses` and `removals`, each once as it is well and once as it is not."""
+
+    async def words(*said: str, expect: tuple[int, ...] = (0,)) -> str:
+        return (await asyncio.to_thread(partial(cso.daemon.run, "ocpi", *said, expect=expect))).out
+
+    listed = json.loads(await words("--json"))["items"][0]
+    assert (listed["registered"], listed["version"]) == (True, "2.3.0")
+    assert "FAILED" not in await words("test", "csms")
+    backend.fails_at = "/locations"
+    assert "FAILED  locations" in await words("test", "csms", expect=(1,))
+    assert "token-form" in await words("quirks", "csms")
+    assert json.loads(await words("losses", "csms", "--json")) == {"items": []}
+    assert "Tariff" in await words("losses")
+    assert json.loads(await words("removals", "--json")) == {"items": []}
+    assert json.loads(await words("removals", "csms", "locations", "--json", expect=(1,)))["removed"] == 0
+    assert await words("losses", "nobody", expect=(1,)) == ""

@@ -20,6 +20,9 @@ from roamd.errors import RoamdError
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 TIMEOUT_S: Final = 10.0
+CONNECTIONS: Final = 64
+"""To one backend."""
+
 MAX_SLASHED: Final = 1000
 CLOSED: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 """What is said of a connection that the other side closed; what came late is none of these."""
@@ -251,7 +254,7 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 def caller_session(private: bool) -> aiohttp.ClientSession:
     """A session without cookies, proxies and, unless private ones are meant, without private addresses."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=32, socket_factory=None if private else guarded_socket),
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, socket_factory=None if private else guarded_socket),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
     )

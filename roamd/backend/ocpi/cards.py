@@ -1,23 +1,26 @@
 """A partner's question about a driver of ours becomes `POST {tokens}/{uid}/authorize` at an eMSP backend."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
 from roamd.backend.context import Api
+from roamd.backend.ocpi.asking import Asking
 from roamd.backend.ocpi.backends import Backend, Backends
-from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
+from roamd.backend.ocpi.caller import CONNECTIONS, Caller, Reply
 from roamd.backend.ocpi.envelope import UNKNOWN_TOKEN, encode
 from roamd.backend.ocpi.face import routing_headers
 from roamd.backend.ocpi.uids import turned
 from roamd.model.ocpi.convert import value_in
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer, Question, Told
 
-MAX_OPEN: Final = 1000
+AT_ONCE: Final = CONNECTIONS // 2
+"""So that commands find a connection as well."""
+
 _NOTHING: Final = msgspec.Raw(b"")
 
 
@@ -38,7 +41,7 @@ class CardQuestions:
     api: Api
     backends: Backends
     callers: Mapping[str, Caller]
-    _open: set["asyncio.Task[None]"] = field(default_factory=set)
+    _asking: Asking = field(default_factory=partial(Asking, AT_ONCE))
 
     def takes(self, question: Question) -> bool:
         """Authorizations, while there is such a backend."""
@@ -49,30 +52,15 @@ class CardQuestions:
         backend = self._backend()
         if backend is None or not isinstance(question, AuthorizeQuestion):
             done(NoAnswer("not configured", asked=False))
-        elif len(self._open) >= MAX_OPEN:
-            done(NoAnswer("too many open questions", asked=False))
         else:
-            task = asyncio.get_running_loop().create_task(self._ask(backend, question, done))
-            self._open.add(task)
-            task.add_done_callback(self._open.discard)
+            self._asking.begin(question, partial(self._answer, backend, question), done)
 
     async def aclose(self) -> None:
         """Give up what is open; its askers get NoAnswer."""
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await self._asking.aclose()
 
     def _backend(self) -> Backend | None:
         return next((backend for backend in self.backends if backend.endpoint("tokens", "SENDER")), None)
-
-    async def _ask(self, backend: Backend, question: AuthorizeQuestion, done: Told) -> None:
-        answer: BackendAnswer | NoAnswer = NoAnswer("the daemon stops")
-        try:
-            answer = await self._answer(backend, question)
-        except CallFailed as error:
-            answer = NoAnswer(str(error))
-        finally:
-            done(answer)
 
     async def _answer(self, backend: Backend, question: AuthorizeQuestion) -> BackendAnswer | NoAnswer:
         uid, kind = question.credential.get("uid") or "", question.credential.get("type") or "RFID"

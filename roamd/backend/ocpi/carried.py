@@ -9,18 +9,21 @@ because the profile stands in it.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from roamd.backend.context import Api
+from roamd.backend.ocpi.asking import MAX_OPEN, Asking
 from roamd.backend.ocpi.backends import Backend, Backends
-from roamd.backend.ocpi.caller import Caller, CallFailed, Reply
+from roamd.backend.ocpi.caller import Caller, Reply
 from roamd.backend.ocpi.commanded import OCPI_COMMANDS
 from roamd.backend.ocpi.envelope import encode
 from roamd.backend.ocpi.face import routing_headers
 from roamd.backend.ocpi.reserved import Reserved
+from roamd.backend.ocpi.uids import with_turned
 from roamd.model.body import merge_patch, with_fields
 from roamd.model.commands import (
     CANCEL,
@@ -33,7 +36,6 @@ from roamd.model.commands import (
 )
 from roamd.roaming.ports import CommandQuestion, CommandResult, NoAnswer, Question, Told
 
-MAX_OPEN: Final = 1000
 _NOTHING: Final = msgspec.Raw(b"")
 
 MODULE_OF: Final = {
@@ -76,7 +78,7 @@ class CommandQuestions:
     backends: Backends
     callers: Mapping[str, Caller]
     reserved: Reserved
-    _open: set["asyncio.Task[None]"] = field(default_factory=set)
+    _asking: Asking = field(default_factory=partial(Asking, MAX_OPEN))
     _wanted: dict[str, "asyncio.Future[CommandResult]"] = field(default_factory=dict)
 
     def takes(self, question: Question) -> bool:
@@ -90,18 +92,12 @@ class CommandQuestions:
             done(NoAnswer("not configured", asked=False))
         elif not backend.base:
             done(NoAnswer("its own address is not known: set ocpi.url", asked=False))
-        elif len(self._open) >= MAX_OPEN:
-            done(NoAnswer("too many open questions", asked=False))
         else:
-            task = asyncio.get_running_loop().create_task(self._ask(backend, question, done))
-            self._open.add(task)
-            task.add_done_callback(self._open.discard)
+            self._asking.begin(question, partial(self._answer, backend, question), done)
 
     async def aclose(self) -> None:
         """Give up what is open; its askers get NoAnswer."""
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await self._asking.aclose()
 
     def profile_came(self, command_id: str, result: CommandResult) -> bool:
         """The second answer to a question for the active profile; whether somebody waits for it."""
@@ -114,15 +110,6 @@ class CommandQuestions:
     def _backend(self, question: CommandQuestion) -> Backend | None:
         module = MODULE_OF.get(question.command)
         return next((each for each in self.backends if module is not None and each.endpoint(*module)), None)
-
-    async def _ask(self, backend: Backend, question: CommandQuestion, done: Told) -> None:
-        answer: CommandResult | NoAnswer = NoAnswer("the daemon stops")
-        try:
-            answer = await self._answer(backend, question)
-        except CallFailed as error:
-            answer = NoAnswer(str(error), asked=error.sent)
-        finally:
-            done(answer)
 
     async def _answer(self, backend: Backend, question: CommandQuestion) -> CommandResult | NoAnswer:
         request = request_of(backend, question)
@@ -174,7 +161,8 @@ def request_of(backend: Backend, question: CommandQuestion) -> Request | None:
     if question.command in OCPI_COMMANDS:
         if question.command in (RESERVE, "RESERVE_NOW", CANCEL):
             response_url += f"/{quote(subject.reservation_id, safe='')}"
-        body = with_fields(bytes(question.body), {"response_url": encode(response_url)})
+        body = with_turned(backend.settings, "commands", bytes(question.body))
+        body = with_fields(body, {"response_url": encode(response_url)})
         return Request("POST", f"{endpoint}/{question.command}", body)
     where = f"{endpoint}/{quote(subject.session_id, safe='')}"
     rest = merge_patch(bytes(question.body), b'{"session_id":null,"expires_s":null,"duration_s":null}')

@@ -32,6 +32,7 @@ from roamd.backend.ocpi.envelope import (
 from roamd.backend.ocpi.partners import Partners
 from roamd.backend.ocpi.results import ResultPoster
 from roamd.backend.ocpi.texts import object_text
+from roamd.backend.ocpi.uids import with_turned
 from roamd.clock import Clock
 from roamd.errors import Forbidden, NotFound
 from roamd.log import get_logger
@@ -107,7 +108,7 @@ class Commanded:
             raise not_found(f"Name the command: one of {', '.join(OCPI_COMMANDS)}.")
         if asked.method != "POST":
             raise not_allowed("A command takes POST.")
-        text, value = object_text(await asked.body())
+        text, value = object_text(with_turned(asked.presented.backend.settings, "commands", await asked.body()))
         url = checked_url(asked.presented.backend, value.get("response_url"))
         return await self._taken(asked, check_command(asked.path[0].upper(), asked.version, text), url)
 

@@ -14,8 +14,16 @@ from roamd.model.body import with_fields
 from roamd.model.ids.rfid import parse_rfid, reversed_bytes
 from roamd.model.jsontext import compact, member
 
-_PLACES: Final = {"tokens": "", "sessions": "cdr_token", "cdrs": "cdr_token"}
-"""The modules whose objects carry a UID, and the member that it stands in."""
+_PLACES: Final = {
+    "tokens": "",
+    "sessions": "cdr_token",
+    "cdrs": "cdr_token",
+    "commands": "token",
+    "locations": "publish_allowed_to",
+}
+"""The modules whose objects carry a UID, and the member that it stands in: a token, or an array of them."""
+
+_decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def is_turned(settings: OcpiSettings) -> bool:
@@ -40,12 +48,20 @@ def with_turned(settings: OcpiSettings, module: str, body: bytes) -> bytes:
     body, place = compact(body), _PLACES[module]
     try:
         token = member(body, place) if place else body
-        changed = None if token is None else _token(settings, token)
+        changed = None if token is None else _tokens(settings, token)
     except ValueError:  # no object: whoever checks it says so
         return body
     if changed is None:
         return body
     return with_fields(body, {place: changed}) if place else changed
+
+
+def _tokens(settings: OcpiSettings, given: bytes) -> bytes | None:
+    """One token or an array of them; None when there is no UID to turn."""
+    if not given.startswith(b"["):
+        return _token(settings, given)
+    each = [bytes(raw) for raw in _decode_list(given)]
+    return b"[" + b",".join(_token(settings, token) or token for token in each) + b"]"
 
 
 def _token(settings: OcpiSettings, token: bytes) -> bytes | None:

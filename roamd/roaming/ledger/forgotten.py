@@ -10,6 +10,7 @@ from roamd.protocol.ledger import EntryKind, LedgerItem
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming.calls import Respond
 from roamd.roaming.directory import Peer
+from roamd.roaming.ledger.agreed import ABOUT_AGREEMENTS, fold_txn
 from roamd.roaming.ledger.chain import as_item
 from roamd.roaming.ledger.refusals import refused_as
 from roamd.roaming.ledger.words import WORDS, regain_word_txn, state_of
@@ -30,6 +31,8 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
     """
     if item.kind in WORDS:
         regain_word_txn(cx, peer, item, row)
+    if item.kind in ABOUT_AGREEMENTS or item.kind == EntryKind.REFUSED:
+        fold_txn(cx, peer, item.record_id, row.at_ms)
     if item.kind == EntryKind.ERASURE:
         regain_ask_txn(cx, peer.label, ledgers.place(chain_id, row.sequence), item, row.at_ms)
     if item.kind not in RECORD_KINDS or item.body is None:

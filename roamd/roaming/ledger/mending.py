@@ -22,6 +22,9 @@ SAYING = frozenset(
         EntryKind.CREDITED,
         EntryKind.FINAL,
         EntryKind.ERASURE_ANSWER,
+        EntryKind.AGREEMENT_PROPOSED,
+        EntryKind.AGREEMENT_ACCEPTED,
+        EntryKind.AGREEMENT_DECLINED,
     }
 )
 

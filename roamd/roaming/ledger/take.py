@@ -5,7 +5,7 @@ refused entry is committed and receipted like any other.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from roamd.model.objects import CheckedRecord, check_peer_record
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem, Refusal
 from roamd.roaming.directory import Peer
 from roamd.roaming.events import record_event_txn, record_events_txn
+from roamd.roaming.ledger.agreed import ABOUT_AGREEMENTS, DECIDING, fold_txn, hear_txn
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Arrival
@@ -34,7 +35,9 @@ from roamd.storage.store import Cx
 log = get_logger()
 
 RECORDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
-SILENT = frozenset({EntryKind.EPOCH, EntryKind.REFUSED, EntryKind.ERASURE, EntryKind.ERASURE_ANSWER}) | WORDS
+SILENT = (
+    frozenset({EntryKind.EPOCH, EntryKind.REFUSED, EntryKind.ERASURE, EntryKind.ERASURE_ANSWER}) | WORDS | DECIDING
+)
 """Kinds that are never answered by a refusal: two sides must not refuse each other's refusals for ever."""
 
 
@@ -56,10 +59,14 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class TakeEntries:
-    """Takes arrived entries into effect (roaming.ledger.receiver.Take). `keep` tells how long records are kept here."""
+    """Takes arrived entries into effect (roaming.ledger.receiver.Take). `keep` tells how long records are kept here.
+
+    `agreed` is told, inside the transaction, of a peer whose agreements may have changed.
+    """
 
     random: Random
     keep: Keep = operator_decides
+    agreed: Callable[[str], None] = lambda label: None
 
     def __call__(self, cx: Cx, arrival: Arrival) -> bool:
         """Everything in the receiver's transaction; whether a refusal or an answer went into our own chain."""
@@ -71,6 +78,8 @@ class TakeEntries:
             refused += take(cx, arrival, list(some))
         answers = [self._refused(cx, arrival, *each) for each in refused]
         for item, _ in items:
+            if item.kind in ABOUT_AGREEMENTS:
+                self.agreed(arrival.peer.label)
             if item.kind == EntryKind.ERASURE:
                 answers += answer_txn(cx, arrival.peer.label, item, self.random, self.keep, arrival.now_ms)
         return bool(answers) and self._answer_txn(cx, arrival, answers)
@@ -106,10 +115,14 @@ def _take_others_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem,
         if item.kind == EntryKind.REFUSED:
             park_refused_txn(cx, arrival, item)
             take_refusal_txn(cx, arrival.peer.label, item, arrival.now_ms)
+            fold_txn(cx, arrival.peer, item.record_id, arrival.now_ms)
         elif item.kind == EntryKind.ERASURE_ANSWER:
             take_answer_txn(cx, arrival.peer.label, item, arrival.now_ms)
         elif item.kind in WORDS:
             take_word_txn(cx, arrival, item)
+        elif item.kind in ABOUT_AGREEMENTS:
+            refusal = hear_txn(cx, arrival, item)
+            refused += [Refused(item, row, refusal)] if refusal is not None else []
         elif item.kind not in SILENT:
             detail = f"entries of kind {item.kind} are not supported here"
             refused.append(Refused(item, row, Refusal("", "unsupported-kind", detail)))
