@@ -19,6 +19,7 @@ from roamd.peering.registry import Registry
 from roamd.peering.service import Peering
 from roamd.protocol.calls import Service
 from roamd.protocol.heartbeat import Timing
+from roamd.roaming.agreements import Agreements, Own
 from roamd.roaming.authorization.home import HomeAuthorization
 from roamd.roaming.authorization.report import DecisionReport
 from roamd.roaming.authorization.unknown import UnknownCards
@@ -40,6 +41,7 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.dispatch import Parts
 from roamd.roaming.events import EventDesk
 from roamd.roaming.grants import GrantIssuer, VisitedGrants
+from roamd.roaming.inforce import InForce
 from roamd.roaming.introduce import Introductions, ReadDescriptor
 from roamd.roaming.leases import HomeLeases, VisitedLeases
 from roamd.roaming.ledger.desk import LedgerDesk
@@ -199,6 +201,9 @@ class Core:
         self.their_keys.load()
         self.grants = VisitedGrants(clock, store, self.directory, ground.signer.verify, settings.parties)
         self.retention = Retention(world.records_years)
+        self.in_force = InForce(
+            clock, store, self.directory, self.book, self.deadlines, self._told_backend, ground.start
+        )
         self.parts = self._parts()
         self.registry = Registry(self.endpoint_id, self.parts, self._link_changed)
         self.maker = self._maker()
@@ -217,6 +222,7 @@ class Core:
         self.operations = OperationTable(self._services())
         self.visited_control.look()
         self.deadlines.after(0.0, self.own_filter.begin)
+        self.deadlines.after(0.0, self.in_force.begin)
 
     # --- groups of parts ----------------------------------------------------------------------------------------
 
@@ -232,7 +238,7 @@ class Core:
             signer=ground.signer,
             run_id=ground.run.run_id,
             random=ground.random,
-            take=self.world.take or TakeEntries(ground.random, self.retention.kept_from_peers),
+            take=self.world.take or TakeEntries(ground.random, self.retention.kept_from_peers, self.in_force.note),
             events_written=self._events_written,
             taken={
                 "commands": self.home_control.taken_txn,
@@ -291,10 +297,19 @@ class Core:
             events=EventDesk(clock, store),
             decisions=DecisionDesk(store, self.journal),
             subjects=self._subjects(),
+            agreements=self._agreements(),
             ocpi=OcpiDesk(clock, store, self.directory),
             replies=RememberedReplies(clock),
             operate=self.world.operate,
         )
+
+    def _agreements(self) -> Agreements:
+        ground, settings = self.ground, self.ground.settings
+        return Agreements(
+            ground.clock, ground.store, self.directory, self.in_force, ground.signer, ground.random,
+            Own(settings.parties, settings.roles, self.world.records_years), self._queued, self._told_backend,
+            ground.start,
+        )  # fmt: skip
 
     def _subjects(self) -> SubjectDesk:
         ground = self.ground
@@ -327,6 +342,7 @@ class Core:
         self._told_backend()
         self.home_leases.look()
         self.price_checks.look()
+        self.in_force.look()
 
     def _told_backend(self) -> None:
         self.world.backend.events_arrived("")
@@ -356,6 +372,8 @@ class Core:
     def _link_changed(self, peer: Peer) -> None:
         if peer.exchange is not None:
             self.introductions.tell(peer)
+            self.in_force.note(peer.label)
+            self.in_force.look()
             self.home_control.link_up(peer)
             self.home_leases.link_up(peer)
         self.peering.link_changed(peer)

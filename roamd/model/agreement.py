@@ -14,6 +14,10 @@ from roamd.model.roles import FEEDS, RECORD_KINDS, ROLES, SERVICES
 from roamd.model.terms import Terms
 
 
+class _InCurrency(msgspec.Struct):
+    currency: str = ""
+
+
 class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One peer's rights and ours towards it. JSON text by `to_json`; names that later versions add are ignored.
 
@@ -106,6 +110,12 @@ def may_send_record(agreement: Agreement, kind: str) -> bool:
 def may_receive_record(agreement: Agreement, kind: str) -> bool:
     """Whether the peer's records of this kind are taken."""
     return kind in agreement.records_in
+
+
+def in_agreed_currency(agreement: Agreement, record: bytes) -> bool:
+    """Whether a checked record's text is in one of the agreed currencies; without any, every one is."""
+    agreed = agreement.terms.currencies
+    return not agreed or msgspec.json.decode(record, type=_InCurrency).currency in agreed
 
 
 def owns_party(agreement: Agreement, party: str) -> bool:

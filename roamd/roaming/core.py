@@ -6,6 +6,7 @@ from typing import Any
 
 from roamd.errors import Conflict, NotFound, RoamdError
 from roamd.roaming import operations as op
+from roamd.roaming.agreements import Agreements
 from roamd.roaming.authorization.visited import VisitedAuthorization
 from roamd.roaming.catalogue import Catalogue
 from roamd.roaming.control.desk import ControlDesk
@@ -42,6 +43,7 @@ class Services:
     decisions: DecisionDesk
     ocpi: OcpiDesk
     subjects: SubjectDesk
+    agreements: Agreements
     replies: RememberedReplies
     operate: Handler
 
@@ -94,6 +96,10 @@ class OperationTable:
             op.ExportSubject: services.subjects.export,
             op.EraseSubject: services.subjects.erase,
             op.ListErasures: services.subjects.erasures,
+            op.GetAgreement: services.agreements.show,
+            op.ListAgreements: services.agreements.history,
+            op.ProposeAgreement: services.agreements.propose,
+            op.AnswerAgreement: services.agreements.answer,
             op.Operate: services.operate,
         }
 

@@ -225,6 +225,12 @@ class Exchange:
         """There may be room to send, or something that came in."""
         self._work.set()
 
+    def rights_changed(self) -> None:
+        """Another agreement rules: feeds that it has more are followed, those that the peer was sent are replaced."""
+        if self.peer.follower is self._follower:
+            self._follower.follow()
+        self._work.set()
+
     def ledger_grew(self) -> None:
         """Our chain towards the peer has new entries."""
         self.author.behind = True

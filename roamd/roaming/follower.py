@@ -17,7 +17,7 @@ from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import ProtocolError, RoamdError
 from roamd.log import get_logger
-from roamd.model.agreement import may_follow, owns_party
+from roamd.model.agreement import may_follow, not_agreed, owns_party
 from roamd.model.keys import ObjectKey
 from roamd.model.objects import check_peer_object
 from roamd.model.roles import FEED_BY_NUMBER, FEEDS
@@ -71,14 +71,21 @@ class Follower:
     landed: Mapping[str, Landed] = field(default_factory=dict)
     noted: Mapping[str, Taken] = field(default_factory=dict)
     began: bool = False
+    _followed: set[str] = field(default_factory=set)
+    _gaps: set[str] = field(default_factory=set)
     _handed_over: dict[str, bytes] = field(default_factory=dict)
     """By feed, the cursor of the chunk that was given to the writer last."""
 
     def begin(self) -> None:
         """Follow every feed that the agreement lets the peer publish to us, from where we stand."""
         self.began, self.peer.follower = True, self
+        self.follow()
+
+    def follow(self) -> None:
+        """Follow those that are not followed yet: all at first, later what a new agreement adds."""
         for row in FEEDS.values():
-            if may_follow(self.peer.agreement, row.name):
+            if row.name not in self._followed and may_follow(self.peer.agreement, row.name):
+                self._followed.add(row.name)
                 self.send(FeedAck(row.number, self._cursor(row.name)))
 
     def _cursor(self, feed: str) -> bytes:
@@ -91,9 +98,12 @@ class Follower:
             return
         chunk = unpack_feed_chunk(payload)
         row = FEED_BY_NUMBER.get(chunk.feed)
-        if row is None or not may_follow(self.peer.agreement, row.name):
-            raise ProtocolError(GoodbyeCode.BAD_FEED, f"feed {chunk.feed} is not agreed in this direction")
+        if row is None:
+            raise ProtocolError(GoodbyeCode.BAD_FEED, f"feed {chunk.feed} is not known here")
         feed = row.name
+        if self._is_passed_over(feed, chunk):
+            settle(None)
+            return
         good = [item for item in chunk.items if self._is_good(feed, item)]
         now_ms, follows = self.clock.now_ms(), self._handed_over.get(feed)
         self._handed_over[feed] = chunk.cursor
@@ -110,6 +120,20 @@ class Follower:
 
         self.store.submit(txn, done)
 
+    def _is_passed_over(self, feed: str, chunk: FeedChunk) -> bool:
+        """A feed that was agreed when it began, and is not any more, may still be on its way. ProtocolError otherwise.
+
+        Should it be agreed again, it begins with a replacing snapshot: what was passed over must not be missed.
+        """
+        if not may_follow(self.peer.agreement, feed):
+            if feed not in self._followed:
+                reason = not_agreed(self.peer.agreement, f"feeds.{feed}")
+                raise ProtocolError(GoodbyeCode.BAD_FEED, reason)
+            self._gaps.add(feed)
+        elif chunk.flags & ChunkFlag.REPLACING_FIRST:
+            self._gaps.discard(feed)
+        return feed in self._gaps
+
     def _require_next(self, cx: Cx, feed: str, follows: bytes | None) -> None:
         """A chunk counts only behind the one that came before it: its cursor vouches for that one's objects, too."""
         if follows is not None and feeds.get_cursor(cx, self.peer.label, feed).cursor != follows:
@@ -118,7 +142,7 @@ class Follower:
     def _is_good(self, feed: str, item: FeedItem) -> bool:
         """Whether the item may be believed; a bad one is logged and left out, the feed goes on."""
         if not owns_party(self.peer.agreement, item.party):
-            return self._refuse(feed, "foreign-party")
+            return self._refuse(feed, "foreign-party", not_agreed(self.peer.agreement, "parties"))
         if item.body is None:
             return True
         try:
@@ -127,8 +151,8 @@ class Follower:
             return self._refuse(feed, error.code)
         return True
 
-    def _refuse(self, feed: str, reason: str) -> bool:
-        log.warning("object_refused", peer=self.peer.label, feed=feed, reason=reason)
+    def _refuse(self, feed: str, reason: str, detail: str = "") -> bool:
+        log.warning("object_refused", peer=self.peer.label, feed=feed, reason=reason, detail=detail)
         metrics.object_refusals.labels(self.peer.label, feed, reason).inc()
         return False
 

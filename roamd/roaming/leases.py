@@ -18,7 +18,7 @@ import msgspec
 from roamd.clock import Clock, rfc3339
 from roamd.errors import Conflict, ProtocolError
 from roamd.log import get_logger
-from roamd.model.agreement import may_ask, may_be_asked
+from roamd.model.agreement import may_ask, may_be_asked, not_agreed
 from roamd.model.keys import ObjectKey
 from roamd.model.objects import Checked
 from roamd.model.sessions import GRACE_MS, LEASE_MS, LIVE, impossible_change, needs_lease
@@ -106,8 +106,9 @@ class VisitedLeases:
     def answer(self, peer: Peer, call: Call, _deadline_at: float, respond: Respond) -> None:
         """Serve a call of service session-question (roaming.calls.Service)."""
         if not may_be_asked(peer.agreement, QUESTION):
-            log.warning("session_question_refused", peer=peer.label, message_id=call.id.hex(), reason="not agreed")
-            respond(AnswerStatus.REFUSED, b"session-question is not agreed with this endpoint")
+            reason = not_agreed(peer.agreement, f"services.{QUESTION}")
+            log.warning("session_question_refused", peer=peer.label, message_id=call.id.hex(), reason=reason)
+            respond(AnswerStatus.REFUSED, reason.encode())
             return
         try:
             asked = SessionQuestion.unpack(call.body)

@@ -24,7 +24,7 @@ from roamd.model.fields import checked_fields
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
-from roamd.storage import feeds, grants, leases, ledgers, listkeys, meta, peers, records
+from roamd.storage import agreements, feeds, grants, leases, ledgers, listkeys, meta, peers, records
 from roamd.storage.peers import PeerRow
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx, Store
@@ -32,7 +32,7 @@ from roamd.trust.descriptor import Descriptor
 
 log = get_logger()
 
-Change = Literal["added", "confirmed", "suspended", "resumed", "removed", "renewed"]
+Change = Literal["added", "confirmed", "suspended", "resumed", "removed", "renewed", "agreed"]
 REMOVED = "REMOVED"
 
 
@@ -178,6 +178,32 @@ class PeerBook:
         if peer.exchange is not None:
             peer.exchange.wake()
 
+    async def agree(
+        self, peer: Peer, settle: Callable[[Agreement], Agreement], also: Callable[[Cx], None] | None = None
+    ) -> bool:
+        """Put other settings to use, made of today's; whether they differ. `also` runs in the same transaction.
+
+        They are in effect at once, also over a link that is up: what the peer was sent under others is replaced.
+        """
+        async with self._turn:
+            settings = settle(peer.agreement)
+            if self.directory.find(peer.label) is not peer or settings == peer.agreement:
+                return False
+            row = peer.row._replace(agreement_json=settings.to_json(), rights_version=peer.row.rights_version + 1)
+
+            def txn(cx: Cx) -> None:
+                peers.put_txn(cx, row)
+                if also is not None:
+                    also(cx)
+
+            await self._commit(txn)
+            self.directory.put(row)
+            log.info("peer_settings_agreed", peer=peer.label, number=settings.number)
+            self.changed(peer, "agreed")
+            if peer.exchange is not None:
+                peer.exchange.rights_changed()
+            return True
+
     async def _move(self, peer: Peer, state: str, what: Change) -> None:
         row = peer.row._replace(state=state)
         now_ms = self.clock.now_ms()
@@ -201,6 +227,7 @@ class PeerBook:
             leases.drop_peer_txn(cx, peer.label)
             grants.drop_peer_txn(cx, peer.label)
             listkeys.drop_peer_txn(cx, peer.label)
+            agreements.drop_preset_txn(cx, peer.label)
             peers.remove_txn(cx, peer.label)
 
         async with self._turn:

@@ -13,12 +13,12 @@ import msgspec
 from roamd import metrics
 from roamd.clock import Clock, rfc3339
 from roamd.errors import Conflict, Forbidden, NotFound, RoamdError
-from roamd.model.agreement import may_send_record
+from roamd.model.agreement import in_agreed_currency, may_send_record, not_agreed
 from roamd.model.objects import CheckedRecord
 from roamd.protocol.ledger import EntryKind
 from roamd.roaming import operations as op
 from roamd.roaming.decisions import DecisionJournal
-from roamd.roaming.directory import Directory
+from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.events import record_body
 from roamd.roaming.idempotent import once_txn
 from roamd.roaming.intake import Destination, Handed, store_txn, take_in_txn
@@ -27,7 +27,7 @@ from roamd.roaming.ledger.sound import sound_entry
 from roamd.roaming.ledger.words import words_of
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
-from roamd.storage import commands, ledgers, prices, records
+from roamd.storage import accounts, commands, ledgers, prices, records
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx, Store
 
@@ -94,23 +94,22 @@ class Records:
     def _destination(self, record: CheckedRecord, named: str | None) -> Destination:
         """`?peer=`, else who authorized it, else the owner of the contract id's prefix, else of the token's party."""
         if named is not None:
-            return self._agreed(self.directory.get(named).label, record.kind)
+            return self._agreed(self.directory.get(named).label, record)
         reference = record.authorization_reference
         if reference is not None:
             peer = self.store.read(lambda cx: self.journal.peer_of_reference(cx, reference))
             if peer is not None and self.directory.find(peer) is not None:
-                return self._agreed(peer, record.kind)
+                return self._agreed(peer, record)
         owners = self.directory.home_of(record.contract_id, record.token_party)
         if len(owners) == 1:
-            return self._agreed(owners[0].label, record.kind)
+            return self._agreed(owners[0].label, record)
         if owners:
             return Destination(None, "several peers own its contract id: " + ", ".join(peer.label for peer in owners))
         return Destination(None, f"no peer owns its contract id or its party {record.token_party}; name one")
 
-    def _agreed(self, label: str, kind: str) -> Destination:
-        if may_send_record(self.directory.get(label).agreement, kind):
-            return Destination(label)
-        return Destination(None, f"the agreement with {label} has no {kind} in this direction")
+    def _agreed(self, label: str, record: CheckedRecord) -> Destination:
+        refusal = _refusal(self.directory.get(label), record.kind, record.body)
+        return Destination(label) if refusal is None else Destination(None, refusal)
 
     def _note(self, replies: list[op.RecordReply]) -> None:
         for reply in replies:
@@ -168,15 +167,17 @@ class Records:
             peer = operation.peer or row.peer
             if peer is None:
                 raise Conflict("The record has no peer; name one (`roamd records reroute ID PEER`).", code="no-peer")
-            if not may_send_record(self.directory.get(peer).agreement, agreed_kind(row.kind)):
-                raise Forbidden(f"The agreement with {peer} has no {row.kind} in this direction.", code="not-agreed")
             body = record_body(cx, row)
             if body is None:
                 raise Conflict("The record's content was erased; there is nothing left to send.", code="erased")
+            refusal = _refusal(self.directory.get(peer), agreed_kind(row.kind), body)
+            if refusal is not None:
+                raise Forbidden(refusal, code="not-agreed")
             again = row._replace(
                 peer=peer, state=QUEUED, reason=None, updated_ms=now_ms, body=body, chain_id=None, sequence=None
             )
             store_txn(cx, [again], self.random)
+            accounts.moved_txn(cx, row.id, peer)
             return as_reply(again)
 
         def done(outcome: op.RecordReply | BaseException) -> None:
@@ -193,6 +194,7 @@ class Records:
             row = _parked(cx, operation.record_id, operation.party)
             if not records.drop_txn(cx, row.id):
                 raise Conflict("The record stands in the ledger, where nothing is taken out.", code="in-ledger")
+            accounts.dropped_txn(cx, row.id)
             return as_reply(row)
 
         self.store.submit(txn, reply, essential=True)
@@ -200,6 +202,15 @@ class Records:
 
 def _replies(rows: Sequence[RecordRow], handed: Handed) -> list[op.RecordReply]:
     return [as_reply(row, record) for row, (record, _) in zip(rows, handed.records, strict=True)]
+
+
+def _refusal(peer: Peer, kind: str, body: bytes) -> str | None:
+    """Why the agreement with a peer has no room for a record of ours, with the clause."""
+    if not may_send_record(peer.agreement, kind):
+        return f"{peer.label}: {not_agreed(peer.agreement, f'records.{kind}')}"
+    if not in_agreed_currency(peer.agreement, body):
+        return f"{peer.label}: {not_agreed(peer.agreement, 'currencies')}"
+    return None
 
 
 def agreed_kind(entry: str) -> str:

@@ -381,7 +381,7 @@ def test_a_record_without_agreement_is_refused_and_parked_at_its_author_with_the
     carry(csp, cso)
     assert cso.states() == {"C-0001": "PARKED", "S-1": "DELIVERED"}
     (row,) = cso.store.read(lambda cx: records.find(cx, "C-0001"))
-    assert row.reason == "refused by rmd: not-agreed (CDR records are not agreed in this direction)"
+    assert row.reason == "refused by rmd: not-agreed (not agreed: records.CDR (preset))"
     assert law(cso) == (2, 1, 0, 1)
     assert event_types(cso) == ["record.state"] * 3
     assert refusals_of(csp) == ["C-0001"]

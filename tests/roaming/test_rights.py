@@ -153,7 +153,7 @@ async def test_a_feed_that_is_not_the_askers_to_follow_is_not_shown(
         await it.end.wait_for(Answers)
         await trio.testing.wait_all_tasks_blocked()
         assert [(line["feed"], line["reason"]) for line in it.lines if line["event"] == "feed_refused"] == [
-            (feed.name, "not agreed")
+            (feed.name, f"not agreed: feeds.{feed.name} (preset)")
         ]
         assert not [event for event in it.end.events if isinstance(event, BulkFeed)]
 
@@ -177,6 +177,7 @@ async def test_a_question_that_is_not_the_askers_to_ask_is_refused(
         await it.say()
         (answer,) = (await it.end.wait_for(Answers)).answers
         assert answer.status == AnswerStatus.REFUSED
+        assert answer.body.decode() == f"not agreed: services.{service.name} (preset)"
         refusals = [line for line in it.lines if line["event"].endswith("_refused") and line["level"] == "warning"]
         assert [line["peer"] for line in refusals] == [it.rogue.name]
         assert it.state() == before
@@ -191,7 +192,8 @@ async def test_a_question_in_a_foreign_partys_name_is_refused(autojump_clock: Mo
         await it.say()
         (answer,) = (await it.end.wait_for(Answers)).answers
         assert answer.status == AnswerStatus.REFUSED
-        assert [line["reason"] for line in it.lines if line["event"] == "authorization_refused"] == ["foreign party"]
+        refusals = [line["reason"] for line in it.lines if line["event"] == "authorization_refused"]
+        assert refusals == ["not agreed: parties (preset)"]
         assert it.state() == before
 
 

@@ -10,7 +10,7 @@ from roamd import metrics
 from roamd.clock import Clock, rfc3339
 from roamd.errors import ProtocolError
 from roamd.log import get_logger
-from roamd.model.agreement import may_be_asked, owns_party
+from roamd.model.agreement import may_be_asked, not_agreed, owns_party
 from roamd.model.credentials import DECISIONS
 from roamd.model.keys import fold
 from roamd.model.times import time_ms
@@ -26,6 +26,8 @@ from roamd.roaming.ports import AuthorizeQuestion, Backend, BackendAnswer, NoAns
 from roamd.storage.decisions import DecisionRow
 
 log = get_logger()
+
+RATE = "unknown_cards_per_minute"
 
 MARGIN_MS = 15
 """Kept back from the caller's time, so that the answer can still travel."""
@@ -65,8 +67,9 @@ class HomeAuthorization:
     def answer(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
         """Serve one call (roaming.calls.Service)."""
         if not may_be_asked(peer.agreement, "authorization"):
-            log.warning("authorization_refused", peer=peer.label, message_id=call.id.hex(), reason="not agreed")
-            respond(AnswerStatus.REFUSED, b"authorization is not agreed with this endpoint")
+            reason = not_agreed(peer.agreement, "services.authorization")
+            log.warning("authorization_refused", peer=peer.label, message_id=call.id.hex(), reason=reason)
+            respond(AnswerStatus.REFUSED, reason.encode())
             return
         try:
             request = AuthorizeRequest.unpack(call.body)
@@ -74,8 +77,9 @@ class HomeAuthorization:
             respond(AnswerStatus.MALFORMED, str(error).encode())
             return
         if request.party and not owns_party(peer.agreement, request.party):
-            log.warning("authorization_refused", peer=peer.label, message_id=call.id.hex(), reason="foreign party")
-            respond(AnswerStatus.REFUSED, b"the station's party is not one of the asker's")
+            reason = not_agreed(peer.agreement, "parties")
+            log.warning("authorization_refused", peer=peer.label, message_id=call.id.hex(), reason=reason)
+            respond(AnswerStatus.REFUSED, f"the station's party is not one of the asker's; {reason}".encode())
             return
         # A backend that stays silent is given up here: every call is answered, whoever else keeps its time.
         asked = _Asked(peer, call, request, deadline_at, respond)
@@ -89,7 +93,7 @@ class HomeAuthorization:
             asked.charged = charged
             self._ask(asked)
         else:
-            answer = AuthorizeAnswer("UNKNOWN", "more unknown cards than agreed", "POLICY")
+            answer = AuthorizeAnswer("UNKNOWN", not_agreed(asked.peer.agreement, RATE), "POLICY")
             metrics.child(metrics.authorizations_answered, asked.peer.label, answer.decision, answer.source).inc()
             self._respond(asked, AnswerStatus.ANSWERED, answer.pack())
 

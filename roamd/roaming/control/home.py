@@ -15,7 +15,7 @@ import msgspec
 from roamd.clock import Clock
 from roamd.errors import Conflict, Forbidden, NotFound, ProtocolError
 from roamd.log import get_logger
-from roamd.model.agreement import may_ask
+from roamd.model.agreement import may_ask, not_agreed
 from roamd.model.commands import (
     ASKED,
     FAILED,
@@ -83,7 +83,8 @@ class HomeControl:
         peer, station = self._destination(operation)
         service = COMMANDS[operation.command.command].name
         if not may_ask(peer.agreement, service):
-            raise Forbidden(f"The agreement with {peer.label} has no {service}.", code="not-agreed")
+            reason = not_agreed(peer.agreement, f"services.{service}")
+            raise Forbidden(f"{peer.label}: {reason}", code="not-agreed")
         command_id = self.random(16).hex()
         command = with_expiry(with_reference(operation.command, command_id))
         row = self._row(operation, command, command_id, peer, station)

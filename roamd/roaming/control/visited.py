@@ -19,7 +19,7 @@ from roamd import metrics
 from roamd.clock import Clock, rfc3339
 from roamd.errors import Conflict, Fault, Malformed, ProtocolError, RequestError
 from roamd.log import get_logger
-from roamd.model.agreement import may_be_asked
+from roamd.model.agreement import may_be_asked, not_agreed
 from roamd.model.commands import (
     ASKED,
     CANCEL,
@@ -131,7 +131,7 @@ class VisitedControl:
         """Serve one call (roaming.calls.Service)."""
         kind = SERVICE_BY_NUMBER[call.service]
         if not may_be_asked(peer.agreement, kind.name):
-            self._refuse(peer, call, f"{kind.name} is not agreed with this endpoint", respond)
+            self._refuse(peer, call, not_agreed(peer.agreement, f"services.{kind.name}"), respond)
             return
         try:
             request = CommandRequest.unpack(call.body)
@@ -159,7 +159,7 @@ class VisitedControl:
         if command.contract_id is not None and peer not in self.directory.home_of(
             command.contract_id, command.token_party
         ):
-            return "the token is not of a contract of yours"
+            return f"the token is not of a contract of yours; {not_agreed(peer.agreement, 'contract_prefixes')}"
         if command.is_about_session and not self.store.read(lambda cx: self._shows_session(cx, peer, command.subject)):
             return "there is no such session of yours"
         if command.command == CANCEL and not self.store.read(lambda cx: _reserved(cx, peer, command.subject)):

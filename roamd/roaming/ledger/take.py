@@ -15,7 +15,7 @@ import msgspec
 from roamd import metrics
 from roamd.errors import Malformed, ProtocolError, RoamdError
 from roamd.log import get_logger
-from roamd.model.agreement import may_receive_record, owns_party
+from roamd.model.agreement import in_agreed_currency, may_receive_record, not_agreed, owns_party
 from roamd.model.objects import CheckedRecord, check_peer_record
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem, Refusal
 from roamd.roaming.directory import Peer
@@ -35,9 +35,7 @@ from roamd.storage.store import Cx
 log = get_logger()
 
 RECORDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
-SILENT = (
-    frozenset({EntryKind.EPOCH, EntryKind.REFUSED, EntryKind.ERASURE, EntryKind.ERASURE_ANSWER}) | WORDS | DECIDING
-)
+SILENT = frozenset({EntryKind.EPOCH, EntryKind.REFUSED, EntryKind.ERASURE, EntryKind.ERASURE_ANSWER}) | WORDS | DECIDING
 """Kinds that are never answered by a refusal: two sides must not refuse each other's refusals for ever."""
 
 
@@ -202,13 +200,16 @@ def _checked(peer: Peer, item: LedgerItem) -> CheckedRecord:
     except RoamdError as error:
         raise RefusedError(error.code, str(error)) from error
     if not owns_party(peer.agreement, record.party):
-        raise RefusedError("foreign-party", f"party {record.party} is not one of the sender's", record.party)
+        detail = f"party {record.party} is not one of the sender's; {not_agreed(peer.agreement, 'parties')}"
+        raise RefusedError("foreign-party", detail, record.party)
     if record.id != item.record_id:
         raise RefusedError("id-mismatch", "the record's id is not the entry's", record.party)
     if record_entry_kind(record) != item.kind:
         raise RefusedError("kind-mismatch", "the record is not of the entry's kind", record.party)
     if not may_receive_record(peer.agreement, record.kind):
-        raise RefusedError("not-agreed", f"{record.kind} records are not agreed in this direction", record.party)
+        raise RefusedError("not-agreed", not_agreed(peer.agreement, f"records.{record.kind}"), record.party)
+    if not in_agreed_currency(peer.agreement, record.body):
+        raise RefusedError("not-agreed", not_agreed(peer.agreement, "currencies"), record.party)
     return record
 
 
