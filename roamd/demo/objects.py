@@ -18,6 +18,8 @@ EVSE_ID = "BE*RMC*E00001*1"
 CONNECTOR_ID = "1"
 TARIFF_ID = "RMC-DAY"
 
+QUARTER_MS = 900_000
+
 OWNED_BY_CSO = {"country_code": "BE", "party_id": "RMC"}
 OWNED_BY_CSP = {"country_code": "FR", "party_id": "RMD"}
 
@@ -53,6 +55,9 @@ class Driver:
 
 LIVE_DRIVER = Driver("the driver with a new card", "04C7A1B25E6180", "FR-RMD-C00000042-X")
 APP_DRIVER = Driver("the driver with the app", "04F19C22B7D380", "FR-RMD-C00000044-Z")
+GRANTED_DRIVER = Driver("the driver with a signed permission", "04AA31C0527B80", "FR-RMD-C00000045-W")
+REVOKED_DRIVER = Driver("the driver whose permission was taken back", "04BB42D1638C80", "FR-RMD-C00000046-Y")
+STRANGER = Driver("somebody with a card that nobody knows", "04CC53E2749D80", "FR-RMD-C00000047-V")
 LISTED_DRIVER = Driver("the driver on the whitelist", "04D83F90AA1280", "FR-RMD-C00000043-T")
 
 
@@ -129,6 +134,41 @@ def start(driver: Driver, reference: str, at_ms: int) -> Object:
     token = driver.user_credential(at_ms) | {"type": "APP_USER", "whitelist": "NEVER"}
     place = {"location_id": LOCATION_ID, "evse_uid": EVSE_UID, "connector_id": CONNECTOR_ID}
     return {"token": token, **place, "authorization_reference": reference}
+
+
+def reserve(driver: Driver, reservation_id: str, at_ms: int) -> Object:
+    """What an app asks for: the station, for the next quarter of an hour."""
+    token = driver.user_credential(at_ms) | {"type": "APP_USER", "whitelist": "NEVER"}
+    place = {"location_id": LOCATION_ID, "evse_uid": EVSE_UID}
+    return {"token": token, "reservation_id": reservation_id, "expiry_date": rfc3339(at_ms + QUARTER_MS), **place}
+
+
+def reservation(reservation_id: str, driver: Driver, status: str, at_ms: int) -> Object:
+    """How the place is held, as the CSO's backend publishes it."""
+    return OWNED_BY_CSO | {
+        "id": reservation_id,
+        "kind": "NOW",
+        "status": status,
+        "cdr_token": driver.cdr_token(),
+        "location_id": LOCATION_ID,
+        "evse_uid": EVSE_UID,
+        "start_date_time": rfc3339(at_ms),
+        "end_date_time": rfc3339(at_ms + QUARTER_MS),
+        "last_updated": rfc3339(at_ms),
+    }
+
+
+def grant(grant_id: str, driver: Driver, at_ms: int) -> Object:
+    """A permission that the CSO may honour alone: once, here, within a day."""
+    return OWNED_BY_CSP | {
+        "id": grant_id,
+        **driver.credential(),
+        "rule": "OFFLINE",
+        "valid_until": rfc3339(at_ms + 24 * 3_600_000),
+        "places": [OWNED_BY_CSO | {"location_id": LOCATION_ID}],
+        "limits": {"starts": 1, "kwh": 40},
+        "last_updated": rfc3339(at_ms),
+    }
 
 
 def session_news(at_ms: int, kwh: float, *, ended: bool = False) -> Object:

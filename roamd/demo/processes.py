@@ -231,6 +231,10 @@ class Backend:
         """Where it is told how to behave and tells what it was asked."""
         return Api(self.url.removeprefix("http://").partition("/")[0])
 
+    def decide(self, uid: str, decision: str) -> None:
+        """What it answers for a credential from now on."""
+        self.control.need("PUT", f"/decisions/{uid}", {"decision": decision})
+
     def asked(self, path: str = "authorize") -> list[dict[str, object]]:
         """The questions that it was asked, oldest first."""
         return [one["body"] for one in self.control.get("/asked") if one["path"] == path]

@@ -24,6 +24,7 @@ from roamd.demo.objects import (
     LIVE_DRIVER,
     LOCATION_ID,
 )
+from roamd.demo.offline import grant_two_drivers, reserve_from_the_app, show_a_strange_card, start_on_a_grant
 from roamd.demo.processes import ROAMD, Backend, Children, Daemon, init_daemon
 from roamd.demo.remote import start_from_the_app, stop_from_the_app
 from roamd.demo.timeline import Timeline
@@ -370,11 +371,15 @@ STEPS: tuple[Callable[[Story], None], ...] = (
     publish_the_whitelist,
     authorize_live,
     authorize_from_the_whitelist,
+    show_a_strange_card,
     follow_a_session,
     settle_one_cdr,
     start_from_the_app,
     stop_from_the_app,
+    reserve_from_the_app,
+    grant_two_drivers,
     kill_the_csp,
+    start_on_a_grant,
     hand_in_ten_cdrs,
     bring_the_csp_back,
     verify_both_ledgers,

@@ -57,7 +57,7 @@ def test_the_whole_story_ends_well_and_says_so_last(capsys: pytest.CaptureFixtur
     assert tell() == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith(
-        "demo: ok (2 authorizations, 4 objects mirrored, 2 commands done, "
+        "demo: ok (3 authorizations, 4 objects mirrored, 4 commands done, "
         "11 records delivered once, 11 receipted, 2 ledgers verified"
     )
     assert not any("\x1b" in line for line in lines), "no colour in a pipe"

@@ -92,6 +92,8 @@ class Daemon:
                 location = self.state["own"][f"locations/{object_id}"]
                 location["evses"][0] |= body
                 return self.publish(f"locations/{object_id}", location)
+            case ["DELETE", "v1", "grants", object_id]:
+                return self.publish(f"grants/{object_id}", self.state["own"][f"grants/{object_id}"] | {"revoked": True})
             case ["PUT" | "PATCH", "v1", feed, object_id]:
                 before = self.state["own"].get(f"{feed}/{object_id}", {}) if method == "PATCH" else {}
                 return self.publish(f"{feed}/{object_id}", before | body)
@@ -120,6 +122,11 @@ class Daemon:
         answer = {"decision": "ALLOWED", "source": "WHITELIST", "elapsed_ms": 1.5}
         if f"user-credentials/{uid}" in self.state["mirror"]:
             return answer
+        if not reachable(self.state["peer"]["api"]):
+            grants = [body for key, body in self.state["mirror"].items() if key.startswith("grants/")]
+            if any(grant["uid"] == uid and not grant.get("revoked") for grant in grants):
+                return answer | {"source": "GRANT"}
+            return answer | {"decision": "NOT_ALLOWED", "source": "POLICY"}
         asked = call(self.state["peer"]["backend"].partition("//")[2].split("/")[0], "POST", "/x/authorize", body)
         return answer | {"source": "BACKEND"} | asked
 
@@ -175,7 +182,7 @@ def serve(directory: Path) -> int:
             self.end_headers()
             self.wfile.write(json.dumps(body).encode())
 
-        do_GET = do_PUT = do_POST = do_PATCH = respond  # noqa: N815 -- the library's names
+        do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = respond  # noqa: N815 -- the library's names
 
         def log_message(self, *_args: object) -> None:
             pass
