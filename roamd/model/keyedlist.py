@@ -92,12 +92,22 @@ def uid_name(type_: str, uid: str) -> str:
 
 def contract_hash(key: bytes, contract_id: str) -> str:
     """What stands for a contract id, with or without separators and check character."""
-    return hash_of(key, f"roamd contract 1 {parse_contract_id(contract_id).canonical}")
+    return hash_of(key, contract_name(contract_id))
+
+
+def contract_name(contract_id: str) -> str:
+    """What is hashed of a contract id."""
+    return f"roamd contract 1 {parse_contract_id(contract_id).canonical}"
 
 
 def group_hash(key: bytes, group_id: str) -> str:
     """What stands for a driver group: a group of one would be as good as a number."""
-    return hash_of(key, f"roamd group 1 {fold(group_id)}")
+    return hash_of(key, group_name(group_id))
+
+
+def group_name(group_id: str) -> str:
+    """What is hashed of a driver group."""
+    return f"roamd group 1 {fold(group_id)}"
 
 
 def hash_of(key: bytes, name: str) -> str:

@@ -72,6 +72,7 @@ NOT_PERSONAL = {
     "positions": "numbers",
     "leases": "ids of sessions; a lease goes with its session",
     "list_keys": "keys of companies",
+    "record_counts": "numbers",
     "cards": "digests; one goes with its published credential",
     "price_checks": "amounts; a check goes with its record",
     "ocpi_backends": "companies",

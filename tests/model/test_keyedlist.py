@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,25 @@ def keyed(key: bytes = KEY, **changes: Any) -> bytes:
 def by_hand(key: bytes, name: str) -> str:
     """As the specification tells it."""
     return hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:32].upper()
+
+
+def test_the_published_vectors_are_read_by_one_who_knows_only_the_specification() -> None:
+    vectors = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "keyed.json").read_text(encoding="utf-8"))
+    key = bytes.fromhex(vectors["key"])
+    for row in vectors["names"]:
+        assert by_hand(key, row["name"]) == row["hash"]
+    names = {row["kind"]: row["hash"] for row in reversed(vectors["names"])}
+    (both,) = vectors["objects"]
+    plain, hashed = json.loads(both["plain"]), json.loads(both["keyed"])
+    assert (hashed["uid"], hashed["contract_id"], hashed["group_id"]) == (
+        names["uid"],
+        names["contract"],
+        names["group"],
+    )
+    assert hashed["keyed"] == vectors["key"]
+    assert {name for name in hashed if hashed[name] == plain.get(name)} == {
+        "country_code", "party_id", "type", "issuer", "valid", "whitelist",
+    }  # fmt: skip
 
 
 def test_a_hash_is_what_the_specification_says() -> None:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from roamd.backend.examples import LOCATION, TARIFF, TOKEN
+from roamd.model.keyedlist import keyed_body
 from roamd.roaming import operations as ops
 from tests.model import bodies
 from tests.support.core import FakeCore, operations_of
@@ -221,6 +222,23 @@ def test_a_card_is_authorized_by_both_addresses_with_and_without_a_place(path: s
         (asked,) = operations_of(core, ops.Authorize)
         assert asked.credential == ops.CredentialIn("RFID", UID)
         assert asked.location == (ops.PlaceIn("LOC1", "3256") if isinstance(body, dict) else None)
+
+    run_ocpi(test, core=core, registered=True)
+
+
+def test_a_card_of_a_keyed_list_is_authorized_by_its_number_and_its_hash_is_shown_to_nobody() -> None:
+    core = world()
+    token = of_peer(TOKEN, uid=UID)
+    hashed = json.loads(keyed_body(bytes(16), "RFID", UID, bodies.text(token)))
+    publish(core, "user-credentials", hashed, of_peer(TOKEN, uid="04PLAIN1"))
+    decide(core, "ALLOWED")
+
+    async def test(desk: Desk) -> None:
+        listed = await desk.need("GET", "/emsp/2.2.1/tokens")
+        assert [each["uid"] for each in listed.json["data"]] == ["04PLAIN1"]
+        assert (await desk.send("GET", f"/emsp/2.2.1/tokens/{hashed['uid']}")).status == 404
+        info = (await desk.need("POST", f"/emsp/2.2.1/tokens/{UID}/authorize")).json["data"]
+        assert (info["allowed"], info["token"]["uid"], info["token"]["whitelist"]) == ("ALLOWED", UID, "NEVER")
 
     run_ocpi(test, core=core, registered=True)
 

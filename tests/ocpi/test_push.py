@@ -1,12 +1,14 @@
 """What partners publish and settle reaches an eMSP or CPO backend in order and surely; its drivers are asked about."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from roamd.backend.examples import LOCATION, TARIFF, TOKEN
 from roamd.backend.waiting import Done
+from roamd.model.keyedlist import keyed_body
 from roamd.roaming import operations as ops
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
 from tests.model import bodies
@@ -40,6 +42,23 @@ def test_at_registration_everything_is_pushed_tariffs_before_locations() -> None
         (put,) = [seen for seen in desk.backend.pushed("PUT") if seen.path == location]
         assert put.body == of_peer(LOCATION)
         assert (put.headers["OCPI-from-country-code"], put.headers["OCPI-to-party-id"]) == ("FR", "ABC")
+
+    run_ocpi(test, core=core, backend=emsp())
+
+
+def test_cards_of_keyed_lists_are_pushed_to_nobody() -> None:
+    core = world()
+    hashed = json.loads(keyed_body(bytes(16), "RFID", TOKEN["uid"], bodies.text(of_peer(TOKEN))))
+    publish(core, "user-credentials", hashed)
+
+    async def test(desk: Desk) -> None:
+        await desk.register()
+        await swept(core)
+        changed(core, "user-credentials", hashed["uid"])
+        publish(core, "tariffs", of_peer(TARIFF))
+        changed(core, "tariffs", "T1")
+        await desk.sent(("PUT", "/tariffs/FR/XYZ/T1"))
+        assert [seen.path for seen in desk.backend.pushed("PUT") if "/tokens/" in seen.path] == []
 
     run_ocpi(test, core=core, backend=emsp())
 
