@@ -153,7 +153,8 @@ class Publisher:
             rows = feeds.tail(cx, following.feed, following.version, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
             return rows, meta.newest_version(cx), feeds.purged_upto(cx, following.feed)
 
-        rows, newest, purged_upto = self.store.read(read)
+        # Once for all peers that stand there: a change wakes them together.
+        rows, newest, purged_upto = self.store.read_once(("tail", following.feed, following.version), read)
         if max(following.version, following.snapshot_end) < purged_upto:
             # A tombstone went before the peer was sent it: the link has stood still for longer than they are kept.
             self._start_over(following, newest)

@@ -16,11 +16,11 @@ A store in memory (simulation) is the same without thread, file and sync: `submi
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import apsw
 
@@ -36,6 +36,9 @@ __all__ = ["Cx", "Deliver", "Delivery", "Store", "deliver_here"]
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
+
+KNOWN: Final = 8
+"""Results that `read_once` keeps: about a megabyte, if all are full pages of feeds."""
 
 
 class Store:
@@ -54,6 +57,8 @@ class Store:
         self._read_cx = Cx(reader)
         self._group = GroupCommit(writer, crash_point)
         self._deliver = deliver or deliver_here
+        self._known: dict[Hashable, Any] = {}
+        self._known_state: tuple[int, int] | None = None
         self._threaded: WriterThread | None = None
         self._closed = False
         self._lock: int | None = None
@@ -217,6 +222,21 @@ class Store:
             return fn(self._read_cx)
         finally:
             self._read_cx.run("COMMIT")
+
+    def read_once(self, key: Hashable, fn: Callable[[Cx], T]) -> T:
+        """`read` for what many ask after the same commit: `fn` runs for the first of them, and all get its result.
+
+        `key` says what is asked. Nobody may change the result. It is forgotten with the next commit, whoever makes it.
+        """
+        # What others committed shows in the first number, what this connection did (in memory) in the second.
+        state = self._read_cx.value("PRAGMA data_version"), self._reader.total_changes()
+        if state != self._known_state or (key not in self._known and len(self._known) >= KNOWN):
+            self._known_state = state
+            self._known.clear()
+        if key not in self._known:
+            self._known[key] = self.read(fn)
+        result: T = self._known[key]
+        return result
 
     def ledger_faults(self) -> list[str]:
         """What SQLite finds wrong in the ledger's tables and indexes. A file's takes long, so: a thread."""

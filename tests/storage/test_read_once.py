@@ -1,0 +1,53 @@
+"""What many ask at the same time is read once, and never after a commit."""
+
+from pathlib import Path
+
+import pytest
+
+from roamd.storage import meta
+from roamd.storage.store import KNOWN, Cx, Store
+
+
+class Looks:
+    """A read that counts how often it ran."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.count = 0
+
+    def __call__(self, key: str = "it") -> str | None:
+        return self.store.read_once(key, self._read)
+
+    def _read(self, cx: Cx) -> str | None:
+        self.count += 1
+        return meta.get(cx, "it")
+
+
+@pytest.fixture(params=["a file", "in memory"])
+def looks(request: pytest.FixtureRequest, tmp_path: Path) -> Looks:
+    store = Store.open(tmp_path / "roamd.db") if request.param == "a file" else Store.open_memory()
+    request.addfinalizer(store.close)
+    return Looks(store)
+
+
+def test_the_first_one_reads_for_all(looks: Looks) -> None:
+    assert [looks(), looks(), looks()] == [None] * 3
+    assert looks.count == 1
+
+
+def test_a_commit_is_seen_by_the_next_one(looks: Looks) -> None:
+    looks()
+    looks.store.write(lambda cx: meta.set_txn(cx, "it", "new"))
+    assert looks() == "new"
+    looks.store.write(lambda cx: meta.set_txn(cx, "it", "newer"))
+    assert (looks(), looks(), looks.count) == ("newer", "newer", 3)
+
+
+def test_only_so_much_is_kept(looks: Looks) -> None:
+    for number in range(KNOWN):
+        looks(str(number))
+    looks("0")
+    assert looks.count == KNOWN
+    looks("one more")
+    looks("0")
+    assert looks.count == KNOWN + 2
