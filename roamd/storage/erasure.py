@@ -75,7 +75,6 @@ NOT_PERSONAL = {
     "record_counts": "numbers",
     "cards": "digests; one goes with its published credential",
     "price_checks": "amounts; a check goes with its record",
-    "record_counts": "numbers",
     "ocpi_backends": "companies",
     "ocpi_results": "companies, and ids of commands",
     "ocpi_quirks": "companies",

@@ -1,5 +1,6 @@
 """What many ask at the same time is read once, and never after a commit."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,9 @@ class Looks:
 
 
 @pytest.fixture(params=["a file", "in memory"])
-def looks(request: pytest.FixtureRequest, tmp_path: Path) -> Looks:
-    store = Store.open(tmp_path / "roamd.db") if request.param == "a file" else Store.open_memory()
-    request.addfinalizer(store.close)
-    return Looks(store)
+def looks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Looks]:
+    with Store.open(tmp_path / "roamd.db") if request.param == "a file" else Store.open_memory() as store:
+        yield Looks(store)
 
 
 def test_the_first_one_reads_for_all(looks: Looks) -> None:
