@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
+from roamd.backend.agreements import Agreements
 from roamd.backend.authorizations import Authorizations
 from roamd.backend.commands import Commands
 from roamd.backend.context import Api
@@ -38,6 +39,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
         *streams.routes(),
         *Subjects(api).routes(),
         *Operating(api, streams).routes(),
+        *Agreements(api).routes(),
         *OcpiOperating(api).routes(),
         *(row for feed in PEER_FEEDS for row in PeerFeed(api, feed).routes()),
         *Health(api).routes(),

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from roamd.model.clauses import CLAUSES
 from roamd.model.commands import DOING, LATE_RULES, PROFILE_MAX_S, PROFILE_MIN_S, PROFILE_S, RESULTS, STARTING, STATES
 from roamd.model.fields import FEEDS_WITH_FIELDS
 from roamd.model.roles import COMMANDS
@@ -115,7 +116,7 @@ _RECORD: Final = _object(
     state={"type": "string", "enum": _RECORD_STATES},
     peer=_NULLABLE,
     party=_TEXT,
-    kind={"type": "string", "enum": ["CDR", "SDR"]},
+    kind={"type": "string", "enum": ["CDR", "SDR", "CREDIT"]},
     direction={"type": "string", "enum": ["out", "in"]},
     reason=_TEXT,
     created_at=_TIME,
@@ -152,6 +153,7 @@ _EVENT: Final = _object(
             "session.live",
             "session.asked",
             "peer.state",
+            "agreement.state",
         ],
     },
     data=_ANY,
@@ -200,6 +202,39 @@ _PEER: Final = _object(
     state={"type": "string", "enum": ["PENDING", "PAIRED", "SUSPENDED"]},
     link={"type": "string", "enum": ["UP", "DOWN"]},
 ) | {"additionalProperties": True}
+_CLAUSES: Final = _ANY | {
+    "description": "By name: `us.` and `them.` begin what belongs to one side. Amounts are texts.",
+    "properties": {name: {} for name in CLAUSES},
+}
+_OUTLINE: Final[dict[str, Schema]] = {
+    "number": {"type": ["integer", "null"]},
+    "state": {
+        "type": "string",
+        "enum": [
+            "CHECKED",
+            "PROPOSED",
+            "DECLINED",
+            "REFUSED",
+            "UPCOMING",
+            "IN_FORCE",
+            "REPLACED",
+            "ENDED",
+        ],
+        "description": "CHECKED was only looked at; DECLINED by a person, REFUSED by a machine.",
+    },
+    "proposed_by": {"type": "string", "enum": ["us", "them"]},
+    "reason": _NULLABLE,
+    "proposed_at": _TIME,
+    "decided_at": {"type": ["string", "null"], "format": "date-time"},
+    "valid_from": {"type": ["string", "null"], "format": "date-time"},
+    "valid_until": {"type": ["string", "null"], "format": "date-time"},
+    "digest": {"type": "string", "description": "SHA-256 of the document."},
+    "differences": _list(
+        _object(("clause", "before", "after", "words"), clause=_TEXT, words=_TEXT, before={}, after={})
+    )
+    | {"description": "From what rules today, in words."},
+    "faults": _list(_ref("Fault")) | {"description": "Why it cannot be signed here."},
+}
 _SUMMARY: Final = _object(
     ("lines", "stored", "created", "unchanged", "failed_count", "failed"),
     lines=_WHOLE,
@@ -391,6 +426,38 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Peer": _PEER,
     "PeerPage": _page(_ref("Peer"), _NULLABLE),
     "Remove": _object(park=_BOOL),
+    "Agreement": _object(
+        ("peer", "source", "number", "clauses", "proposals"),
+        peer=_TEXT,
+        source={"type": "string", "enum": ["preset", "agreement"]},
+        number={"type": ["integer", "null"]},
+        clauses=_CLAUSES,
+        proposals=_list(_ref("AgreementOutline")),
+        newer_preset=_list(_TEXT) | {"description": "What a proposal of today's preset would change, in words."},
+    ),
+    "AgreementOutline": _object(("number", "state"), **_OUTLINE),
+    "AgreementPage": _page(_ref("AgreementOutline"), _NULLABLE),
+    "AgreementDocument": _object(
+        ("number", "state", "document", "signatures"),
+        **_OUTLINE,
+        clauses=_CLAUSES,
+        document={"type": "string", "description": "The text that was signed, byte for byte."},
+        algorithm=_TEXT,
+        signatures=_object(("us", "them"), us=_NULLABLE, them=_NULLABLE) | {"description": "DER in base64."},
+    ),
+    "AgreementProposal": _object(
+        clauses=_CLAUSES,
+        add={"type": "object", "additionalProperties": _list(_TEXT)},
+        remove={"type": "object", "additionalProperties": _list(_TEXT)},
+        base={
+            "type": ["string", "null"],
+            "enum": ["preset", "agreement", None],
+            "description": "What it begins with; `agreement` is what is in force. Usual: the preset of today's tables "
+            "until something is signed, then what is in force.",
+        },
+        check=_BOOL | {"default": False, "description": "Only look; nothing is proposed."},
+    ),
+    "AgreementDecline": _object(reason={"type": "string", "maxLength": 500}),
     "Listing": _ANY | {"description": "`{items, next}`"},
     "Invite": _object(auto=_BOOL, hours={"type": "number", "default": 24}),
     "Invitation": _ANY | {"description": "The line, the invitation's id and its end."},

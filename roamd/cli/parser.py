@@ -25,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _setting_up(commands)
     _partners(commands)
+    _agreements(commands)
     _records(commands)
     _subjects(commands)
     _operating(commands)
@@ -119,6 +120,51 @@ def _partners(commands: _Parsers) -> None:
     pair = _command(commands, "pair", "peers:pair", "take up a partner's invitation")
     pair.add_argument("line", metavar="LINE", help="the line, or - to read it from stdin")
     pair.add_argument("--label", help="the partner's name in lists and logs, [a-z0-9-]")
+
+
+# --- agreements -------------------------------------------------------------------------------------------------
+
+
+def _agreements(commands: _Parsers) -> None:
+    agreement = commands.add_parser("agreement", help="what a partner and we have signed: propose, compare, accept")
+    actions = _words(agreement, required=True)
+    for name, run, text in (
+        ("show", "agreement:show_one", "what rules today, clause by clause, and what is proposed"),
+        ("history", "agreement:history", "every document that either side proposed"),
+        ("propose", "agreement:propose", "propose what rules today, with changes"),
+        ("accept", "agreement:answer", "sign what the partner proposes"),
+        ("decline", "agreement:answer", "decline what the partner proposes"),
+    ):
+        action = _command(actions, name, run, text)
+        action.set_defaults(action=name)
+        action.add_argument("peer")
+        if name in ("accept", "decline"):
+            action.add_argument("number", type=int, metavar="NUMBER")
+        if name == "show":
+            action.add_argument("number", type=int, nargs="?", metavar="NUMBER", help="one document, and its proof")
+        if name == "decline":
+            action.add_argument("--reason", default="", help="a sentence for the partner")
+        if name == "propose":
+            _proposal(action)
+
+
+def _proposal(propose: argparse.ArgumentParser) -> None:
+    propose.add_argument(
+        "--set", dest="clause", action="append", default=[], metavar="CLAUSE=VALUE",
+        help="such as dispute_days=45; may be repeated",
+    )  # fmt: skip
+    propose.add_argument(
+        "--add", action="append", default=[], metavar="CLAUSE=NAMES", help="such as us.parties=DE*XYZ; may be repeated"
+    )
+    propose.add_argument(
+        "--remove", action="append", default=[], metavar="CLAUSE=NAMES", help="such as them.services=reserve"
+    )
+    propose.add_argument("--file", metavar="FILE", help="clauses as `agreement show --json` prints them, - for stdin")
+    propose.add_argument(
+        "--base", choices=("preset", "agreement"),
+        help="what it begins with: all that the roles are for (until something is signed), or what is in force",
+    )  # fmt: skip
+    propose.add_argument("--check", action="store_true", help="only say what it would change, or what is wrong")
 
 
 # --- records ----------------------------------------------------------------------------------------------------

@@ -241,8 +241,13 @@ def changed_by(
             if fault is not None:
                 faults.append(fault)
     if faults:
-        raise Malformed(tuple(faults))
+        raise Malformed(tuple(faults), named(faults))
     return result
+
+
+def named(faults: Iterable[Fault]) -> str:
+    """Every fault with its clause, a line each."""
+    return "\n".join(("These clauses cannot be:", *(f"{fault.path}: {fault.message}" for fault in faults)))
 
 
 def _unknown(name: str) -> Fault | None:

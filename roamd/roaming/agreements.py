@@ -23,7 +23,16 @@ from roamd.model.agreementdocument import (
     kept_document,
     next_number,
 )
-from roamd.model.clauses import Clauses, changed_by, clauses_of, differences, faults_of, overlaps, with_preset_rights
+from roamd.model.clauses import (
+    Clauses,
+    changed_by,
+    clauses_of,
+    differences,
+    faults_of,
+    named,
+    overlaps,
+    with_preset_rights,
+)
 from roamd.model.times import time_ms
 from roamd.protocol.ledger import SALT_SIZE, AgreementDecision, AgreementProposal, EntryKind, LedgerItem
 from roamd.roaming import operations as op
@@ -152,7 +161,7 @@ class Agreements:
         said = changed_by(self._begun(peer, today, operation.base), operation.clauses, operation.add, operation.remove)
         faults = [*self._faults(peer, said), *self._date_faults(said)]
         if faults:
-            raise Malformed(tuple(faults))
+            raise Malformed(tuple(faults), named(faults))
         found = differences(today, said)
         if not found and peer.agreement.number is not None:
             raise Conflict("It says nothing else than the agreement that is in force.", code="nothing-new")
@@ -204,8 +213,8 @@ class Agreements:
             raise Conflict(f"Agreement {row.number} names another endpoint than ours.", code="other-sides")
         faults = self._faults(peer, clauses(document, row.side))
         if faults:
-            told = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
-            raise Conflict(f"Agreement {row.number} cannot be signed: {told}", code="faulty", faults=tuple(faults))
+            text = f"Agreement {row.number} cannot be signed. {named(faults)}"
+            raise Conflict(text, code="faulty", faults=tuple(faults))
 
     def _answer_txn(self, cx: Cx, peer: Peer, row: AgreementRow, operation: op.AnswerAgreement) -> AgreementRow:
         now = agreements.get(cx, peer.label, row.digest)

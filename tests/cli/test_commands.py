@@ -77,6 +77,7 @@ def configured(directory: Path, address: str) -> Path:
         ("queue shape", "GET /v1/queue/shape", None),
         ("events --after c1 --limit 7", "GET /v1/events?after=c1&limit=7", None),
         ("reload", "POST /v1/reload", None),
+        ("agreement history xyz", "GET /v1/peers/xyz/agreement/history", None),
     ],
 )
 def test_each_command_asks_its_own_question(roamd: Roamd, api: FakeApi, words: str, route: str, body: object) -> None:

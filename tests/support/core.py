@@ -103,6 +103,29 @@ class FakeCore:
             elapsed_ms=1.5,
         )
 
+    # --- agreements ---
+
+    def _getagreement(self, asked: ops.GetAgreement) -> dict[str, Any]:
+        if asked.number is None:
+            return {"peer": asked.peer, "source": "preset", "number": None, "clauses": {}, "proposals": []}
+        proof = {"document": "{}", "algorithm": "none", "signatures": {"us": None, "them": "MAAw"}, "clauses": {}}
+        return self._outline(asked.number, "PROPOSED") | proof
+
+    def _listagreements(self, asked: ops.ListAgreements) -> ops.Page:
+        return ops.Page([self._outline(2, "PROPOSED")], None)
+
+    def _proposeagreement(self, asked: ops.ProposeAgreement) -> dict[str, Any]:
+        return self._outline(None, "CHECKED") if asked.check else self._outline(1, "PROPOSED")
+
+    def _answeragreement(self, asked: ops.AnswerAgreement) -> dict[str, Any]:
+        if asked.number != 2:
+            raise NotFound("there is no such proposal")
+        return self._outline(2, "IN_FORCE" if asked.accept else "DECLINED")
+
+    @staticmethod
+    def _outline(number: int | None, state: str) -> dict[str, Any]:
+        return {"number": number, "state": state, "differences": []}
+
     # --- own objects ---
 
     def _putobject(self, asked: ops.PutObject) -> ops.StoredObject:
