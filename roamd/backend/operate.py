@@ -56,6 +56,12 @@ class KeyedIn(msgspec.Struct, frozen=True):
     keyed: bool
 
 
+class IntroduceIn(msgspec.Struct, frozen=True):
+    """`introduce`: this peer and the others that have it are told of each other, as far as they allow it."""
+
+    introduce: bool
+
+
 class _NothingIn(msgspec.Struct, frozen=True):
     pass
 
@@ -110,6 +116,11 @@ class Operating:
         """Say whether a peer is sent hashes in place of our credentials' numbers."""
         asked = decode_strictly(await request.read(), KeyedIn)
         return await self._operate("peers.keyed", peer=peer_in_path(request), keyed=asked.keyed)
+
+    async def introduce(self, request: web.Request) -> web.Response:
+        """Say whether a peer takes part in introductions."""
+        asked = decode_strictly(await request.read(), IntroduceIn)
+        return await self._operate("peers.introduce", peer=peer_in_path(request), introduce=asked.introduce)
 
     async def invite(self, request: web.Request) -> web.Response:
         """Make an invitation line."""
@@ -168,6 +179,9 @@ class Operating:
             ),
             Route("POST", f"{path}/remove", self.remove, tag, "End the relation with a peer.", answer,
                   Body("Remove", {"park": True}, required=False), (IDEMPOTENCY_KEY,), one, remembered=True),
+            Route("POST", f"{path}/introduce", self.introduce, tag,
+                  "Say whether this peer and others with this are told of each other; it shows who our partners are.",
+                  answer, Body("Introduce", {"introduce": True}), (IDEMPOTENCY_KEY,), one, remembered=True),
             Route("POST", f"{path}/fields", self.fields, tag, "Say which optional fields of a feed a peer is not sent.",
                   answer, Body("Fields", {"feed": "user-credentials", "withhold": ["visual_number"]}),
                   (IDEMPOTENCY_KEY,), one, remembered=True),

@@ -343,6 +343,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         feed={"type": "string", "enum": [*FEEDS_WITH_FIELDS]},
         withhold=_list(_TEXT) | {"description": "Fields that OCPI lets the owner leave out; all others are sent."},
     ),
+    "Introduce": _object(
+        ("introduce",),
+        introduce=_BOOL
+        | {"description": "This peer and the others with this are told of each other, as far as each has allowed it."},
+    ),
     "KeyedList": _object(
         ("keyed",),
         keyed={

@@ -113,6 +113,11 @@ def _partners(commands: _Parsers) -> None:
     )
     keyed.add_argument("peer")
     keyed.add_argument("keyed", choices=("on", "off"))
+    introduce = _command(
+        actions, "introduce", "peers:introduce", "let a partner and others with this know of each other; default off"
+    )
+    introduce.add_argument("peer")
+    introduce.add_argument("introduce", choices=("on", "off"))
     _command(commands, "candidates", "peers:candidates", "endpoints that are seen, none of them trusted")
     invite = _command(commands, "invite", "peers:invite", "print an invitation: one line for one partner")
     invite.add_argument("--auto", action="store_true", help="who has the line needs no confirmation")

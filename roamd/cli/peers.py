@@ -16,7 +16,9 @@ PAIR_S: Final = 10.0
 ASK_AGAIN_S: Final = 0.2
 
 PEER_COLUMNS: Final = ("peer", "name", "parties", "state", "link", "endpoint_id")
-CANDIDATE_COLUMNS: Final = ("endpoint_id", "peer", "name", "address", "addresses", "source", "sources", "seen_at")
+CANDIDATE_COLUMNS: Final = (
+    "endpoint_id", "peer", "name", "parties", "address", "addresses", "source", "sources", "vouched_by", "seen_at",
+)  # fmt: skip
 
 _DONE: Final = {
     "confirm": "{} is confirmed.",
@@ -64,6 +66,15 @@ def keyed(options: argparse.Namespace) -> int:
     answer = Api.of(options).post(f"/v1/peers/{quoted(options.peer)}/keyed", {"keyed": options.keyed == "on"})
     form = "as hashes under its own key" if options.keyed == "on" else "with their numbers"
     show(options, answer, lambda _: print(safe(f"{options.peer} is sent user-credentials {form}.")))
+    return 0
+
+
+def introduce(options: argparse.Namespace) -> int:
+    """`roamd peers introduce`"""
+    on = options.introduce == "on"
+    answer = Api.of(options).post(f"/v1/peers/{quoted(options.peer)}/introduce", {"introduce": on})
+    done = "and others with this are told of each other, as far as each allows it" if on else "is introduced to nobody"
+    show(options, answer, lambda _: print(safe(f"{options.peer} {done}.")))
     return 0
 
 

@@ -25,6 +25,7 @@ from roamd.daemon.upkeep import Upkeep
 from roamd.discovery.board import Board
 from roamd.discovery.dnsquery import system_name_servers
 from roamd.discovery.dnssd import DnsSdFinder
+from roamd.discovery.finder import Sighting
 from roamd.discovery.static import StaticFinder
 from roamd.errors import OperatorError
 from roamd.log import get_logger
@@ -35,6 +36,7 @@ from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.operations import Operate
 from roamd.roaming.peerbook import Change
 from roamd.roaming.ports import Reply
+from roamd.roaming.vouch import Introduced
 from roamd.storage.store import Cx, Store
 from roamd.trust.contexts import Contexts
 from roamd.trust.descriptor import verify_descriptor
@@ -90,7 +92,7 @@ class Assembly:
         self.directory, self.book, self.peering = self.core.directory, self.core.book, self.core.peering
         self.board = Board(clock, ground.identity.endpoint_id, self._known_endpoints, self._recognised)
         self.upkeep = Upkeep(
-            clock, ground.store, self.contexts, lambda: self.config, self.swap_contexts, self.core.lifecycle.close_due
+            clock, ground.store, self.contexts, lambda: self.config, self.swap_contexts, self._now_and_then
         )
         self.mdns_state = "off"
         self.domains = dict.fromkeys(config.discovery.domains, "not looked up yet")
@@ -137,6 +139,7 @@ class Assembly:
             read_descriptor=verify_descriptor,
             ready=lambda: self.lacking is None,
             records_years=lambda: self.config.retention.records_years,
+            introduced=self._introduced,
         )
 
     def _network(self, core: Core) -> TlsNetwork:
@@ -166,7 +169,7 @@ class Assembly:
         )  # fmt: skip
         return OperatorDesk(
             reports, self.pairing, self.directory, self.book, self.peering, config.database, self.reloader.reload,
-            ground.start,
+            ground.start, self.core.vouching.tell_everyone,
         )  # fmt: skip
 
     async def look_around(self) -> None:
@@ -176,6 +179,29 @@ class Assembly:
         await finder.run(self.board.take)
 
     # --- what follows from what ---------------------------------------------------------------------------------
+
+    def _now_and_then(self) -> None:
+        """Every ten minutes."""
+        self.core.lifecycle.close_due()
+        self.core.vouching.forget_expired()
+
+    def _introduced(self, found: Introduced) -> None:
+        """Somebody vouches for an endpoint, or nobody does any more."""
+        descriptor = found.descriptor
+        if descriptor is None:
+            self.board.take(Sighting("introduction", found.endpoint_id, (), gone=True))
+            return
+        self.board.take(
+            Sighting(
+                "introduction",
+                found.endpoint_id,
+                descriptor.addresses,
+                found.endpoint_id,
+                title=descriptor.name,
+                parties=descriptor.parties,
+                vouched_by=found.vouchers,
+            )
+        )
 
     def _operate(self, operation: Operate, reply: Reply) -> None:
         self.desk.operate(operation, reply)

@@ -64,6 +64,7 @@ from roamd.roaming.privacy.retention import Retention
 from roamd.roaming.projections import Projections
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
+from roamd.roaming.vouch import Introduced, Vouching
 from roamd.storage import meta, peers
 from roamd.storage.store import Cx, Store
 
@@ -145,7 +146,7 @@ class World:
     `network` makes the network of this core; `addresses` says where a peer may be dialled; `peer_changed` is told of
     each change of the peer book after its commit; `operate` handles the operator's requests. `take` brings arrived
     entries into effect: other than the usual one only where a test plants a fault. `ready` is what peers are told,
-    `records_years` for how long the law wants service records kept.
+    `records_years` for how long the law wants service records kept; `introduced` takes whom peers vouch for.
     """
 
     network: Callable[["Core"], Network]
@@ -158,6 +159,7 @@ class World:
     take: Take | None = None
     ready: Callable[[], bool] = lambda: True
     records_years: Callable[[], int] = lambda: 10
+    introduced: Callable[[Introduced], None] = lambda introduced: None
 
 
 class Core:
@@ -179,6 +181,10 @@ class Core:
         self.introductions = Introductions(
             clock, self.outgoing, self.book, world.descriptor, random, ground.start, world.read_descriptor
         )
+        self.vouching = Vouching(
+            clock, self.outgoing, self.directory, self.book, random, ground.start, world.read_descriptor,
+            self.endpoint_id, world.introduced,
+        )  # fmt: skip
         self.home_control = HomeControl(
             clock, store, self.directory, self.outgoing, self.deadlines, random, settings.parties[0],
             self._events_written,
@@ -269,6 +275,7 @@ class Core:
             Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,
             Service.PEER_STATUS: OwnStatus(ground.clock, ground.clock.now_ms(), self.world.ready).answer,
             Service.DESCRIPTOR: self.introductions.answer,
+            Service.INTRODUCTION: self.vouching.answer,
             Service.SESSION_QUESTION: self.visited_leases.answer,
             **{row.number: self.visited_control.answer for row in COMMANDS.values()},
         }
@@ -363,6 +370,7 @@ class Core:
     def _peer_changed(self, peer: Peer, what: Change) -> None:
         self.their_filters.peer_changed(peer)
         self.their_keys.peer_changed(peer)
+        self.vouching.peer_changed(peer, what)
         self.world.peer_changed(peer, what)
 
     def arrived(self, peer: Peer) -> None:
@@ -374,6 +382,7 @@ class Core:
             self.introductions.tell(peer)
             self.in_force.note(peer.label)
             self.in_force.look()
+            self.vouching.tell(peer)
             self.home_control.link_up(peer)
             self.home_leases.link_up(peer)
         self.peering.link_changed(peer)

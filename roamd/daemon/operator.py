@@ -28,7 +28,10 @@ Act = Callable[[Arguments], Awaitable[dict[str, Any]]]
 
 @dataclass(slots=True)
 class OperatorDesk:
-    """Handles `Operate`. `start` runs a coroutine in the daemon's nursery; `reload` reads the configuration anew."""
+    """Handles `Operate`. `start` runs a coroutine in the daemon's nursery; `reload` reads the configuration anew.
+
+    `tell_partners` tells each of those to whom it is introduced.
+    """
 
     reports: Reports
     pairing: PairingDesk
@@ -38,6 +41,7 @@ class OperatorDesk:
     database: Path
     reload: Callable[[], Awaitable[dict[str, Any]]]
     start: Callable[..., None]
+    tell_partners: Callable[[], None]
 
     def operate(self, operation: Operate, reply: Reply) -> None:
         """Operate -> dict; NotFound for a name that is none."""
@@ -75,6 +79,7 @@ class OperatorDesk:
             "peers.retry": lambda a: self._of_peer(a, self._retry),
             "peers.remove": self._remove,
             "peers.fields": self._fields,
+            "peers.introduce": self._introduce,
             "peers.keyed": self._keyed,
             "reload": lambda _: self.reload(),
             "backup": self._backup,
@@ -101,6 +106,12 @@ class OperatorDesk:
     async def _keyed(self, arguments: Arguments) -> dict[str, Any]:
         peer = self.directory.get(arguments["peer"])
         await self.book.key_list(peer, keyed=bool(arguments["keyed"]))
+        return self.reports.peer(peer.label)
+
+    async def _introduce(self, arguments: Arguments) -> dict[str, Any]:
+        peer = self.directory.get(arguments["peer"])
+        await self.book.introduce(peer, on=bool(arguments["introduce"]))
+        self.tell_partners()
         return self.reports.peer(peer.label)
 
     async def _backup(self, arguments: Arguments) -> dict[str, Any]:

@@ -16,7 +16,8 @@ _KEY = "descriptor"
 
 def descriptor_sequence_txn(cx: Cx, config: Config) -> int:
     """The sequence of what we say of ourselves: one more than the last if that was something else."""
-    content = repr((config.endpoint.name, config.endpoint.parties, config.endpoint.roles, str(config.link.advertise)))
+    endpoint, introduce = config.endpoint, config.discovery.introduce
+    content = repr((endpoint.name, endpoint.parties, endpoint.roles, str(config.link.advertise), introduce))
     number, _, before = (meta.get(cx, _KEY) or "0 ").partition(" ")
     if before == content:
         return int(number)
@@ -38,6 +39,7 @@ def own_descriptor(config: Config, identity: Identity, sequence: int, now_ms: Ca
                 addresses=(str(config.link.advertise),) if config.link.advertise else (),
                 sequence=sequence,
                 valid_until_ms=now_ms() + VALID_MS,
+                introducible=config.discovery.introduce,
             ),
             identity,
         )

@@ -76,6 +76,7 @@ class Reports:
         shown = self._peer(peer, self.store.read(records.counts))
         agreement = peer.agreement
         publisher = peer.exchange.publisher if peer.exchange is not None else None
+        shown["introduce"] = agreement.introduce
         shown["agreement"] = {
             "our_roles": list(agreement.our_roles),
             "their_roles": list(agreement.their_roles),

@@ -81,11 +81,11 @@ async def ask(
         try:
             with trio.fail_after(ATTEMPT_S):
                 answer = await _exchange(query.to_wire(), server)
-            return await trio.to_thread.run_sync(_read, query, answer)
+            return await trio.to_thread.run_sync(read_answer, query, answer)
         except trio.TooSlowError:
             reason = f"{server[0]} does not answer"
-        except (OSError, trio.BrokenResourceError, LookupFailedError, dns.exception.DNSException) as error:
-            reason = f"{server[0]}: {error or type(error).__name__}"
+        except (OSError, trio.BrokenResourceError, LookupFailedError) as error:
+            reason = f"{server[0]}: {error}"
     raise LookupFailedError(reason)
 
 
@@ -132,12 +132,21 @@ def _header(answer: bytes) -> tuple[int, ...]:
     return _HEADER.unpack_from(answer)
 
 
-def _read(query: dns.message.QueryMessage, answer: bytes) -> Found:
-    """In a thread: names can be made slow to read."""
+def read_answer(query: dns.message.QueryMessage, answer: bytes) -> Found:
+    """What a stranger's message says, within the bounds; to be called in a thread, as names can be made slow to read.
+
+    Raises LookupFailedError.
+    """
     count = sum(_header(answer)[2:])
     if len(answer) > MAX_MESSAGE or count > MAX_RECORDS:
         raise LookupFailedError(f"an answer with {count} entries is not read, only with up to {MAX_RECORDS}")
-    message = dns.message.from_wire(answer)
+    try:
+        return _records(query, dns.message.from_wire(answer))
+    except dns.exception.DNSException as error:
+        raise LookupFailedError(f"the answer cannot be read: {error}") from error
+
+
+def _records(query: dns.message.QueryMessage, message: dns.message.Message) -> Found:
     if not query.is_response(message) or not isinstance(message, dns.message.QueryMessage):
         raise LookupFailedError("the answer is to another question")
     if message.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):

@@ -14,6 +14,8 @@ from roamd.protocol.messages import Count, Id16, Millis, decode_as, encode
 
 MAX_COMMAND_BODY: Final = 48 * 1024  # an OCPI command is below 2 KB, a charging profile of a day below 10
 MAX_FETCH_PAYLOAD: Final = 48 * 1024  # of the ledger batch that answers a LedgerFetch
+MAX_INTRODUCED: Final = 12 * 1024  # a signed descriptor; the usual one is 1.2 KB
+MAX_PER_CALL: Final = 32
 
 Name = Annotated[str, Meta(max_length=64)]
 Long = Annotated[str, Meta(max_length=500)]
@@ -27,6 +29,7 @@ class Service(IntEnum):
     LEDGER_FETCH = 2
     PEER_STATUS = 3
     DESCRIPTOR = 4  # the body is the asker's own signed descriptor (see trust), newer than the one the peer holds
+    INTRODUCTION = 6
     START_SESSION = 16  # 16 to 23, 25, 26: commands, asked with a CommandRequest
     STOP_SESSION = 17
     UNLOCK_CONNECTOR = 18
@@ -172,6 +175,25 @@ class LedgerFetch(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return decode_as(_LEDGER_FETCH, body, "ledger fetch")
 
 
+class Introduction(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Signed descriptors of partners of the asker's, which allow it. `starts`: this replaces what was told before.
+
+    A list that is too long for one call goes on in the next ones, with `starts` false. The answer's body is empty.
+    """
+
+    starts: bool
+    descriptors: Annotated[list[Annotated[bytes, Meta(max_length=MAX_INTRODUCED)]], Meta(max_length=MAX_PER_CALL)]
+
+    def pack(self) -> bytes:
+        """As a Call's body."""
+        return encode(self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "Introduction":
+        """ProtocolError when it cannot be read."""
+        return decode_as(_INTRODUCTION, body, "introduction")
+
+
 class PeerStatus(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What an endpoint tells a peer of itself (the request's body is empty). No figure concerns other peers."""
 
@@ -197,4 +219,5 @@ _COMMAND_REQUEST: Final = msgspec.msgpack.Decoder(CommandRequest)
 _COMMAND_ANSWER: Final = msgspec.msgpack.Decoder(CommandAnswer)
 _SESSION_QUESTION: Final = msgspec.msgpack.Decoder(SessionQuestion)
 _LEDGER_FETCH: Final = msgspec.msgpack.Decoder(LedgerFetch)
+_INTRODUCTION: Final = msgspec.msgpack.Decoder(Introduction)
 _PEER_STATUS: Final = msgspec.msgpack.Decoder(PeerStatus)

@@ -17,6 +17,9 @@ log = get_logger()
 
 WAIT_S = 30.0
 
+FRESHER_MS = 24 * 3600 * 1000
+"""A descriptor that says nothing new is kept when it is valid for so much longer: others are shown it until then."""
+
 ReadDescriptor = Callable[[bytes], Descriptor]
 """Checks the signature and gives the content, or raises NotTrusted (`trust.descriptor.verify_descriptor`)."""
 
@@ -60,6 +63,13 @@ class Introductions:
 
     async def _keep(self, peer: Peer, descriptor: Descriptor, data: bytes) -> None:
         try:
-            await self.book.renew(peer, descriptor, data)
+            await self.book.renew(peer, descriptor, data, is_fresher=self._is_fresher(peer, descriptor))
         except StoreFull as error:  # it is told again on the next link
             log.warning("descriptor_not_kept", peer=peer.label, detail=str(error))
+
+    def _is_fresher(self, peer: Peer, descriptor: Descriptor) -> bool:
+        try:
+            at_hand = self.read(peer.row.descriptor)
+        except NotTrusted:
+            return True
+        return descriptor.valid_until_ms - at_hand.valid_until_ms > FRESHER_MS

@@ -204,6 +204,17 @@ class PeerBook:
                 peer.exchange.rights_changed()
             return True
 
+    async def introduce(self, peer: Peer, *, on: bool) -> None:
+        """Let this peer and the others that have this know of each other; who has it not is nobody's business."""
+        async with self._turn:
+            if peer.row.state == REMOVED:
+                raise NotFound(f"{peer.label} was removed.", code="unknown-peer")
+            agreement = msgspec.structs.replace(peer.agreement, introduce=on)
+            row = peer.row._replace(agreement_json=agreement.to_json())
+            await self._commit(lambda cx: peers.put_txn(cx, row))
+            self.directory.put(row)
+            log.info("peer_introductions_changed", peer=peer.label, introduce=on)
+
     async def _move(self, peer: Peer, state: str, what: Change) -> None:
         row = peer.row._replace(state=state)
         now_ms = self.clock.now_ms()
@@ -244,10 +255,10 @@ class PeerBook:
         with trio.CancelScope(shield=True):
             await write(self.store, txn, essential=essential)
 
-    async def renew(self, peer: Peer, descriptor: Descriptor, data: bytes) -> None:
-        """A newer descriptor of a peer: its address, its name."""
+    async def renew(self, peer: Peer, descriptor: Descriptor, data: bytes, *, is_fresher: bool = False) -> None:
+        """A newer descriptor of a peer: its address, its name. `is_fresher`: as new, but valid for longer."""
         async with self._turn:
-            is_news = descriptor.sequence > peer.row.descriptor_sequence
+            is_news = descriptor.sequence >= peer.row.descriptor_sequence + (not is_fresher)
             if not is_news or descriptor.endpoint_id != peer.endpoint_id or peer.row.state == REMOVED:
                 return
             address = descriptor.addresses[0] if descriptor.addresses else None

@@ -3,12 +3,14 @@
     signed descriptor   = msgpack [algorithm text, document bytes, signature bytes]
     document            = msgpack ["roamd descriptor 1", endpoint id text, identity certificate DER bytes, name text,
                                    parties [text], roles [text], addresses ["host:port" text], sequence uint,
-                                   valid until uint (ms UTC), sealing key bytes = empty]
+                                   valid until uint (ms UTC), sealing key bytes = empty,
+                                   introducible bool = false]
 
 The signature is the identity key's over the document's bytes. Of two descriptors of one endpoint the higher sequence
 holds. No address means dial-only: it dials and is never dialled. The sealing key (an uncompressed point of P-256) is
 what others seal to when they reach the endpoint through a clearing house; empty, or left out by an older version: it
-cannot be reached that way. Appended elements of later versions are ignored.
+cannot be reached that way. Only what is introducible may be passed on to others: who shows a descriptor of somebody
+else shows that the two are partners. Appended elements of later versions are ignored.
 """
 
 import re
@@ -49,6 +51,7 @@ class Descriptor:
     sequence: int
     valid_until_ms: int
     sealing_key: bytes = b""
+    introducible: bool = False
 
 
 def encode_descriptor(descriptor: Descriptor, identity: Identity) -> bytes:
@@ -67,6 +70,7 @@ def encode_descriptor(descriptor: Descriptor, identity: Identity) -> bytes:
             descriptor.sequence,
             descriptor.valid_until_ms,
             descriptor.sealing_key,
+            descriptor.introducible,
         ]
     )
     return pack([ALGORITHM, document, identity.sign(document)])
@@ -104,6 +108,7 @@ def _read(fields: Fields) -> Descriptor:
         sequence=fields.number(),
         valid_until_ms=fields.number(),
         sealing_key=fields.last_data(PUBLIC_SIZE),
+        introducible=fields.last_flag(),
     )
     _check_form(descriptor)
     return descriptor

@@ -69,6 +69,15 @@ class Fields:
         self._left = itertools.chain((first,), self._left)
         return self.data(limit)
 
+    def last_flag(self) -> bool:
+        """A flag that was appended by a later version: False where a document ends before it."""
+        try:
+            first = next(self._left)
+        except StopIteration:
+            return False
+        self._left = itertools.chain((first,), self._left)
+        return self.flag()
+
     def number(self) -> int:
         """An unsigned number below 2**63."""
         value = self._next(int)

@@ -67,6 +67,8 @@ def configured(directory: Path, address: str) -> Path:
         ("peers retry xyz", "POST /v1/peers/xyz/retry", None),
         ("peers remove xyz", "POST /v1/peers/xyz/remove", {"park": False}),
         ("peers remove xyz --park", "POST /v1/peers/xyz/remove", {"park": True}),
+        ("peers introduce xyz on", "POST /v1/peers/xyz/introduce", {"introduce": True}),
+        ("peers introduce xyz off", "POST /v1/peers/xyz/introduce", {"introduce": False}),
         ("candidates", "GET /v1/candidates", None),
         ("records --state PARKED --peer xyz --limit 5", "GET /v1/records?state=PARKED&peer=xyz&limit=5", None),
         ("records show A/1", "GET /v1/records/A%2F1", None),

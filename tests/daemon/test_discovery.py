@@ -1,8 +1,8 @@
-"""Who is out there, as a whole daemon sees it: addresses found in the wide area lead to a link, and to nothing else."""
+"""Who is out there, as whole daemons see it: what a zone shows or a partner tells is a place to try, and no more."""
 
 from pathlib import Path
 
-from tests.support.assemblies import Site
+from tests.support.assemblies import Site, free_port
 from tests.support.endpoints import until
 from tests.support.nameserver import NameServer
 
@@ -15,7 +15,7 @@ async def test_a_partner_that_moved_is_found_again_by_its_zone(tmp_path: Path) -
         csp = await site.daemon("FR*XYZ", "csp")
         await site.pair(csp, cso)
         await csp.stop()
-        csp.link_port = cso.link_port + 1 if cso.link_port < 60000 else cso.link_port - 1
+        csp.link_port = free_port()
         csp.write_config()
         await site.start(csp)
         csp_id = csp.assembly.ground.identity.endpoint_id
@@ -40,3 +40,24 @@ async def test_a_stranger_in_a_zone_is_shown_and_never_dialled(tmp_path: Path) -
         (candidate,) = (await cso.operate("candidates"))["items"]
         assert (candidate["endpoint_id"], candidate["peer"]) == (stranger, None)
         assert cso.links() == 0
+
+
+async def test_two_strangers_see_who_vouches_for_the_other_and_are_not_linked(tmp_path: Path) -> None:
+    allows = "introduce = true\n"
+    async with Site(tmp_path) as site:
+        middle = await site.daemon("NL*MID", "csp")
+        cso = await site.daemon("DE*ABC", "cso", settings=allows)
+        csp = await site.daemon("FR*XYZ", "csp", settings=allows)
+        for partner in (cso, csp):
+            await site.pair(middle, partner)
+            shown = await middle.operate("peers.introduce", peer=middle.peer(partner).label, introduce=True)
+            assert shown["introduce"]
+        await until(lambda: bool(cso.assembly.board.candidates()), 20)
+        (candidate,) = (await cso.operate("candidates"))["items"]
+        assert (candidate["sources"], candidate["vouched_by"]) == (["introduction"], [cso.peer(middle).label])
+        assert candidate["endpoint_id"] == csp.assembly.ground.identity.endpoint_id
+        assert (candidate["name"], candidate["parties"], candidate["peer"]) == ("csp", ["FRXYZ"], None)
+        assert candidate["addresses"] == [f"127.0.0.1:{csp.link_port}"]
+        await middle.operate("peers.introduce", peer=middle.peer(csp).label, introduce=False)
+        await until(lambda: not cso.assembly.board.candidates(), 20)
+        assert cso.links() == csp.links() == 1

@@ -7,12 +7,17 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import dns.message
+import dns.rrset
 from zeroconf.asyncio import AsyncServiceInfo
 
 from roamd.clock import SystemClock
 from roamd.config.load import load
 from roamd.config.template import EXAMPLE, render
 from roamd.discovery.board import Board
+from roamd.discovery.dnsquery import read_answer
+from roamd.discovery.dnssd import shown_name
+from roamd.discovery.dnssd import sighting_of as sighting_in_zone
 from roamd.discovery.finder import Veil
 from roamd.discovery.mdns import SERVICE_TYPE, sighting_of
 
@@ -88,3 +93,41 @@ def mdns_seeds() -> list[bytes]:
     ):
         raise AssertionError("our own service is not recognised")
     return [seed]
+
+
+# --- DNS ------------------------------------------------------------------------------------------------------------
+
+_NAME = "_roamd._tcp.roam.example."
+_ZONE = {
+    "PTR": [f"abc.{_NAME}", f"xyz.{_NAME}"],
+    "SRV": ["0 0 63119 roamd.abc.example.", "10 5 63119 other.abc.example."],
+    "TXT": [f'"id={ENDPOINT}" "salt={bytes(16).hex()}" "tag={bytes(16).hex()}"'],
+}
+
+
+def _query(kind: str) -> dns.message.QueryMessage:
+    return dns.message.make_query(_NAME, kind, id=1, use_edns=0)
+
+
+def dns_answer(data: bytes) -> None:
+    """A name server's message, to a question that its first byte chooses; then what is taken from its records."""
+    kind = [*_ZONE][data[0] % len(_ZONE)] if data else "PTR"
+    records = read_answer(_query(kind), data[1:]).records
+    server = dns.rrset.from_text(_NAME, 60, "IN", "SRV", _ZONE["SRV"][0])
+    match kind:
+        case "PTR":
+            [shown_name(record.target) for record in records]
+        case "SRV":
+            sighting_in_zone("x", records, ())
+        case _:
+            sighting_in_zone("x", server, records)
+
+
+def dns_answer_seeds() -> list[bytes]:
+    """One of each type."""
+    seeds = []
+    for index, (kind, texts) in enumerate(_ZONE.items()):
+        answer = dns.message.make_response(_query(kind))
+        answer.answer.append(dns.rrset.from_text_list(_NAME, 60, "IN", kind, texts))
+        seeds.append(bytes([index]) + answer.to_wire())
+    return seeds

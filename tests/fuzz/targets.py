@@ -50,5 +50,6 @@ TARGETS: dict[str, Target] = {
         Target("cursor", backend_side.cursor, backend_side.cursor_seeds),
         Target("configuration", operator_side.configuration, operator_side.configuration_seeds),
         Target("mdns", operator_side.mdns, operator_side.mdns_seeds),
+        Target("dns-answer", operator_side.dns_answer, operator_side.dns_answer_seeds),
     )
 }

@@ -28,6 +28,7 @@ from roamd.protocol.calls import (
     AuthorizeRequest,
     CommandAnswer,
     CommandRequest,
+    Introduction,
     LedgerFetch,
     PeerStatus,
     SessionQuestion,
@@ -166,6 +167,7 @@ CALL_BODIES = (
     CommandRequest,
     CommandAnswer,
     SessionQuestion,
+    Introduction,
 )
 
 
@@ -198,6 +200,7 @@ def call_body_seeds() -> list[bytes]:
         CommandRequest("DEABC", "2.3.0", 120, "STOP", text(COMMANDS["START_SESSION"])),
         CommandAnswer("ACCEPTED", "", b"{}"),
         SessionQuestion("DEABC", "S1"),
+        Introduction(True, [b"descriptor"]),
     )
     return [bytes([index]) + body.pack() for index, body in enumerate(bodies)]
 

@@ -221,6 +221,13 @@ def _ledger_items() -> dict[str, Maker]:
     return {**MSGPACK, **made}
 
 
+def _dns() -> dict[str, Maker]:
+    """As many records as are read, of names as long as there are: each points into the one name that is written out."""
+    head = b"\0" + b"\0\1\x81\x80\0\1\0\x9f\0\0\0\0" + b"\1a" * 126 + b"\0\0\x0c\0\1"
+    record = b"\xc0\x0c\0\x0c\0\1\0\0\0\x3c\0\2\xc0\x0e"
+    return {**NOISE, "long names": filled(record, head), "too many": filled(record, head.replace(b"\x9f", b"\xff"))}
+
+
 def _toml() -> dict[str, Maker]:
     return {
         **NOISE,
@@ -356,6 +363,7 @@ WORST: dict[str, dict[str, Maker]] = {
     "cursor": NOISE | {"digits": filled(b"9"), "slashes": filled(b"/"), "percents": filled(b"%41")},
     "configuration": _toml(),
     "mdns": {**NOISE, "pairs": filled(b"\3a=b"), "names": filled(b"\1a"), "empty": filled(b"\0")},
+    "dns-answer": _dns(),
 }
 
 LIMITS: dict[str, int] = {
@@ -366,6 +374,7 @@ LIMITS: dict[str, int] = {
     "signed-descriptor": 12 * 1024 - 120,
     "invitation": 600,
     "certificate": 4096,
+    "dns-answer": 16 * 1024 + 1,
     "object": 256 * 1024,
     "patch": 128 * 1024,
     "record": 256 * 1024,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roamd.errors import ProtocolError
-from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest, LedgerFetch, PeerStatus
+from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest, Introduction, LedgerFetch, PeerStatus
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.frames import HEADER_SIZE, FrameType
 from roamd.protocol.messages import (
@@ -191,6 +191,7 @@ def test_an_authorization_is_small_on_the_wire() -> None:
         AuthorizeRequest("RFID", "04A1", None, "LOC1", party="DEABC"),
         AuthorizeAnswer("BLOCKED", "stolen", "WHITELIST", info=b'{"language":"de"}'),
         LedgerFetch(ID, 12, 100),
+        Introduction(True, [b"descriptor"]),
         PeerStatus("roamd 0.1.0", CLOCK_MS, CLOCK_MS - 5, True, ""),
     ],
     ids=lambda body: type(body).__name__,

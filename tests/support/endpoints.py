@@ -35,6 +35,7 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.peerbook import Change
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, CommandQuestion, CommandResult, NoAnswer
+from roamd.roaming.vouch import Introduced
 from roamd.storage.store import Store
 from roamd.trust.contexts import Contexts
 from roamd.trust.descriptor import Descriptor, encode_descriptor, verify_descriptor
@@ -110,6 +111,8 @@ class Endpoint:
     dialled: list[tuple[float, str]] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     sequence: int = 1
+    introducible: bool = False
+    introduced: list[Introduced] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._begin()
@@ -139,6 +142,7 @@ class Endpoint:
             operate=lambda operation, reply: None,
             descriptor=self.descriptor,
             read_descriptor=verify_descriptor,
+            introduced=self.introduced.append,
         )
         self.core = Core(ground, world)
         self._repin()
@@ -155,7 +159,7 @@ class Endpoint:
         return encode_descriptor(
             Descriptor(
                 own.endpoint_id, own.certificate_der, self.name, (self.party,), roles, addresses, self.sequence,
-                valid_until_ms,
+                valid_until_ms, introducible=self.introducible,
             ),
             own,
         )  # fmt: skip
@@ -288,7 +292,9 @@ class Neighbourhood:
         self.nursery.cancel_scope.cancel()
         return bool(await self._manager.__aexit__(kind, error, trace))
 
-    async def endpoint(self, party: str, role: str, *, reachable: bool = True, **settings: Any) -> Endpoint:
+    async def endpoint(
+        self, party: str, role: str, *, reachable: bool = True, introducible: bool = False, **settings: Any
+    ) -> Endpoint:
         """A new one, running. The first one made has the smallest endpoint id, and so on."""
         number, self._made = self._made, self._made + 1
         name = f"{role}-{number}"
@@ -302,6 +308,7 @@ class Neighbourhood:
             store=Store.open_memory(),
             clock=TrioClock(),
             settings=settings,
+            introducible=introducible,
         )
         await self.nursery.start(endpoint.run)
         return endpoint
