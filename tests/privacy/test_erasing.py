@@ -242,6 +242,28 @@ async def test_an_author_that_forgot_its_erasure_gets_it_back_before_the_content
         await verified(csp)
 
 
+async def test_what_a_receiver_erased_before_it_was_rolled_back_is_not_filled_in_from_the_authors_copy(
+    tmp_path: Path,
+) -> None:
+    """The author keeps its records by law, and sends them all again with what they say."""
+    async with Site(tmp_path) as site:
+        cso, csp = await companies(site, cso="[retention]\nrecords_years = 10\n")
+        await hand_in(cso, [BERT.cdr(1)])
+        await settled(cso, csp, 1)
+        early = await backed_up(csp, tmp_path / "early.db")
+        await hand_in(cso, [ANNA.cdr(2), BERT.cdr(3), ANNA.cdr(4)])
+        await settled(cso, csp, 4)
+        erased = await ask(csp, EraseSubject(uid=ANNA.uid))
+        assert (await answered(csp, erased.request))["kept"] == 2
+
+        await restored(site, csp, early)
+        await until(lambda: "CDR-00003" in states(csp, "in") and are_quiet(cso, csp), 20)
+        assert ANNA.traces.search(bytes_on_disk(cso))
+        assert not ANNA.traces.search(bytes_on_disk(csp))
+        assert sum(chain["erased"] for chain in chains(csp) if chain["author"] != "us") == 2
+        await verified(csp)
+
+
 async def test_everything_that_is_held_of_a_driver_is_told_with_its_place(tmp_path: Path) -> None:
     async with Site(tmp_path) as site:
         cso, csp = await companies(site)

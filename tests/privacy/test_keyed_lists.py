@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from roamd.model.keyedlist import uid_hash
 from roamd.model.objects import check_object
@@ -18,7 +19,7 @@ from roamd.roaming.operations import (
     PlaceIn,
     PutObject,
 )
-from roamd.storage import feeds
+from roamd.storage import feeds, listkeys
 from tests.model import bodies
 from tests.privacy.drivers import CSP, Driver, ask, publish
 from tests.support.assemblies import RunningDaemon, Site
@@ -105,16 +106,28 @@ async def test_the_switch_takes_effect_over_a_link_that_is_up_and_after_one_that
     await pair.publish()
     await pair.until_keyed(keyed=False)
     before = pair.csp.peer(pair.cso).row.rights_version
+    began = trio.current_time()
     await pair.key(keyed=True)
     await pair.key(keyed=True)
     assert pair.csp.peer(pair.cso).row.rights_version == before + 1
     await pair.until_keyed(keyed=True)
+    assert trio.current_time() - began < 5, "no heartbeat had to wake the link"
     pair.cso.crash()
     await pair.key(keyed=False)
     await pair.cso.restart()
     await pair.until_keyed(keyed=False)
     await pair.ask(pair.csp, DeleteObject(FEED, UID))
     await pair.until_keyed(keyed=False, count=0)
+
+
+async def test_nothing_is_hashed_for_a_peer_that_was_removed(pair: Pair, autojump_clock: object) -> None:
+    await pair.key(keyed=True)
+    await pair.publish()
+    await pair.until_keyed(keyed=True)
+    assert len(pair.cso.core.directory.list_keys) == 1
+    await pair.cso.core.book.remove(pair.cso.peer(pair.csp), park=True)
+    assert pair.cso.core.directory.list_keys == {}
+    assert pair.cso.store.read(listkeys.load) == {}
 
 
 # --- what is held of a driver -------------------------------------------------------------------------------------

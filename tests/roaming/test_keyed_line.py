@@ -44,9 +44,13 @@ class List:
         self.csp.directory.put(row)
 
     def publish(self, **changes: Any) -> None:
+        self.publish_silently(**changes)
+        self.pump()
+
+    def publish_silently(self, **changes: Any) -> None:
+        """Nothing goes over the line yet."""
         names = {"country_code": "FR", "party_id": "RMD", "uid": UID, "contract_id": "FR-RMD-C00000042-X"}
         self.csp.publish(FEED, bodies.token(**(names | changes)))
-        self.pump()
 
     def pump(self) -> None:
         self.line.wake_all()
@@ -99,21 +103,28 @@ def test_both_rules_hold_together(listing: List) -> None:
     assert len(listing.find()) == 1
 
 
-def test_a_switch_replaces_the_list_and_a_card_is_never_listed_twice(listing: List) -> None:
-    listing.publish()
+def test_a_switch_replaces_the_list_and_a_card_never_counts_twice(
+    listing: List, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roamd.roaming.publisher.MAX_ROWS", 1)
+    for uid in (OTHER_UID, UID):
+        listing.publish(uid=uid, whitelist="ALWAYS")
     listing.agree(keyed_list=False)
-    listing.csp.publish(FEED, bodies.token(country_code="FR", party_id="RMD", uid=UID, whitelist="NEVER"))
+    listing.publish_silently(uid=OTHER_UID, whitelist="NEVER")
+    listing.publish_silently(uid=UID, whitelist="NEVER")
     listing.line.wake_all()
-    chunk = listing.line.chunk()
-    assert chunk is not None
-    listing.line.arrive(chunk)
-    assert [found.whitelist for found in listing.find()] == ["NEVER"], "the newest counts"
+    while len(listing.held()) == 2:
+        chunk = listing.line.chunk()
+        assert chunk is not None
+        listing.line.arrive(chunk)
+    assert len(listing.held()) == 3, "the keyed list is still there"
+    assert [found.whitelist for found in listing.find(OTHER_UID)] == ["NEVER"], "the newest counts"
+    assert [found.whitelist for found in listing.find()] == ["ALWAYS"]
     listing.line.pump()
-    (held,) = listing.held()
-    assert (held["uid"], "keyed" in held) == (UID, False)
+    assert [("keyed" in each, each["whitelist"]) for each in listing.held()] == [(False, "NEVER")] * 2
     listing.agree(keyed_list=True)
     listing.pump()
-    assert [each["uid"] != UID for each in listing.held()] == [True]
+    assert ["keyed" in each for each in listing.held()] == [True, True]
     assert len(listing.find()) == 1
 
 
@@ -129,6 +140,12 @@ def test_a_new_key_takes_the_old_ones_place_and_both_count_meanwhile(listing: Li
     assert (len(kept), kept[0]) == (2, old)
     assert len(listing.find()) == len(listing.find(OTHER_UID)) == 1
     assert {each["keyed"] for each in listing.held()} == {kept[1].hex()}
+
+
+def test_each_peer_has_a_key_of_its_own(listing: List) -> None:
+    listing.csp.meets(Company(3, "NLTNM", "cso"), "tnm")
+    lists = OwnLists(SECRET)
+    assert lists.key_for(listing.csp.peer("abc")) != lists.key_for(listing.csp.peer("tnm"))
 
 
 def test_the_keys_are_there_again_after_a_restart_and_go_with_the_peer(listing: List) -> None:
