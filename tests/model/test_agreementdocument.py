@@ -1,12 +1,18 @@
 """The agreement as a document: its clauses, its one form, and what it means for either side."""
 
+import base64
 import contextlib
+import hashlib
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +30,7 @@ from roamd.model.clauses import (
     faults_of,
     with_preset_rights,
 )
+from roamd.protocol.ledger import AgreementDecision, AgreementProposal
 
 CSO, CSP = "C" * 56, "D" * 56
 OURS = preset(["cso"], ["csp"], ["FR*RMD"])
@@ -248,3 +255,26 @@ def test_a_refusal_names_the_clause_and_the_agreement() -> None:
     assert not_agreed(OURS, "services.reserve") == "not agreed: services.reserve (preset)"
     signed = projected(document(), 0, OURS)
     assert not_agreed(signed, "services.reserve") == "not agreed: services.reserve (agreement 1)"
+
+
+# --- the vectors ------------------------------------------------------------------------------------------------
+
+VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "agreements.json").read_text(encoding="utf-8"))
+
+
+def test_the_published_document_is_one_and_is_signed_by_both() -> None:
+    """Read as a stranger would: with a JSON parser, a hash and the two public keys."""
+    text = VECTORS["document"].encode()
+    assert hashlib.sha256(text).hexdigest() == VECTORS["record_id"] == documents.digest_of(text)
+    assert text.startswith(b'{"type":"roamd agreement 1",')
+    proposed, accepted = json.loads(VECTORS["proposed"]), json.loads(VECTORS["accepted"])
+    assert proposed["document"] == VECTORS["document"]
+    for who, said in (("proposer", proposed), ("other", accepted)):
+        key = load_pem_public_key(VECTORS[who]["public_key"].encode())
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        key.verify(base64.b64decode(said["signature"]), text, ec.ECDSA(hashes.SHA256()))
+    document = read_document(text)
+    assert documents.writes_number(document, VECTORS["proposer"]["endpoint_id"])
+    assert faults_of(documents.clauses(document, 0)) == []
+    assert AgreementProposal.unpack(VECTORS["proposed"].encode()).signature == proposed["signature"]
+    assert AgreementDecision.unpack(VECTORS["declined"].encode()).reason == "too long"
