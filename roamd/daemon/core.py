@@ -62,8 +62,10 @@ from roamd.roaming.privacy.fields import without_withheld
 from roamd.roaming.privacy.keyed import OwnLists, TheirKeys
 from roamd.roaming.privacy.retention import Retention
 from roamd.roaming.projections import Projections
+from roamd.roaming.reconcile.desk import Reconciliation
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
+from roamd.roaming.statements import Statements
 from roamd.roaming.vouch import Introduced, Vouching
 from roamd.storage import meta, peers
 from roamd.storage.store import Cx, Store
@@ -207,6 +209,9 @@ class Core:
         self.their_keys.load()
         self.grants = VisitedGrants(clock, store, self.directory, ground.signer.verify, settings.parties)
         self.retention = Retention(world.records_years)
+        self.reconciliation = Reconciliation(
+            clock, store, self.directory, self.outgoing, random, ground.start, self._events_written
+        )
         self.in_force = InForce(
             clock, store, self.directory, self.book, self.deadlines, self._told_backend, ground.start
         )
@@ -275,6 +280,7 @@ class Core:
             Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,
             Service.PEER_STATUS: OwnStatus(ground.clock, ground.clock.now_ms(), self.world.ready).answer,
             Service.DESCRIPTOR: self.introductions.answer,
+            Service.RECONCILE: self.reconciliation.answer,
             Service.INTRODUCTION: self.vouching.answer,
             Service.SESSION_QUESTION: self.visited_leases.answer,
             **{row.number: self.visited_control.answer for row in COMMANDS.values()},
@@ -301,6 +307,11 @@ class Core:
             records=Records(clock, store, self.directory, self.journal, ground.random, self._queued),
             lifecycle=self.lifecycle,
             ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
+            reconciliation=self.reconciliation,
+            statements=Statements(
+                clock, store, self.directory, self.endpoint_id, ground.random, ground.start,
+                self.reconciliation.comparison, self._queued,
+            ),
             events=EventDesk(clock, store),
             decisions=DecisionDesk(store, self.journal),
             subjects=self._subjects(),

@@ -162,7 +162,7 @@ class _Daemon:
         upkeep = assembly.upkeep
         for task in (
             upkeep.renew_leaf, upkeep.forget_old, upkeep.close_records, upkeep.watch_clock,
-            assembly.core.price_checks.run,
+            assembly.core.price_checks.run, assembly.core.reconciliation.run,
         ):  # fmt: skip
             nursery.start_soon(task)
         nursery.start_soon(every, MINUTE_S, assembly.pairing.open_port_if_needed)

@@ -29,6 +29,7 @@ class Service(IntEnum):
     LEDGER_FETCH = 2
     PEER_STATUS = 3
     DESCRIPTOR = 4  # the body is the asker's own signed descriptor (see trust), newer than the one the peer holds
+    RECONCILE = 5  # see `reconcile`
     INTRODUCTION = 6
     START_SESSION = 16  # 16 to 23, 25, 26: commands, asked with a CommandRequest
     STOP_SESSION = 17
@@ -156,14 +157,15 @@ class SessionAnswer(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class LedgerFetch(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Give me back my own chain's entries after a sequence; the answer's body is a ledger batch payload.
+    """Give me back entries of my own chain, or of yours, after a sequence; the answer's body is a ledger batch payload.
 
-    Only the chain's author may ask, and is answered as far as `MAX_FETCH_PAYLOAD` reaches; an empty body is the end.
+    Only the two of the chain may ask, and are answered as far as `MAX_FETCH_PAYLOAD` reaches; an empty body is the end.
     """
 
     epoch: Id16
     after_sequence: Count
     limit: Annotated[int, Meta(ge=1, le=4096)] = 64
+    yours: bool = False
 
     def pack(self) -> bytes:
         """As a Call's body."""

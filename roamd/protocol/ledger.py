@@ -54,6 +54,7 @@ class EntryKind(IntEnum):
     CORRECTED = 18
     CREDITED = 19
     FINAL = 20
+    STATEMENT = 24
     REFUSED = 32
     ERASURE = 40
     ERASURE_ANSWER = 41

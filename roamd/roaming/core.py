@@ -20,8 +20,10 @@ from roamd.roaming.mirror import Mirror
 from roamd.roaming.ocpi import OcpiDesk
 from roamd.roaming.ports import Reply
 from roamd.roaming.privacy.desk import SubjectDesk
+from roamd.roaming.reconcile.desk import Reconciliation
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
+from roamd.roaming.statements import Statements
 
 Handler = Callable[[Any, Reply], None]
 
@@ -39,6 +41,8 @@ class Services:
     records: Records
     lifecycle: Lifecycle
     ledger: LedgerDesk
+    reconciliation: Reconciliation
+    statements: Statements
     events: EventDesk
     decisions: DecisionDesk
     ocpi: OcpiDesk
@@ -78,6 +82,10 @@ class OperationTable:
             op.CreditRecord: services.lifecycle.credit,
             op.ExportEvidence: services.ledger.export,
             op.VerifyLedgers: services.ledger.verify,
+            op.ReconcilePeer: services.reconciliation.reconcile,
+            op.GetStatement: services.statements.get,
+            op.SignStatement: services.statements.sign,
+            op.ListStatements: services.statements.months,
             op.ListDecisions: services.decisions.list,
             op.ReadEvents: events.read,
             op.AcknowledgeEvents: events.acknowledge,

@@ -349,6 +349,69 @@ class ExportEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class ReconcilePeer:
+    """Hold the records of both sides against each other, and put right what either lost. Reply: JSON-able report.
+
+    Conflict while a round with the peer is under way; PeerError when it does not answer.
+    """
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatement:
+    """The statement of a month (as in 2026-10) as it is now, and what the two signed of it. Reply: StatementReply.
+
+    `lines`: with the list of its records. `compare`: name the records that differ, when the peer signed another one;
+    that asks the peer.
+    """
+
+    peer: str
+    month: str
+    lines: bool = False
+    compare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignStatement:
+    """Sign the statement of a month as it is now, in our chain. Reply: StatementReply.
+
+    Conflict while the month goes on, or while a rollback is mended. The same statement again signs nothing.
+    `root`: only if it still has this root.
+    """
+
+    peer: str
+    month: str
+    root: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListStatements:
+    """The months that have records with a peer. Reply: list of dicts."""
+
+    peer: str
+
+
+class StatementReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`state`: OPEN, SIGNED (by us), PROPOSED (by the peer), AGREED, DIFFERS (the peer signed another one).
+
+    `statement` is the document, the same bytes on both sides; `lines` its list, where it was asked for. `signed` has
+    `us` and `peer`, each None or `{root, at, sequence}`. `differences` are absent where they were not asked for, and
+    where `differences_why` says why they are not known.
+    """
+
+    peer: str
+    month: str
+    state: str
+    root: str
+    statement: msgspec.Raw
+    signed: dict[str, Any]
+    lines: list[dict[str, Any]] | None = None
+    differences: list[dict[str, Any]] | None = None
+    differences_why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyLedgers:
     """Walk every chain (of one peer): hashes, commitments, signatures. Reply: JSON-able report with `ok`."""
 

@@ -75,6 +75,8 @@ NOT_PERSONAL = {
     "record_counts": "numbers",
     "cards": "digests; one goes with its published credential",
     "price_checks": "amounts; a check goes with its record",
+    "accounts": "amounts, by record",
+    "statements": "amounts, by month",
     "ocpi_backends": "companies",
     "ocpi_results": "companies, and ids of commands",
     "ocpi_quirks": "companies",

@@ -13,6 +13,7 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.agreed import ABOUT_AGREEMENTS, fold_txn
 from roamd.roaming.ledger.chain import as_item
 from roamd.roaming.ledger.refusals import refused_as
+from roamd.roaming.ledger.stated import regain_statement_txn
 from roamd.roaming.ledger.words import WORDS, regain_word_txn, state_of
 from roamd.roaming.privacy.asks import regain_ask_txn
 from roamd.storage import erasure, ledgers, records
@@ -35,6 +36,8 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
         fold_txn(cx, peer, item.record_id, row.at_ms)
     if item.kind == EntryKind.ERASURE:
         regain_ask_txn(cx, peer.label, ledgers.place(chain_id, row.sequence), item, row.at_ms)
+    if item.kind == EntryKind.STATEMENT:
+        regain_statement_txn(cx, peer.label, chain_id, item, row)
     if item.kind not in RECORD_KINDS or item.body is None:
         return
     if erasure.erased_within(cx, chain_id, row.sequence, row.sequence):
@@ -79,7 +82,7 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
 
 
 class LedgerFetches:
-    """Answers calls of service LEDGER_FETCH: the author of a chain asks for its own entries back."""
+    """Answers calls of service LEDGER_FETCH: who lost entries of one of the two chains asks for them again."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -96,7 +99,7 @@ class LedgerFetches:
 
 
 def _page(cx: Cx, peer: Peer, request: LedgerFetch) -> bytes:
-    chain = ledgers.chain_of_epoch(cx, peer.label, own=False, epoch=request.epoch)
+    chain = ledgers.chain_of_epoch(cx, peer.label, own=request.yours, epoch=request.epoch)
     if chain is None:
         return b""
     before = ledgers.get_entry(cx, chain.chain_id, request.after_sequence) if request.after_sequence else None

@@ -21,6 +21,7 @@ SAYING = frozenset(
         EntryKind.CORRECTED,
         EntryKind.CREDITED,
         EntryKind.FINAL,
+        EntryKind.STATEMENT,
         EntryKind.ERASURE_ANSWER,
         EntryKind.AGREEMENT_PROPOSED,
         EntryKind.AGREEMENT_ACCEPTED,

@@ -25,6 +25,7 @@ from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, 
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Arrival
 from roamd.roaming.ledger.refusals import refusal_reason, refuses
+from roamd.roaming.ledger.stated import take_statement_txn
 from roamd.roaming.ledger.words import WORDS, state_of, take_word_txn
 from roamd.roaming.privacy.asks import Keep, answer_txn, operator_decides, take_answer_txn, take_refusal_txn
 from roamd.storage import erasure, ledgers, records
@@ -72,7 +73,7 @@ class TakeEntries:
         items = _without_erased_txn(cx, arrival)
         # Records that follow each other are stored together; what is said of a record comes behind it.
         for are_records, some in groupby(items, lambda pair: pair[0].kind in RECORDS):
-            take = _take_records_txn if are_records else _take_others_txn
+            take = take_records_txn if are_records else _take_others_txn
             refused += take(cx, arrival, list(some))
         answers = [self._refused(cx, arrival, *each) for each in refused]
         for item, _ in items:
@@ -121,13 +122,15 @@ def _take_others_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem,
         elif item.kind in ABOUT_AGREEMENTS:
             refusal = hear_txn(cx, arrival, item)
             refused += [Refused(item, row, refusal)] if refusal is not None else []
+        elif item.kind == EntryKind.STATEMENT:
+            take_statement_txn(cx, arrival, item, row)
         elif item.kind not in SILENT:
             detail = f"entries of kind {item.kind} are not supported here"
             refused.append(Refused(item, row, Refusal("", "unsupported-kind", detail)))
     return refused
 
 
-def _take_records_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem, EntryRow]]) -> list[Refused]:
+def take_records_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem, EntryRow]]) -> list[Refused]:
     """Keep records and tell the backend; the same one again is nothing new. Those that are not to be had."""
     good, refused = [], []
     for item, entry in items:
