@@ -24,6 +24,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -54,14 +55,20 @@ T = TypeVar("T")
 MAX_DRAIN: Final = 4096
 """Items handled in one wake-up; the rest waits one turn, so that a flood cannot starve the receiving loop's sockets."""
 
+Around = Callable[[], AbstractContextManager[Any]]
+"""What is held while one wake-up's items are handled: what they have in common is paid once."""
+
 
 class Port(Generic[T]):
     """Carries items to another thread's loop. `handle` runs there; it should not raise."""
 
-    def __init__(self, wake: Callable[[Callable[[], None]], object], handle: Callable[[T], None]) -> None:
+    def __init__(
+        self, wake: Callable[[Callable[[], None]], object], handle: Callable[[T], None], around: Around = nullcontext
+    ) -> None:
         """`wake` runs its argument soon on the receiving loop: `token.run_sync_soon`, `loop.call_soon_threadsafe`."""
         self._wake = wake
         self._handle = handle
+        self._around = around
         self._items: deque[T] = deque()
         self._pending = False
 
@@ -80,16 +87,17 @@ class Port(Generic[T]):
         self._pending = False
         items, handle = self._items, self._handle
         try:
-            for _ in range(min(len(items), MAX_DRAIN)):
-                handle(items.popleft())
+            with self._around():
+                for _ in range(min(len(items), MAX_DRAIN)):
+                    handle(items.popleft())
         finally:
             if items and not self._pending:
                 self._signal()
 
 
-def port_to_trio(handle: Callable[[T], None]) -> Port[T]:
+def port_to_trio(handle: Callable[[T], None], around: Around = nullcontext) -> Port[T]:
     """A port into the running trio loop; call this on the trio thread."""
-    return Port(trio.lowlevel.current_trio_token().run_sync_soon, handle)
+    return Port(trio.lowlevel.current_trio_token().run_sync_soon, handle, around)
 
 
 def port_to_asyncio(handle: Callable[[T], None]) -> Port[T]:
@@ -212,11 +220,13 @@ async def sleep_forever() -> None:
 class CoreClient:
     """The core as the asyncio side sees it. Make it on the trio thread, use it on the asyncio thread."""
 
-    def __init__(self, core: Core, fail: Callable[[BaseException], None] | None = None) -> None:
+    def __init__(
+        self, core: Core, fail: Callable[[BaseException], None] | None = None, around: Around = nullcontext
+    ) -> None:
         """`fail` is told when the core raises while it takes an operation, which is a bug; see `AsyncioThread.fail`."""
         self._core = core
         self._fail = fail
-        self._operations: Port[tuple[object, Reply]] = port_to_trio(self._take)
+        self._operations: Port[tuple[object, Reply]] = port_to_trio(self._take, around)
         self._replies: Port[tuple[Reply, Any]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -1,8 +1,9 @@
 """The crossing between trio and asyncio, with real threads on both sides."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -314,3 +315,21 @@ async def test_a_port_to_asyncio_hands_over_on_the_loops_own_thread() -> None:
     with trio.fail_after(20):
         await run_asyncio(main)
     assert seen == [7]
+
+
+def test_what_is_held_around_a_wake_up_is_held_once_for_all_its_items() -> None:
+    wakes: list[Callable[[], None]] = []
+    seen: list[str] = []
+
+    @contextlib.contextmanager
+    def around() -> Iterator[None]:
+        seen.append("begin")
+        yield
+        seen.append("end")
+
+    port = Port(wakes.append, seen.append, around)
+    for item in "abc":
+        port.send(item)
+    (drain,) = wakes
+    drain()
+    assert seen == ["begin", "a", "b", "c", "end"]

@@ -104,7 +104,7 @@ class Assembly:
         )  # fmt: skip
         self.reloader = Reloader(self, self.core.visited)
         self.desk = self._desk()
-        self.client = CoreClient(self.core.operations, ground.fail)
+        self.client = CoreClient(self.core.operations, ground.fail, ground.store.snapshot)
 
     # --- groups of parts ----------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Look-ups of a credential in what the CSPs publish to us (feed user-credentials), over the read connection.
 
-A peer may list its credentials under hashes (`model.keyedlist`); each such peer costs one HMAC a look-up, some 2 us.
+A peer may list its credentials under hashes (`model.keyedlist`); each such peer costs a look-up one HMAC and one
+more place in the index, some 5 us together.
 """
 
 from collections.abc import Mapping
@@ -33,13 +34,20 @@ def look_up(cx: Cx, directory: Directory, type_: str, uid: str) -> list[Listed]:
     Of one party the newest: while a list is replaced by a keyed one, or back, a credential stands in it twice.
     """
     folded, plain = fold(type_), spellings(type_, uid)
-    name = uid_name(folded, uid) if directory.list_keys else ""
-    hashed = {hash_of(key, name): (peer, key) for peer, keys in directory.list_keys.items() for key in keys}
+    hashed = _hashed(directory, folded, uid) if directory.list_keys else {}
     rows = feeds.find_mirrored_any(cx, "user-credentials", (*plain, *hashed), folded)
+    if not rows:
+        return []
     found = {
         (row.peer, row.key.party): listed for row in rows if (listed := _listed(directory, row, hashed)) is not None
     }
     return list(found.values())
+
+
+def _hashed(directory: Directory, folded: str, uid: str) -> dict[str, tuple[str, bytes]]:
+    """The keys under which it would stand in keyed lists, with whose list that is and its key."""
+    name = uid_name(folded, uid)
+    return {hash_of(key, name): (peer, key) for peer, keys in directory.list_keys.items() for key in keys}
 
 
 def _listed(directory: Directory, row: MirroredRow, hashed: Mapping[str, tuple[str, bytes]]) -> Listed | None:
@@ -61,17 +69,18 @@ def spellings(type_: str, uid: str) -> tuple[str, ...]:
     """
     folded = fold(type_)
     if folded in (RFID, VEHICLE) and len(uid) % 2 == 0:
-        return (uid, *(_separated(uid, sign) for sign in ":- "))
+        return (uid, *_separated(uid))
     if folded == EMAID:
         return _contract_spellings(uid)
     return (uid,)
 
 
-def _separated(uid: str, sign: str) -> str:
+def _separated(uid: str) -> tuple[str, ...]:
     try:
-        return bytes.fromhex(uid).hex(sign).upper()
+        data = bytes.fromhex(uid)
     except ValueError:  # OCPI allows any text
-        return sign.join(uid[at : at + 2] for at in range(0, len(uid), 2))
+        return tuple(sign.join(uid[at : at + 2] for at in range(0, len(uid), 2)) for sign in ":- ")
+    return data.hex(":").upper(), data.hex("-").upper(), data.hex(" ").upper()
 
 
 def _contract_spellings(uid: str) -> tuple[str, ...]:

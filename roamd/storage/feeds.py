@@ -12,6 +12,7 @@ is every audience that it ever had: who was in one of them and is not in today's
 # ruff: noqa: S608 - what is formatted into statements here are constants of this file; values are always bound
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from roamd.model.keys import ObjectKey
@@ -278,12 +279,16 @@ def find_mirrored(
 
 def find_mirrored_any(cx: Cx, feed: str, object_ids: Sequence[str], sub: str) -> list[MirroredRow]:
     """Mirrored objects of any of these ids, of all peers, by peer."""
-    marks = "?, " * (len(object_ids) - 1) + "?"
-    rows = cx.run(
-        f"SELECT {_MIRRORED} FROM mirror WHERE feed = ? AND id IN ({marks}) AND sub = ?", (feed, *object_ids, sub)
-    )
+    rows = cx.run(_find_any_sql(len(object_ids)), (feed, *object_ids, sub))
     # Sorted here: SQLite's sorter costs 7 us though there is hardly ever a row, and every authorization looks.
     return sorted(map(_mirrored, rows)) if rows else []
+
+
+@cache
+def _find_any_sql(count: int) -> str:
+    """The same text each time: it is looked up by that in the connection's cache of statements."""
+    marks = ", ".join("?" * count)
+    return f"SELECT {_MIRRORED} FROM mirror WHERE feed = ? AND id IN ({marks}) AND sub = ?"
 
 
 def list_mirrored(cx: Cx, peer: str, feed: str, after: ObjectKey | None, limit: int) -> list[MirroredRow]:

@@ -16,7 +16,7 @@ A store in memory (simulation) is the same without thread, file and sync: `submi
 
 import contextlib
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +57,7 @@ class Store:
         self._read_cx = Cx(reader)
         self._group = GroupCommit(writer, crash_point)
         self._deliver = deliver or deliver_here
+        self._in_snapshot = reader is writer  # a store in memory has no other state to see
         self._known: dict[Hashable, Any] = {}
         self._known_state: tuple[int, int] | None = None
         self._threaded: WriterThread | None = None
@@ -215,12 +216,26 @@ class Store:
 
     def read(self, fn: Callable[[Cx], T]) -> T:
         """Run a short look at one committed state and give its result; one thread only."""
-        if self._reader is self._writer:
+        if self._in_snapshot:
             return fn(self._read_cx)
+        with self.snapshot():
+            return fn(self._read_cx)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All `read`s and `look`s within see one committed state, and SQLite's locks are taken once for them all.
+
+        For plain code that is soon done: meanwhile the log grows and is not begun anew. One within another is one.
+        """
+        if self._in_snapshot:
+            yield
+            return
         self._read_cx.run("BEGIN")
+        self._in_snapshot = True
         try:
-            return fn(self._read_cx)
+            yield
         finally:
+            self._in_snapshot = False
             self._read_cx.run("COMMIT")
 
     def read_once(self, key: Hashable, fn: Callable[[Cx], T]) -> T:

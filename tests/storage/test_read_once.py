@@ -1,4 +1,4 @@
-"""What many ask at the same time is read once, and never after a commit."""
+"""What many ask at the same time: read once, and never after a commit; or in one state."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,3 +51,26 @@ def test_only_so_much_is_kept(looks: Looks) -> None:
     looks("one more")
     looks("0")
     assert looks.count == KNOWN + 2
+
+
+def test_within_a_snapshot_all_looks_see_one_state(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "roamd.db") as store:
+
+        def looks() -> tuple[str | None, str | None]:
+            return store.read(lambda cx: meta.get(cx, "it")), store.look(lambda cx: meta.get(cx, "it"))
+
+        with store.snapshot():
+            assert looks() == (None, None)
+            store.write(lambda cx: meta.set_txn(cx, "it", "new"))
+            with store.snapshot():
+                assert looks() == (None, None)
+            assert looks() == (None, None)
+        assert looks() == ("new", "new")
+
+
+def test_a_snapshot_ends_with_the_failure_of_what_it_was_for(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "roamd.db") as store:
+        with pytest.raises(ZeroDivisionError), store.snapshot():
+            store.read(lambda cx: 1 // 0)
+        store.write(lambda cx: meta.set_txn(cx, "it", "new"))
+        assert store.read(lambda cx: meta.get(cx, "it")) == "new"
