@@ -66,6 +66,8 @@ def configured(directory: Path, address: str) -> Path:
         ("peers resume xyz", "POST /v1/peers/xyz/resume", None),
         ("peers retry xyz", "POST /v1/peers/xyz/retry", None),
         ("peers remove xyz", "POST /v1/peers/xyz/remove", {"park": False}),
+        ("peers keyed xyz on", "POST /v1/peers/xyz/keyed", {"keyed": True}),
+        ("peers keyed xyz off", "POST /v1/peers/xyz/keyed", {"keyed": False}),
         ("peers remove xyz --park", "POST /v1/peers/xyz/remove", {"park": True}),
         ("peers introduce xyz on", "POST /v1/peers/xyz/introduce", {"introduce": True}),
         ("peers introduce xyz off", "POST /v1/peers/xyz/introduce", {"introduce": False}),
