@@ -6,6 +6,7 @@ from roamd.model.clauses import CLAUSES
 from roamd.model.commands import DOING, LATE_RULES, PROFILE_MAX_S, PROFILE_MIN_S, PROFILE_S, RESULTS, STARTING, STATES
 from roamd.model.fields import FEEDS_WITH_FIELDS
 from roamd.model.roles import COMMANDS
+from roamd.model.terms import LIABLE
 
 Schema = dict[str, Any]
 
@@ -86,6 +87,15 @@ _DECIDED: Final = _object(
     elapsed_ms={"type": "number"},
     grant=_object(("id", "limits"), id=_TEXT, limits=_LIMITS)
     | {"description": "The grant that let the driver in; energy, cost and duration are for the backend to watch."},
+    offline=_object(
+        ("liability", "agreement"),
+        cost=_TEXT,
+        currency=_TEXT,
+        kwh=_TEXT,
+        liability={"type": "string", "enum": [*LIABLE]},
+        agreement=_WHOLE,
+    )
+    | {"description": "Where a list let the driver in: how far he may go by the signed agreement, and who bears it."},
 )
 _DECISION: Final = _object(
     ("authorization_id", "at", "direction", "peer", "decision", "reason", "source", "elapsed_ms", "service"),

@@ -53,7 +53,11 @@ class Authorize(msgspec.Struct, frozen=True):
 
 
 class AuthorizationReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer of `POST /v1/authorizations` (DESIGN section 8); `grant` has `{id, limits}` where a grant decided."""
+    """The answer of `POST /v1/authorizations` (DESIGN section 8); `grant` has `{id, limits}` where a grant decided.
+
+    `offline` has what the signed agreement says of drivers who are let in by a list: `{cost, currency, kwh, liability,
+    agreement}`, no limit where one is absent.
+    """
 
     decision: str
     reason: str
@@ -67,6 +71,7 @@ class AuthorizationReply(msgspec.Struct, frozen=True, omit_defaults=True):
     info: Any = None
     location: Any = None
     grant: Any = None
+    offline: Any = None
 
 
 @dataclass(frozen=True, slots=True)

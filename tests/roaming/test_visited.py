@@ -1,8 +1,11 @@
 """May this credential charge here? Every way in which the visited side comes to a decision."""
 
+from decimal import Decimal
+
 import pytest
 
 from roamd.model.credentials import Decision
+from roamd.model.terms import VISITED_CSO, Terms
 from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest
 from roamd.protocol.messages import Answer, AnswerStatus, Call
 from roamd.roaming.authorization.report import LINES_PER_S
@@ -68,6 +71,18 @@ def test_without_a_contract_those_that_list_the_card_are_asked(station: Station,
 def test_a_listing_is_found_in_whatever_spelling_it_was_published(station: Station, published: str) -> None:
     station.lists("rmd", published, whitelist="ALWAYS")
     assert summary(station.ask()) == ("ALLOWED", "WHITELIST", "rmd")
+
+
+def test_a_list_that_lets_in_tells_how_far_and_at_whose_risk_where_that_was_signed(
+    station: Station, cso: Company, csp: Company
+) -> None:
+    station.lists("rmd", whitelist="ALWAYS")
+    assert station.ask().one.offline is None, "the preset says nothing of it"
+    terms = Terms(currencies=("EUR",), offline_cost=Decimal("50.00"), offline_liability=VISITED_CSO)
+    cso.meets(csp, "rmd", terms=terms, number=7)
+    assert station.ask().one.offline == {
+        "cost": "50.00", "currency": "EUR", "liability": "visited-cso", "agreement": 7
+    }  # fmt: skip
 
 
 def test_a_card_that_nobody_lists_is_asked_about_everywhere_at_once(station: Station, second: Line) -> None:

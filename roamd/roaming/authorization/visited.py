@@ -263,9 +263,21 @@ class VisitedAuthorization:
             info=msgspec.Raw(answer.info) if answer.info else None,
             location=msgspec.Raw(answer.location) if answer.location else None,
             grant=_shown_grant(granted) if granted is not None else None,
+            offline=self._offline_terms(home) if (row.then, row.source) == ("ALLOWED", "WHITELIST") else None,
         )
         self.report.decided(reply, asking, facts, row.number, timed_out=timed_out)
         asking.done(reply)
+
+    def _offline_terms(self, home: str | None) -> dict[str, Any] | None:
+        """How far a driver may go who is let in by a list, as it was signed; for the CSO's backend to watch."""
+        peer = self.directory.find(home) if home is not None else None
+        if peer is None or peer.agreement.number is None:
+            return None
+        terms = peer.agreement.terms
+        currency = terms.currencies[0] if terms.offline_cost is not None else None
+        limits = {"cost": terms.offline_cost, "currency": currency, "kwh": terms.offline_kwh}
+        told = {name: str(limit) for name, limit in limits.items() if limit is not None}
+        return {**told, "liability": terms.offline_liability, "agreement": peer.agreement.number}
 
     # --- by a grant ---------------------------------------------------------------------------------------------
 
