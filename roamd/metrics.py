@@ -99,6 +99,10 @@ link_bytes: Final = _counter("link_bytes_total", "Bytes before TLS on links.", "
 clock_skew_seconds: Final = _gauge("clock_skew_seconds", "How far the peer's clock is ahead of ours.", "peer")
 pairings: Final = _counter("pairings_total", "Tries to pair, by outcome.", "outcome")
 candidates: Final = _gauge("candidates", "Endpoints that are seen at this time, by finder.", "source")
+relayed_envelopes: Final = _counter(
+    "relayed_envelopes_total", "Envelopes that peers wanted relayed, by outcome.", "peer", "outcome"
+)
+relayed_bytes: Final = _counter("relayed_bytes_total", "Bytes of envelopes that were relayed, by sender.", "peer")
 
 # --- the backend's side -----------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any, Final, get_type_hints
 from roamd.config import values
 from roamd.config.values import Address, Kind, UnixAddress, Wrong
 from roamd.model.ids.party import parse_party
+from roamd.model.roles import ROLES
 
 _DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
@@ -43,7 +44,7 @@ def _party(text: str) -> str:
 
 
 def _role(text: str) -> str:
-    return str(values.choice("cso", "csp").take(text.lower()))
+    return str(values.choice(*ROLES).take(text.lower()))
 
 
 def _word(text: str) -> str:
@@ -78,7 +79,8 @@ class Endpoint:
     roles: tuple[str, ...] = _key(
         values.many(_role, at_least=1, example='["cso"]'),
         REQUIRED,
-        '"cso" runs stations, "csp" has contracts with drivers; a company may be both.',
+        '"cso" runs stations, "csp" has contracts with drivers; a company may be both. "clearing-house" relays between '
+        "partners of its own that cannot reach each other; it cannot read what it carries.",
         example=["cso"],
     )
     name: str = _key(
@@ -300,6 +302,20 @@ class DiscoverySection:
 
 
 @dataclass(frozen=True, slots=True)
+class RelaySection:
+    """What a clearing house (endpoint.roles) relays for each of its partners."""
+
+    envelopes_per_s: int = _key(
+        values.number(1, 100_000),
+        500,
+        "Envelopes that one partner may send in a second before it is slowed down. A busy link takes some hundreds.",
+    )
+    kib_per_s: int = _key(
+        values.number(16, 1_000_000), 4096, "KiB that one partner may send in a second before it is slowed down."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class StaticCandidate:
     """An endpoint whose address is known (repeat the table for more)."""
 
@@ -430,6 +446,7 @@ class Config:
     webhooks: tuple[Webhook, ...]
     ocpi: tuple[OcpiBackend, ...]
     discovery: DiscoverySection
+    relay: RelaySection
     candidates: tuple[StaticCandidate, ...]
     authorization: AuthorizationSection
     log: LogSection

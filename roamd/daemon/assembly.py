@@ -69,7 +69,8 @@ def begin_run(store: Store, config: Config, clock: Clock, random: Random) -> tup
     """
 
     def txn(cx: Cx) -> tuple[Run, int]:
-        return begin_run_txn(cx, clock, random), descriptor_sequence_txn(cx, config)
+        run = begin_run_txn(cx, clock, random)
+        return run, descriptor_sequence_txn(cx, config, run.sealing_public)
 
     run, sequence = store.write(txn)
     if run.restored_ms is not None:
@@ -87,7 +88,9 @@ class Assembly:
         self.lacking: str | None = "starting"
         self._swapping = trio.Lock()
         self.backend = BackendPort()
-        self.descriptor = own_descriptor(config, ground.identity, ground.descriptor_sequence, clock.now_ms)
+        self.descriptor = own_descriptor(
+            config, ground.identity, ground.descriptor_sequence, clock.now_ms, ground.run.sealing_public
+        )
         self.core = Core(self._core_ground(), self._world())
         self.directory, self.book, self.peering = self.core.directory, self.core.book, self.core.peering
         self.board = Board(clock, ground.identity.endpoint_id, self._known_endpoints, self._recognised)
@@ -124,6 +127,8 @@ class Assembly:
             stagger_ms=config.authorization.stagger_ms,
             card_filter=config.authorization.card_filter and "csp" in config.endpoint.roles,
             ask_everyone=config.authorization.when_no_filter_matches == "ask-everyone",
+            relay_envelopes=config.relay.envelopes_per_s,
+            relay_kib=config.relay.kib_per_s,
         )
         signer = Signer(identity.endpoint_id, identity.certificate_der, identity.sign, verify)
         return core_parts.Ground(settings, ground.clock, ground.store, ground.run, ground.random, signer, ground.start)

@@ -6,25 +6,28 @@ clock: what it needs of the world comes in through `Ground` and `World`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from roamd.clock import Clock
 from roamd.model.fields import FEEDS_WITH_FIELDS
 from roamd.model.objects import Checked
-from roamd.model.roles import COMMANDS
+from roamd.model.roles import CLEARING_HOUSE, COMMANDS
+from roamd.model.routes import DIRECT, LEDGER
 from roamd.peering.link import Link, OwnEnd
 from roamd.peering.maker import LinkMaker
 from roamd.peering.registry import Registry
+from roamd.peering.relayed import Relayed
 from roamd.peering.service import Peering
 from roamd.protocol.calls import Service
 from roamd.protocol.heartbeat import Timing
+from roamd.protocol.messages import Call
 from roamd.roaming.agreements import Agreements, Own
 from roamd.roaming.authorization.home import HomeAuthorization
 from roamd.roaming.authorization.report import DecisionReport
 from roamd.roaming.authorization.unknown import UnknownCards
 from roamd.roaming.authorization.visited import VisitedAuthorization
-from roamd.roaming.calls import IncomingCalls, OutgoingCalls
+from roamd.roaming.calls import IncomingCalls, OutgoingCalls, Respond
 from roamd.roaming.catalogue import Catalogue
 from roamd.roaming.control import home, moves
 from roamd.roaming.control.desk import ControlDesk
@@ -64,11 +67,13 @@ from roamd.roaming.privacy.retention import Retention
 from roamd.roaming.projections import Projections
 from roamd.roaming.reconcile.desk import Reconciliation
 from roamd.roaming.records import Records
+from roamd.roaming.relay import ClearingHouse, Limits
 from roamd.roaming.remembered import RememberedReplies
 from roamd.roaming.statements import Statements
 from roamd.roaming.vouch import Introduced, Vouching
 from roamd.storage import meta, peers
 from roamd.storage.store import Cx, Store
+from roamd.trust.sealing import SEED_SIZE, SealingKey
 
 Random = Callable[[int], bytes]
 
@@ -81,17 +86,24 @@ class Run:
     run_id: bytes
     secret: bytes
     restored_ms: int | None
+    sealing_seed: bytes = field(repr=False)
+
+    @property
+    def sealing_public(self) -> bytes:
+        """What others seal to; stands in our descriptor."""
+        return SealingKey.of_seed(self.sealing_seed).public
 
 
 def begin_run_txn(cx: Cx, clock: Clock, random: Random) -> Run:
-    """Draw a run id and note it with its first version; the instance and the cursors' secret are drawn once."""
+    """Draw a run id and note it with its first version; the instance and the secrets are drawn once."""
     run_id = random(16)
     instance, secret = _kept_txn(cx, "instance", random(16)), _kept_txn(cx, "cursor-secret", random(32))
+    sealing_seed = _kept_txn(cx, "sealing-seed", random(SEED_SIZE))
     restored_ms = meta.take_restored_txn(cx)
     meta.begin_run_txn(cx, run_id, clock.now_ms())
     home.recover_txn(cx, clock.now_ms())
     moves.recover_txn(cx, clock.now_ms())
-    return Run(instance, run_id, secret, restored_ms)
+    return Run(instance, run_id, secret, restored_ms, sealing_seed)
 
 
 def _kept_txn(cx: Cx, name: str, fresh: bytes) -> bytes:
@@ -118,6 +130,8 @@ class Settings:
     stagger_ms: int = 100
     card_filter: bool = False
     ask_everyone: bool = False
+    relay_envelopes: int = 500
+    relay_kib: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +229,17 @@ class Core:
         self.in_force = InForce(
             clock, store, self.directory, self.book, self.deadlines, self._told_backend, ground.start
         )
+        self.clearing_house = ClearingHouse(
+            clock, self.deadlines, self.directory, self.outgoing, Limits(settings.relay_envelopes, settings.relay_kib)
+            if CLEARING_HOUSE in settings.roles else None,
+        )  # fmt: skip
         self.parts = self._parts()
-        self.registry = Registry(self.endpoint_id, self.parts, self._link_changed)
+        self.registry = Registry(self.endpoint_id, self.parts, self._link_changed, self._route_changed)
         self.maker = self._maker()
         self.network = world.network(self)
+        self.relayed = self._relayed()
         self.peering = Peering(
-            self.directory, self.registry, self.network.connect, world.addresses, clock, random,
+            self.directory, self.registry, self.network.connect, self.relayed.connect, self._addresses, clock, random,
             settings.backoff_s, self.endpoint_id, settings.dialable,
         )  # fmt: skip
         self.visited = VisitedAuthorization(
@@ -283,6 +302,8 @@ class Core:
             Service.RECONCILE: self.reconciliation.answer,
             Service.INTRODUCTION: self.vouching.answer,
             Service.SESSION_QUESTION: self.visited_leases.answer,
+            Service.RELAY: self._relay,
+            Service.RELAY_PAIRS: self.clearing_house.told,
             **{row.number: self.visited_control.answer for row in COMMANDS.values()},
         }
 
@@ -293,6 +314,14 @@ class Core:
         return LinkMaker(
             self.endpoint_id, run.instance, run.run_id, own, ground.clock, ground.store, ground.random, timing
         )
+
+    def _relayed(self) -> Relayed:
+        ground = self.ground
+        return Relayed(
+            ground.clock, ground.signer, SealingKey.of_seed(ground.run.sealing_seed), self.directory, self.deadlines,
+            self.outgoing, self.maker, ground.random, ground.start, self.world.read_descriptor, self.clearing_house,
+            self.arrived,
+        )  # fmt: skip
 
     def _services(self) -> Services:
         ground = self.ground
@@ -382,11 +411,18 @@ class Core:
         self.their_filters.peer_changed(peer)
         self.their_keys.peer_changed(peer)
         self.vouching.peer_changed(peer, what)
+        self.registry.routes_changed(peer)
+        self.relayed.tell_all()
+        if what == "removed":
+            self.clearing_house.forget(peer)
         self.world.peer_changed(peer, what)
 
-    def arrived(self, peer: Peer) -> None:
+    def arrived(self, peer: Peer, route: str = DIRECT) -> None:
         """A peer has dialled us: nobody waits to dial it."""
-        self.peering.contacted(peer)
+        self.peering.contacted(peer, route)
+
+    def _relay(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
+        self.relayed.answer(peer, call, deadline_at, respond)
 
     def _link_changed(self, peer: Peer) -> None:
         if peer.exchange is not None:
@@ -394,19 +430,31 @@ class Core:
             self.in_force.note(peer.label)
             self.in_force.look()
             self.vouching.tell(peer)
+            if self.relayed.tell(peer):
+                self.peering.reachable(peer)
             self.home_control.link_up(peer)
             self.home_leases.link_up(peer)
-        self.peering.link_changed(peer)
+
+    def _route_changed(self, peer: Peer, route: str) -> None:
+        """A peer's first link by a route came up, or its last one ended."""
+        self.peering.link_changed(peer, route)
+
+    def _addresses(self, peer: Peer, route: str) -> tuple[str, ...]:
+        """Where a peer may be tried by a route: through a clearing house only while that can be asked."""
+        if route == DIRECT:
+            return self.world.addresses(peer)
+        relay = self.directory.find(route)
+        return (route,) if relay is not None and relay.exchange is not None else ()
 
     def _published(self, feed: str) -> None:
         for peer in self.directory:
-            if peer.exchange is not None:
-                peer.exchange.published(feed)
+            peer.published(feed)
 
     def _queued(self, label: str) -> None:
         peer = self.directory.find(label)
-        if peer is not None and peer.exchange is not None:
-            peer.exchange.ledger_grew()
+        carrier = peer.carrier(LEDGER) if peer is not None else None
+        if carrier is not None:
+            carrier.ledger_grew()
 
 
 def _directory(store: Store) -> Directory:

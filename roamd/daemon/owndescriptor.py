@@ -14,10 +14,12 @@ VALID_MS = 90 * 24 * 3600 * 1000
 _KEY = "descriptor"
 
 
-def descriptor_sequence_txn(cx: Cx, config: Config) -> int:
+def descriptor_sequence_txn(cx: Cx, config: Config, sealing_key: bytes) -> int:
     """The sequence of what we say of ourselves: one more than the last if that was something else."""
     endpoint, introduce = config.endpoint, config.discovery.introduce
-    content = repr((endpoint.name, endpoint.parties, endpoint.roles, str(config.link.advertise), introduce))
+    content = repr(
+        (endpoint.name, endpoint.parties, endpoint.roles, str(config.link.advertise), introduce, sealing_key.hex())
+    )
     number, _, before = (meta.get(cx, _KEY) or "0 ").partition(" ")
     if before == content:
         return int(number)
@@ -25,7 +27,9 @@ def descriptor_sequence_txn(cx: Cx, config: Config) -> int:
     return int(number) + 1
 
 
-def own_descriptor(config: Config, identity: Identity, sequence: int, now_ms: Callable[[], int]) -> Callable[[], bytes]:
+def own_descriptor(
+    config: Config, identity: Identity, sequence: int, now_ms: Callable[[], int], sealing_key: bytes
+) -> Callable[[], bytes]:
     """A function that gives our signed descriptor of now."""
 
     def descriptor() -> bytes:
@@ -40,6 +44,7 @@ def own_descriptor(config: Config, identity: Identity, sequence: int, now_ms: Ca
                 sequence=sequence,
                 valid_until_ms=now_ms() + VALID_MS,
                 introducible=config.discovery.introduce,
+                sealing_key=sealing_key,
             ),
             identity,
         )

@@ -25,7 +25,8 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     None is the configuration's rate. `withheld`: fields of our objects that the peer is not sent, by feed; that is our
     own affair and stands in no document. `number` is that of the signed document, None for the preset.
     `keyed_list`: it is sent our user credentials under hashes of its own (`model.keyedlist`). `introduce`: it and the
-    others that have this are told of each other (`roaming.vouch`); no document says so either.
+    others that have this are told of each other (`roaming.vouch`). `routes`: by which ways we reach it
+    (`model.routes`). No document says so either.
     """
 
     our_roles: tuple[str, ...]
@@ -45,6 +46,7 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int | None = None
     keyed_list: bool = False
     introduce: bool = False
+    routes: dict[str, tuple[str, ...]] = {}
 
     def to_json(self) -> bytes:
         """The text that the store keeps."""

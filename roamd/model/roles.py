@@ -5,7 +5,10 @@ from typing import Final
 
 CSO: Final = "cso"
 CSP: Final = "csp"
-ROLES: Final = (CSO, CSP)
+CLEARING_HOUSE: Final = "clearing-house"
+"""Relays between two others, and has no part in what it relays: no row below names it."""
+
+ROLES: Final = (CSO, CSP, CLEARING_HOUSE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ Connect = Callable[[Peer, str], Awaitable[Link]]
 class Dialler:
     """Keeps one peer's link up. `addresses` gives where to try, best first, asked anew at each attempt.
 
-    `courtesy_s` is how long the other side is given to dial first after a link fell; `cap_s` the longest wait.
+    `courtesy_s` is how long the other side is given to dial first after a link fell; `cap_s` the longest wait; `linked`
+    says whether there is a link already by the route that this dialler is for.
     """
 
     peer: Peer
@@ -59,6 +60,7 @@ class Dialler:
     due_at: float
     cap_s: Callable[[], float]
     courtesy_s: Callable[[], float]
+    linked: Callable[[Peer], bool] = lambda peer: peer.exchange is not None
     _backoff: Backoff = field(init=False)
     _happened: Wake = field(default_factory=Wake)
     _retired: bool = False
@@ -124,7 +126,7 @@ class Dialler:
                 await self._attempt()
 
     def _wanted(self) -> bool:
-        return self.peer.exchange is None and self.peer.active and bool(self.addresses(self.peer))
+        return not self.linked(self.peer) and self.peer.active and bool(self.addresses(self.peer))
 
     async def _attempt(self) -> None:
         """Try every address in turn; good news that comes meanwhile is not lost."""

@@ -21,6 +21,7 @@ from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, PeerError, ProtocolError
 from roamd.log import get_logger
+from roamd.model.routes import DIRECT
 from roamd.protocol import events
 from roamd.protocol.codes import GoodbyeCode, code_name
 from roamd.protocol.connection import Connection
@@ -50,10 +51,13 @@ STALLED_S = 60.0
 
 
 class SecureStream(Protocol):
-    """A byte stream that has proven which leaf is at its other end (`peering.tls.TlsStream`, or the simulator's)."""
+    """A byte stream that has proven which leaf is at its other end: `peering.tls.TlsStream`, or the simulator's.
 
-    own_leaf_sha256: bytes
+    `peering.passage.Passage` is one through a clearing house; its keys stand where the others have leaves.
+    """
 
+    @property
+    def own_leaf_sha256(self) -> bytes: ...
     @property
     def peer_leaf_sha256(self) -> bytes: ...
     async def receive_some(self) -> bytes: ...
@@ -83,9 +87,12 @@ class OwnEnd:
 class Link:
     """See the module. `run` lives as long as the link does; it closes the stream."""
 
-    def __init__(self, peer: Peer, stream: SecureStream, connection: Connection, own: OwnEnd, dialler: str) -> None:
+    def __init__(
+        self, peer: Peer, stream: SecureStream, connection: Connection, own: OwnEnd, dialler: str, route: str = DIRECT
+    ) -> None:
         self.peer = peer
         self.dialler = dialler
+        self.route = route
         self.facts: LinkFacts | None = None
         self.exchange: Exchange | None = None
         self.goodbye: Goodbye | None = None

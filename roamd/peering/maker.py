@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from roamd import __version__
 from roamd.clock import Clock
+from roamd.model.routes import DIRECT
 from roamd.peering.link import Link, OwnEnd, SecureStream
 from roamd.protocol.connection import VERSION, Connection
 from roamd.protocol.flow import DEFAULT_WINDOWS
@@ -28,7 +29,7 @@ class LinkMaker:
     random: Callable[[int], bytes]
     timing: Timing
 
-    def make(self, peer: Peer, stream: SecureStream, *, dialler: bool) -> Link:
+    def make(self, peer: Peer, stream: SecureStream, *, dialler: bool, route: str = DIRECT) -> Link:
         """A link that is ready to run; it owns the stream."""
         connection = Connection(
             dialler,
@@ -37,7 +38,7 @@ class LinkMaker:
             expected_endpoint=peer.endpoint_id,
             timing=self.timing,
         )
-        return Link(peer, stream, connection, self.own, self.endpoint_id if dialler else peer.endpoint_id)
+        return Link(peer, stream, connection, self.own, self.endpoint_id if dialler else peer.endpoint_id, route)
 
     def hello(self, peer: Peer) -> Hello:
         """What we say first to a peer; a fresh nonce each time."""

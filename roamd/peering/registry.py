@@ -1,15 +1,17 @@
 """Which links are up, and which of two to the same endpoint stays (the rule is `protocol.duplicates`).
 
-A peer's `exchange` is the one over which we ask and send: that of the newest link that stays. When it ends, another
-that is still up takes over.
+A peer's `exchange` is the one over which we ask: that of the newest link that stays. When it ends, another that is
+still up takes over. Links by different routes (`model.routes`) are no duplicates of each other; per function the first
+route of its list that is up is taken.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.log import get_logger
+from roamd.model.routes import CALLS, DIRECT, FUNCTIONS, every_route, routes_for
 from roamd.peering.link import Link
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.duplicates import LinkFacts, resolve
@@ -27,16 +29,27 @@ MAX_INSTANCES = 8
 
 
 class Registry:
-    """All links that are up. `changed(peer)` is called when a peer's link came up or went down."""
+    """All links that are up.
 
-    def __init__(self, own_endpoint: str, parts: Parts, changed: Callable[[Peer], None]) -> None:
+    `changed(peer)` is called when calls to a peer have become possible or impossible, `moved(peer, route)` when one of
+    its routes has its first link or has lost its last one.
+    """
+
+    def __init__(
+        self,
+        own_endpoint: str,
+        parts: Parts,
+        changed: Callable[[Peer], None],
+        moved: Callable[[Peer, str], None],
+    ) -> None:
         self._own = own_endpoint
         self._parts = parts
         self._clock: Clock = parts.clock
         self._changed = changed
+        self._moved = moved
         self._order = itertools.count(1)
         self._links: dict[str, list[Link]] = {}
-        self._farewells: dict[str, Goodbye | None] = {}
+        self._farewells: dict[tuple[str, str], Goodbye | None] = {}
         self._runs: dict[str, bytes] = {}
         self._ended = Wake()
 
@@ -52,9 +65,13 @@ class Registry:
         while len(self):
             await self._ended.wait()
 
-    def farewell_of(self, peer: Peer) -> Goodbye | None:
+    def is_linked(self, peer: Peer, route: str) -> bool:
+        """Whether a link is up by this route."""
+        return any(link.route == route for link in self._links.get(peer.label, ()))
+
+    def farewell_of(self, peer: Peer, route: str = DIRECT) -> Goodbye | None:
         """What the peer said at the end of the link that ended last; None when that was simply cut, or ended by us."""
-        return self._farewells.get(peer.label)
+        return self._farewells.get((peer.label, route))
 
     def close_all(self, peer: Peer, code: int, reason: str) -> None:
         """End every link to a peer: it was suspended or removed."""
@@ -75,36 +92,58 @@ class Registry:
         if self._runs.get(peer.label) != hello.run_id:
             self._runs[peer.label] = hello.run_id
             exchange.begin_run()
-        others = self._links.setdefault(peer.label, [])
-        others.append(link)
+        was_linked = self.is_linked(peer, link.route)
+        self._links.setdefault(peer.label, []).append(link)
         was_up = peer.exchange is not None
         self._settle(peer)
         metrics.links_opened.labels(peer.label, "us" if link.dialler == self._own else "peer").inc()
-        log.info("link_up", peer=peer.label, dialled=link.dialler == self._own, software=hello.software)
-        if not was_up:
-            self._note(peer, "UP")
+        log.info(
+            "link_up", peer=peer.label, dialled=link.dialler == self._own, software=hello.software, route=link.route
+        )
+        self._tell(peer, was_up)
+        if not was_linked:
+            self._moved(peer, link.route)
         return exchange
 
     def down(self, link: Link) -> None:
         """A link has ended."""
         peer = link.peer
         self._links[peer.label].remove(link)
-        self._farewells[peer.label] = link.goodbye
+        self._farewells[peer.label, link.route] = link.goodbye
         metrics.links_closed.labels(peer.label, link.reason).inc()
-        log.info("link_down", peer=peer.label, reason=link.reason)
+        log.info("link_down", peer=peer.label, reason=link.reason, route=link.route)
+        was_up = peer.exchange is not None
         self._settle(peer)
         if peer.exchange is None:
             peer.last_error = f"link ended: {link.reason}"
-            self._note(peer, "DOWN")
+        self._tell(peer, was_up)
+        if not self.is_linked(peer, link.route):
+            self._moved(peer, link.route)
         if not self._links[peer.label]:
             self._forget(peer)
         self._ended.set()
+
+    def routes_changed(self, peer: Peer) -> None:
+        """The operator has chosen other routes: links by those that are no longer wanted end."""
+        if peer.label not in self._links:
+            return
+        wanted, was_up = every_route(peer.agreement.routes), peer.exchange is not None
+        self._settle(peer)
+        self._tell(peer, was_up)
+        for link in self.of(peer):
+            if link.route not in wanted:
+                link.close(GoodbyeCode.DONE, "this route is not taken any more")
+
+    def _tell(self, peer: Peer, was_up: bool) -> None:
+        if (peer.exchange is not None) != was_up:
+            self._note(peer, "DOWN" if was_up else "UP")
 
     def _forget(self, peer: Peer) -> None:
         """The last link of this label is gone."""
         del self._links[peer.label]
         if peer.row.state == REMOVED:
-            del self._farewells[peer.label]
+            for known in [known for known in self._farewells if known[0] == peer.label]:
+                del self._farewells[known]
             self._runs.pop(peer.label, None)
             metrics.forget_peer(peer.label)
 
@@ -113,6 +152,8 @@ class Registry:
         staying = list(self._links[peer.label])
         for one, other in itertools.combinations(list(staying), 2):
             if one not in staying or other not in staying or one.facts is None or other.facts is None:
+                continue
+            if one.route != other.route and one.facts.peer_run == other.facts.peer_run:
                 continue
             verdict = resolve(self._own, peer.endpoint_id, one.facts, other.facts)
             if verdict is None:
@@ -127,14 +168,19 @@ class Registry:
         self._choose(peer, staying)
 
     def _choose(self, peer: Peer, links: list[Link]) -> None:
-        """The newest of the links that stay carries what we ask and send."""
-        usable = [link for link in links if link.exchange is not None and link.exchange.is_up]
-        chosen = usable[-1].exchange if usable else None
-        if chosen is not peer.exchange:
-            peer.exchange = chosen
-            if chosen is not None:
-                self._parts.outgoing.repeat(peer)
-                chosen.ledger_grew()
+        """Per function, the newest of the links that stay by the best route carries what we ask and send."""
+        usable = {link.route: link.exchange for link in links if link.exchange is not None and link.exchange.is_up}
+        before = {function: peer.carrier(function) for function in FUNCTIONS}
+        chosen = {function: _first(usable, routes_for(peer.agreement.routes, function)) for function in FUNCTIONS}
+        peer.exchange = chosen[CALLS]
+        peer.elsewhere = {function: one for function, one in chosen.items() if one is not peer.exchange}
+        peer.others = tuple(exchange for exchange in usable.values() if exchange is not peer.exchange)
+        if peer.exchange is not None and peer.exchange is not before[CALLS]:
+            self._parts.outgoing.repeat(peer)
+        for exchange in {*chosen.values(), *before.values()} if chosen != before else ():
+            if exchange is not None:
+                exchange.carry()
+                exchange.ledger_grew()
 
     def _note(self, peer: Peer, link: str) -> None:
         now_ms = self._clock.now_ms()
@@ -148,3 +194,7 @@ class Registry:
             essential=True,
         )
         self._changed(peer)
+
+
+def _first(usable: Mapping[str, Exchange], routes: tuple[str, ...]) -> Exchange | None:
+    return next((usable[route] for route in routes if route in usable), None)

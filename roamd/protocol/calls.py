@@ -31,6 +31,8 @@ class Service(IntEnum):
     DESCRIPTOR = 4  # the body is the asker's own signed descriptor (see trust), newer than the one the peer holds
     RECONCILE = 5  # see `reconcile`
     INTRODUCTION = 6
+    RELAY = 8  # the body is an envelope (see envelope); asked of a clearing house, and by it of the receiver
+    RELAY_PAIRS = 9  # asked of a clearing house: between whom and the asker it may relay
     START_SESSION = 16  # 16 to 23, 25, 26: commands, asked with a CommandRequest
     STOP_SESSION = 17
     UNLOCK_CONNECTOR = 18

@@ -92,6 +92,10 @@ class OutgoingCalls:
                 waiting.call = msgspec.structs.replace(waiting.call, deadline_ms=left_ms)
                 peer.exchange.send_call(waiting.call)
 
+    def is_open(self, call_id: bytes) -> bool:
+        """Whether a question of that id waits for its answer."""
+        return call_id in self._open
+
     def open_of(self, peer: Peer) -> int:
         """How many questions wait for this peer."""
         return sum(1 for waiting in self._open.values() if waiting.peer is peer)

@@ -25,11 +25,17 @@ ALARMS_KEPT = 20
 
 @dataclass(slots=True)
 class Peer:
-    """One other endpoint; `exchange` is what runs over its link, None while the link is down."""
+    """One other endpoint; `exchange` is what runs over its link, None while the link is down.
+
+    Where it has several routes (`model.routes`), `exchange` carries the calls; `elsewhere` has the functions that do
+    not go the same way, and `others` are the exchanges of further routes that are up.
+    """
 
     row: PeerRow
     agreement: Agreement
     exchange: "Exchange | None" = None
+    elsewhere: "dict[str, Exchange | None]" = field(default_factory=dict)
+    others: "tuple[Exchange, ...]" = ()
     last_error: str | None = None
     last_up_ms: int | None = None
     skew_ms: int | None = None
@@ -48,6 +54,24 @@ class Peer:
     def alarm(self, text: str) -> None:
         """Note what the operator should look at; what was said before moves to the end."""
         self.alarms[:] = [*(known for known in self.alarms if known != text), text][-ALARMS_KEPT:]
+
+    def carrier(self, function: str) -> "Exchange | None":
+        """The exchange over which a function goes (one of `model.routes`), None while none of its routes is up."""
+        return self.elsewhere.get(function, self.exchange)
+
+    def exchanges(self) -> "tuple[Exchange, ...]":
+        """Those of all routes that are up."""
+        return self.others if self.exchange is None else (self.exchange, *self.others)
+
+    def published(self, feed: str) -> None:
+        """We published something; the peer follows over whichever link it likes."""
+        for exchange in self.exchanges():
+            exchange.published(feed)
+
+    def wake(self) -> None:
+        """What it may see has changed."""
+        for exchange in self.exchanges():
+            exchange.wake()
 
     @property
     def active(self) -> bool:

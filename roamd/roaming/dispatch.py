@@ -13,6 +13,7 @@ import trio
 
 from roamd.clock import Clock
 from roamd.log import get_logger
+from roamd.model.routes import FEEDS, LEDGER
 from roamd.protocol import events
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.flow import Pattern
@@ -91,6 +92,7 @@ class Exchange:
         self._work = Wake()
         self._inflow = Inflow(parts.store, self._take_bulk, self._took_bulk, self._found_room)
         self._held: list[tuple[Bulk, Settle]] | None = []
+        self._author_begins: Callable[[], None] | None = None
         self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id, parts.projections)
         self.author = Author(
             peer, parts.store, parts.signer, parts.clock, parts.events_written, self._close, self._inflow.wait_for_room
@@ -172,7 +174,7 @@ class Exchange:
 
     def _follow(self) -> None:
         """Follow the peer's feeds over the link that stays. One that was passed over meanwhile has gaps, and ends."""
-        if self.peer.exchange is not self or self.peer.follower is self._follower:
+        if self.peer.carrier(FEEDS) is not self or self.peer.follower is self._follower:
             return
         if self._follower.began:
             self._close(GoodbyeCode.INTERNAL, "the feeds were followed over another link meanwhile")
@@ -190,7 +192,19 @@ class Exchange:
         elif self._is_recovering():
             await rollback.give_up()
         self._release()
-        self.author.begin(shown)
+        self._author_begins = lambda: self.author.begin(shown)
+        self.carry()
+
+    def carry(self) -> None:
+        """What goes over this link and what over another may have changed: only one of them is written on.
+
+        The newly chosen one begins behind what is receipted, so whatever was under way on the other is sent again.
+        """
+        chosen = self.peer.carrier(LEDGER) is self
+        if not chosen:
+            self.author.sending = False
+        elif self._author_begins is not None and not self.author.sending:
+            self._author_begins()
         self._work.set()
 
     def _was_rolled_back(self, shown: Mark) -> bool:

@@ -9,7 +9,7 @@ A label stays its endpoint's for ever, also when the peer is removed: the chains
 another company under the same label would be sent what stands in them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,8 @@ from roamd.errors import Conflict, Forbidden, NotFound
 from roamd.log import get_logger
 from roamd.model.agreement import Agreement, preset
 from roamd.model.fields import checked_fields
+from roamd.model.roles import CLEARING_HOUSE
+from roamd.model.routes import checked_routes
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
@@ -32,7 +34,7 @@ from roamd.trust.descriptor import Descriptor
 
 log = get_logger()
 
-Change = Literal["added", "confirmed", "suspended", "resumed", "removed", "renewed", "agreed"]
+Change = Literal["added", "confirmed", "suspended", "resumed", "removed", "renewed", "agreed", "rerouted"]
 REMOVED = "REMOVED"
 
 
@@ -175,8 +177,7 @@ class PeerBook:
         row = peer.row._replace(agreement_json=agreement.to_json(), rights_version=peer.row.rights_version + 1)
         await self._commit(lambda cx: peers.put_txn(cx, row))
         self.directory.put(row)
-        if peer.exchange is not None:
-            peer.exchange.wake()
+        peer.wake()
 
     async def agree(
         self, peer: Peer, settle: Callable[[Agreement], Agreement], also: Callable[[Cx], None] | None = None
@@ -200,8 +201,8 @@ class PeerBook:
             self.directory.put(row)
             log.info("peer_settings_agreed", peer=peer.label, number=settings.number)
             self.changed(peer, "agreed")
-            if peer.exchange is not None:
-                peer.exchange.rights_changed()
+            for exchange in peer.exchanges():
+                exchange.rights_changed()
             return True
 
     async def introduce(self, peer: Peer, *, on: bool) -> None:
@@ -214,6 +215,23 @@ class PeerBook:
             await self._commit(lambda cx: peers.put_txn(cx, row))
             self.directory.put(row)
             log.info("peer_introductions_changed", peer=peer.label, introduce=on)
+
+    async def reroute(self, peer: Peer, wanted: Mapping[str, Iterable[str]]) -> None:
+        """By which ways these functions go from now on; others stay as they are. Malformed for a route that is none."""
+        houses = [one.label for one in self.directory if CLEARING_HOUSE in one.agreement.their_roles]
+        asked = {function: tuple(routes) for function, routes in wanted.items()}
+        async with self._turn:
+            routes = checked_routes(
+                {**peer.agreement.routes, **asked}, [label for label in houses if label != peer.label]
+            )
+            if routes == peer.agreement.routes:
+                return
+            agreement = msgspec.structs.replace(peer.agreement, routes=routes)
+            row = peer.row._replace(agreement_json=agreement.to_json())
+            await self._commit(lambda cx: peers.put_txn(cx, row))
+            self.directory.put(row)
+            log.info("peer_rerouted", peer=peer.label, routes={name: list(route) for name, route in routes.items()})
+            self.changed(peer, "rerouted")
 
     async def _move(self, peer: Peer, state: str, what: Change) -> None:
         row = peer.row._replace(state=state)

@@ -142,7 +142,7 @@ def test_every_fault_of_every_layer_comes_at_once(write: Write) -> None:
             'roamd.toml:2: endpoint.parties: "Germany" is not a party: '
             'it is two letters and three letters or digits, such as "DE*ABC"'
         ),
-        'roamd.toml:3: endpoint.roles: "cpo" is not known; write "cso" or "csp"',
+        'roamd.toml:3: endpoint.roles: "cpo" is not known; write "cso", "csp" or "clearing-house"',
         'roamd.toml:1: endpoint.name: it is missing; write name = "ABC Charging"',
         'flag --set: link.listen: "" is no host; write a name or an IP address',
         'roamd.toml:7: link.handshakes: "many" is not a whole number; write 1 to 1024',

@@ -291,8 +291,9 @@ async def test_the_first_dials_of_hundreds_are_spread(autojump_clock: MockClock)
     async with Neighbourhood() as hood:
         registry = (await hood.endpoint("DE*ABC", "cso")).core.registry
         peering = Peering(
-            directory, registry, network.connect, lambda peer: (peer.label,), TrioClock(), os.urandom, CAP_S, "A", True
-        )
+            directory, registry, network.connect, network.connect, lambda peer, _: (peer.label,), TrioClock(),
+            os.urandom, CAP_S, "A", True,
+        )  # fmt: skip
         hood.nursery.start_soon(peering.run)
         await trio.sleep(300 / SPREAD_PER_S)
     assert len(network.first) == 300

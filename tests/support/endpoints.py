@@ -119,6 +119,7 @@ class Endpoint:
 
     def _begin(self) -> None:
         run: Run = self.store.write(lambda cx: begin_run_txn(cx, self.clock, os.urandom))
+        self.sealing_key = run.sealing_public
         own = self.identity
         signer = Signer(own.endpoint_id, own.certificate_der, own.sign, verify)
         values: dict[str, Any] = {
@@ -159,7 +160,7 @@ class Endpoint:
         return encode_descriptor(
             Descriptor(
                 own.endpoint_id, own.certificate_der, self.name, (self.party,), roles, addresses, self.sequence,
-                valid_until_ms, introducible=self.introducible,
+                valid_until_ms, self.sealing_key, self.introducible,
             ),
             own,
         )  # fmt: skip

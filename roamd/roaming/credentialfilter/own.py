@@ -330,9 +330,9 @@ class OwnFilter:
                 made = await aside(self.store, self._maker(version, self.key_for(peer)))
                 if self._queue[label] == (peer, version):
                     del self._queue[label]
-                if peer.exchange is not None:
+                if peer.exchanges():
                     self._made[label] = made
-                    peer.exchange.published(FEED)
+                    peer.published(FEED)
                 await trio.sleep(PAUSE_S)
         finally:
             self._making = False

@@ -178,7 +178,9 @@ class SubjectDesk:
     def _all_have_followed(self) -> bool:
         """Whether every partner whose link is up has what we publish of credentials."""
         return all(
-            peer.exchange is None or peer.exchange.publisher.in_sync().get(CREDENTIALS, True) for peer in self.directory
+            exchange.publisher.in_sync().get(CREDENTIALS, True)
+            for peer in self.directory
+            for exchange in peer.exchanges()
         )
 
     async def _empty_log(self) -> bool:
