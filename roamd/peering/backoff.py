@@ -21,6 +21,10 @@ class Backoff:
         share = int.from_bytes(self._random(4), "big") / 2**32
         return step * (0.5 + share / 2)
 
+    def exhaust(self) -> None:
+        """As if it had failed for long: the next wait is one of the longest."""
+        self._failures = 20
+
     def reset(self, failures: int = 0) -> None:
         """Begin anew, as if so many attempts had failed so far."""
         self._failures = failures

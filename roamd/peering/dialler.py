@@ -6,7 +6,8 @@ confirmation, an operator's `retry`) brings it to now. A peer that contacts us i
 moment, for its own link is about to come up. While a link is up, by whoever's dialling, nothing is due.
 
 Links that break soon after they came up count like failures, and only a link that lasts forgives them: otherwise two
-sides that disagree would dial each other without a pause.
+sides that disagree would dial each other without a pause. Who was replaced by another process of its own endpoint
+waits longest: otherwise the two would take every link from each other again and again.
 """
 
 import math
@@ -67,6 +68,7 @@ class Dialler:
     _up_at: float = -math.inf
     _broke_young: int = 0
     _gave_way: bool = False
+    _in_vain: int = 0
 
     def __post_init__(self) -> None:
         self._backoff = Backoff(self.random)
@@ -75,6 +77,7 @@ class Dialler:
 
     def kick(self) -> None:
         """Something changed for the better: try at once."""
+        self._in_vain = 0
         self._forgive()
         self._set_due(0.0)
 
@@ -82,15 +85,20 @@ class Dialler:
         """The peer has shaken hands with us: its link is about to come up.
 
         Only the first contact since our last attempt puts that off: whose links never come up must not keep us waiting.
+        And only the first since a link was up forgives, and later ones move us ever less: two sides that dial each
+        other in vain (without a common version) would forgive each other for ever.
         """
-        self._forgive()
+        in_vain, self._in_vain = self._in_vain, self._in_vain + 1
+        if not in_vain:
+            self._forgive()
         if not self._gave_way:
             self._gave_way = True
-            self._set_due(CONTACT_S)
+            wait_s = CONTACT_S * 2 ** min(in_vain, 20)
+            self._set_due(min(wait_s, self.due_at - self.clock.monotonic()) if in_vain else wait_s)
 
     def link_up(self) -> None:
         """A link is up, whoever dialled it."""
-        self._up_at, self._gave_way = self.clock.monotonic(), False
+        self._up_at, self._gave_way, self._in_vain = self.clock.monotonic(), False, 0
         self._happened.set()
 
     def link_down(self, goodbye: Goodbye | None) -> None:
@@ -99,6 +107,8 @@ class Dialler:
         self._broke_young = 0 if settled else self._broke_young + 1
         self._gave_way = False
         self._forgive()
+        if goodbye is not None and reconnect_after(goodbye.code) is Reconnect.LATE:
+            self._backoff.exhaust()
         self._set_due(max(self.courtesy_s() + self._next_s(), self._asked_to_wait_s(goodbye)))
 
     def retire(self) -> None:

@@ -3,6 +3,10 @@
 A peer's `exchange` is the one over which we ask: that of the newest link that stays. When it ends, another that is
 still up takes over. Links by different routes (`model.routes`) are no duplicates of each other; per function the first
 route of its list that is up is taken.
+
+Two processes that run on one identity and copies of one store take each other's links: to every partner the other one
+looks like a restart. It shows at both sides, and both operators are told: a process that lives is told REPLACED, and a
+run that was replaced comes back. Once may be chance (a late link of a process that has just died), twice is not.
 """
 
 import itertools
@@ -15,7 +19,7 @@ from roamd.model.routes import CALLS, DIRECT, FUNCTIONS, every_route, routes_for
 from roamd.peering.link import Link
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.duplicates import LinkFacts, resolve
-from roamd.protocol.messages import Goodbye
+from roamd.protocol.messages import Goodbye, Hello
 from roamd.roaming.directory import Peer
 from roamd.roaming.dispatch import Exchange, Parts
 from roamd.roaming.events import peer_event_txn
@@ -26,6 +30,9 @@ log = get_logger()
 
 MAX_INSTANCES = 8
 """Links to one peer that stay. A company runs a daemon, or a few for safety; each link costs what an idle peer does."""
+
+RUNS_KEPT = 8
+"""Replaced runs of a peer that are remembered: two that fight are among the newest."""
 
 
 class Registry:
@@ -52,6 +59,8 @@ class Registry:
         self._farewells: dict[tuple[str, str], Goodbye | None] = {}
         self._runs: dict[str, bytes] = {}
         self._ended = Wake()
+        self._taken_over = 0
+        self._replaced: dict[str, dict[bytes, int]] = {}
 
     def of(self, peer: Peer) -> list[Link]:
         """The links to a peer, oldest first."""
@@ -92,6 +101,7 @@ class Registry:
         if self._runs.get(peer.label) != hello.run_id:
             self._runs[peer.label] = hello.run_id
             exchange.begin_run()
+            self._watch_runs(peer, hello)
         was_linked = self.is_linked(peer, link.route)
         self._links.setdefault(peer.label, []).append(link)
         was_up = peer.exchange is not None
@@ -112,6 +122,8 @@ class Registry:
         self._farewells[peer.label, link.route] = link.goodbye
         metrics.links_closed.labels(peer.label, link.reason).inc()
         log.info("link_down", peer=peer.label, reason=link.reason, route=link.route)
+        if link.goodbye is not None and link.goodbye.code == GoodbyeCode.REPLACED:
+            self._was_taken_over(peer)
         was_up = peer.exchange is not None
         self._settle(peer)
         if peer.exchange is None:
@@ -145,7 +157,33 @@ class Registry:
             for known in [known for known in self._farewells if known[0] == peer.label]:
                 del self._farewells[known]
             self._runs.pop(peer.label, None)
+            self._replaced.pop(peer.label, None)
             metrics.forget_peer(peer.label)
+
+    def _was_taken_over(self, peer: Peer) -> None:
+        """A partner says that a newer process of ours has the link, and yet we live."""
+        self._taken_over += 1
+        if self._taken_over > 1:
+            log.error("own_endpoint_doubled", peer=peer.label, times=self._taken_over)
+            peer.alarm(
+                "another process of ours takes over its links: roamd runs twice on one identity; end one of them"
+            )
+
+    def _note_replaced(self, peer: Peer, run_id: bytes) -> None:
+        replaced = self._replaced.setdefault(peer.label, {})
+        replaced.setdefault(run_id, 0)
+        while len(replaced) > RUNS_KEPT:
+            del replaced[next(iter(replaced))]
+
+    def _watch_runs(self, peer: Peer, hello: Hello) -> None:
+        """A process that was replaced and is back never ended."""
+        replaced = self._replaced.get(peer.label, {})
+        if hello.run_id not in replaced:
+            return
+        replaced[hello.run_id] += 1
+        if sum(replaced.values()) > 1:
+            log.warning("peer_endpoint_doubled", peer=peer.label, times=sum(replaced.values()))
+            peer.alarm("two of its processes take each other's links: roamd runs twice on its identity")
 
     def _settle(self, peer: Peer) -> None:
         """Between every two links of the same instance one goes; what is ours to close we close."""
@@ -160,6 +198,8 @@ class Registry:
                 continue
             loser = one if verdict.closes is one.facts else other
             staying.remove(loser)
+            if verdict.code == GoodbyeCode.REPLACED:
+                self._note_replaced(peer, verdict.closes.peer_run)
             if verdict.we_close:
                 loser.close(verdict.code, "another link stays")
         for oldest in staying[:-MAX_INSTANCES]:

@@ -38,16 +38,20 @@ class Reconnect(IntEnum):
     BACK_OFF = 0
     AFTER_UNTIL = 1
     NEVER_BY_ITSELF = 2
+    LATE = 3
+    """With the longest back-off at once: another process serves the peer, and we only take over if that one ends."""
 
 
 _AFTER_UNTIL: Final = frozenset({GoodbyeCode.SHUTTING_DOWN, GoodbyeCode.OVERLOADED})
-_NEVER: Final = frozenset({GoodbyeCode.DUPLICATE, GoodbyeCode.REPLACED, GoodbyeCode.REMOVED})
+_NEVER: Final = frozenset({GoodbyeCode.DUPLICATE, GoodbyeCode.REMOVED})
 
 
 def reconnect_after(code: int) -> Reconnect:
     """What the receiver of a Goodbye does next; a code that we do not know means ordinary back-off."""
     if code in _AFTER_UNTIL:
         return Reconnect.AFTER_UNTIL
+    if code == GoodbyeCode.REPLACED:
+        return Reconnect.LATE
     return Reconnect.NEVER_BY_ITSELF if code in _NEVER else Reconnect.BACK_OFF
 
 

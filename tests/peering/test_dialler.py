@@ -197,6 +197,26 @@ async def test_a_peer_whose_contacts_come_to_nothing_does_not_keep_us_from_diall
         nursery.cancel_scope.cancel()
 
 
+async def test_contacts_that_come_to_nothing_again_and_again_do_not_keep_us_dialling_all_day(
+    autojump_clock: MockClock,
+) -> None:
+    """As when both sides dial and have no version in common: each attempt of ours brings about one of theirs."""
+    network = Failing()
+    dialler = dialler_of(network, one_peer())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dialler.run)
+        for _ in range(24 * 360):
+            await trio.sleep(10)
+            dialler.contacted()
+        assert len(network.at) < 500, "about one in five minutes"
+        assert max(network.waits) <= CAP_S + 1
+        dialler.link_up()
+        dialler.link_down(None)
+        dialler.contacted()
+        assert dialler.due_at - trio.current_time() <= CONTACT_S, "a link was up since: that counts"
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_suspended_peer_and_one_without_address_are_not_dialled(autojump_clock: MockClock) -> None:
     for peer in (one_peer(state=SUSPENDED), one_peer(address=None)):
         network = Failing()
@@ -274,6 +294,18 @@ async def test_a_peer_that_removed_us_is_not_dialled_until_something_happens(aut
     assert ended_after(dialler, Goodbye(GoodbyeCode.REMOVED)) == math.inf
     dialler.kick()
     assert dialler.due_at == trio.current_time()
+
+
+async def test_who_was_replaced_by_a_process_of_its_own_endpoint_waits_longest(autojump_clock: MockClock) -> None:
+    dialler = dialler_of(Failing(), one_peer())
+    dialler.link_up()
+    await trio.sleep(SETTLED_S)
+    assert CAP_S / 2 <= ended_after(dialler, Goodbye(GoodbyeCode.REPLACED)) <= CAP_S
+    dialler.contacted()
+    assert dialler.due_at - trio.current_time() < 5, "the partner itself comes back to us"
+    dialler.link_up()
+    await trio.sleep(SETTLED_S)
+    assert ended_after(dialler) < 1
 
 
 async def test_who_would_lose_the_race_lets_the_other_side_dial_first(autojump_clock: MockClock) -> None:

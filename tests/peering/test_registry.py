@@ -149,6 +149,34 @@ async def test_a_new_run_of_the_peer_replaces_every_link_of_the_old_one(
         assert len(asked(new)) == 1
 
 
+async def test_two_processes_of_one_endpoint_that_take_each_others_links_are_told_of_at_both_sides(
+    autojump_clock: MockClock,
+) -> None:
+    async with Neighbourhood() as hood:
+        here, there = await two(hood)
+        alarms = here.peer(there).alarms
+        for number, run in enumerate((b"o", b"n", b"o", b"n")):
+            assert not alarms, f"before link {number}"
+            far = await (await far_end(here, there, run_id=run * 16)).come_up()
+            await hear_all(far)
+        assert ["runs twice" in alarm for alarm in alarms] == [True]
+
+
+async def test_a_process_that_is_replaced_although_it_lives_tells_its_operator_the_second_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with Neighbourhood() as hood:
+        here, there = await two(hood)
+        alarms = here.peer(there).alarms
+        for seen in (0, 1, 1):
+            far = await (await far_end(here, there)).come_up()
+            await until(lambda: here.is_up(there))
+            far.connection.send_goodbye(GoodbyeCode.REPLACED, "a newer run is here")
+            await far.say()
+            await until(lambda: not here.is_up(there))
+            assert len(alarms) == max(0, seen)
+
+
 # --- open calls ---------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from roamd.protocol.ledger import EntryKind
 from roamd.protocol.messages import MANY, AnswerStatus
 
 TEXT = (Path(__file__).resolve().parents[2] / "roamd" / "protocol" / "README.md").read_text(encoding="utf-8")
-AGAIN = {"B": Reconnect.BACK_OFF, "U": Reconnect.AFTER_UNTIL, "N": Reconnect.NEVER_BY_ITSELF}
+AGAIN = {"B": Reconnect.BACK_OFF, "U": Reconnect.AFTER_UNTIL, "N": Reconnect.NEVER_BY_ITSELF, "L": Reconnect.LATE}
 
 
 def rows(section: int) -> list[list[str]]:
