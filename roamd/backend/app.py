@@ -21,6 +21,7 @@ from roamd.backend.operate import Operating
 from roamd.backend.records import Records
 from roamd.backend.requests import MAX_BODY
 from roamd.backend.routes import Route
+from roamd.backend.statements import Statements
 from roamd.backend.stream import Streams
 from roamd.backend.subjects import Subjects
 
@@ -35,6 +36,7 @@ def all_routes(api: Api, streams: Streams) -> list[Route]:
         *Commands(api).routes(),
         *Records(api).routes(),
         *Lifecycle(api).routes(),
+        *Statements(api).routes(),
         *Events(api).routes(),
         *streams.routes(),
         *Subjects(api).routes(),

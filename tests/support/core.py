@@ -284,6 +284,28 @@ class FakeCore:
             return {"evidence.json": b'{\n "format": "roamd evidence 1"\n}\n'}
         return {"body.json": self._record(asked.record_id)[1], "head.der": b"\x30\x00"}
 
+    def _reconcilepeer(self, asked: ops.ReconcilePeer) -> dict[str, Any]:
+        mended = {"entries": 0, "records": 0}
+        return {
+            "peer": asked.peer, "ok": True, "at": rfc3339(NOW_MS), "groups": 1, "records": len(self.records),
+            "differed": 0, "repaired": mended, "repaired_there": mended, "under_way": 0, "left": 0,
+            "gone_on_both_sides": 0, "faults": [], "differences": [],
+        }  # fmt: skip
+
+    def _liststatements(self, asked: ops.ListStatements) -> list[dict[str, Any]]:
+        return [{"month": "2026-10", "state": "OPEN", "root": "00" * 32}]
+
+    def _getstatement(self, asked: ops.GetStatement) -> ops.StatementReply:
+        document = msgspec.Raw(b'{"format":"roamd statement 1"}')
+        signed: dict[str, Any] = {"us": None, "peer": None}
+        lines: list[dict[str, Any]] | None = [] if asked.lines else None
+        return ops.StatementReply(asked.peer, asked.month, "OPEN", "00" * 32, document, signed, lines)
+
+    def _signstatement(self, asked: ops.SignStatement) -> ops.StatementReply:
+        if asked.root not in (None, "00" * 32):
+            raise Conflict("The statement has changed.", code="statement-changed")
+        return self._getstatement(ops.GetStatement(asked.peer, asked.month))
+
     def _verifyledgers(self, asked: ops.VerifyLedgers) -> dict[str, Any]:
         return {"ok": True, "chains": [], "peer": asked.peer}
 
