@@ -188,6 +188,7 @@ class Assembly:
     def _now_and_then(self) -> None:
         """Every ten minutes."""
         self.core.lifecycle.close_due()
+        self.core.introductions.renew()
         self.core.vouching.forget_expired()
 
     def _introduced(self, found: Introduced) -> None:

@@ -1,7 +1,7 @@
 """Our descriptor on every link: a changed address reaches the partners without a person (DESIGN section 6)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, StoreFull
@@ -17,7 +17,8 @@ log = get_logger()
 
 WAIT_S = 30.0
 
-FRESHER_MS = 24 * 3600 * 1000
+RENEW_S = 24 * 3600.0
+FRESHER_MS = 12 * 3600 * 1000
 """A descriptor that says nothing new is kept when it is valid for so much longer: others are shown it until then."""
 
 ReadDescriptor = Callable[[bytes], Descriptor]
@@ -35,11 +36,23 @@ class Introductions:
     random: Callable[[int], bytes]
     start: Callable[..., None]
     read: ReadDescriptor
+    _renewed_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._renewed_at = self.clock.monotonic()
 
     def tell(self, peer: Peer) -> None:
         """Send our descriptor; the peer keeps it if it is newer than the one at hand."""
         call = Call(self.random(16), Service.DESCRIPTOR, int(WAIT_S * 1000), self.descriptor())
         self.calls.start(peer, call, self.clock.monotonic() + WAIT_S, lambda answer: None)
+
+    def renew(self) -> None:
+        """Once a day tell every peer anew: links last for months, and a descriptor is valid for three of them."""
+        if self.clock.monotonic() - self._renewed_at < RENEW_S:
+            return
+        self._renewed_at = self.clock.monotonic()
+        for peer in self.book.directory:
+            self.tell(peer)
 
     def answer(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
         """Serve a call of service DESCRIPTOR (roaming.calls.Service)."""

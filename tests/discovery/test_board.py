@@ -163,3 +163,26 @@ def test_the_api_sees_plain_values_with_times_as_text(room: Room) -> None:
         "first_seen": "2027-01-15T08:00:00.000Z",
         "last_seen": "2027-01-15T08:00:00.000Z",
     }
+
+
+def test_what_an_endpoint_has_signed_is_tried_before_what_networks_say_and_after_what_the_operator_wrote(
+    room: Room,
+) -> None:
+    room.see("seen", "mdns.example:1", who=PARTNER)
+    room.board.take(Sighting("dns", "zone", ("dns.example:1",), PARTNER))
+    room.board.take(
+        Sighting(
+            "introduction", PARTNER, ("signed.example:1",), PARTNER, title="XYZ", parties=("FRXYZ",), vouched_by=("v",)
+        )
+    )
+    room.configure("written.example:1", PARTNER)
+    (candidate,) = room.board.candidates()
+    assert candidate.addresses == ("written.example:1", "signed.example:1", "dns.example:1", "mdns.example:1")
+    assert (candidate.parties, candidate.vouched_by) == (("FRXYZ",), ("v",))
+
+
+def test_an_introduced_stranger_is_called_by_its_name(room: Room) -> None:
+    room.board.take(Sighting("introduction", OTHER, ("o.example:1",), OTHER, title="XYZ Mobility"))
+    assert [candidate.name for candidate in room.board.candidates()] == ["XYZ Mobility"]
+    room.board.take(Sighting("introduction", OTHER, (), gone=True))
+    assert room.board.candidates() == []

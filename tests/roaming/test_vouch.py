@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
-from trio.testing import wait_all_tasks_blocked
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from roamd.protocol.calls import MAX_PER_CALL, Introduction, Service
 from roamd.protocol.messages import Answer, AnswerStatus, Call
 from roamd.roaming import vouch
+from roamd.roaming.introduce import RENEW_S
 from roamd.roaming.vouch import MAX_BYTES, MAX_READ, MAX_TOLD, _batches
 from roamd.trust.descriptor import verify_descriptor
 from tests.support.endpoints import Endpoint, Neighbourhood, logged, until
@@ -155,6 +157,31 @@ async def test_a_partner_that_moved_is_reached_again_through_a_third(hood: Neigh
     town.csp.core.introductions.tell(town.csp.peer(town.middle))
     await until(lambda: town.cso.is_up(town.csp))
     assert town.cso.peer(town.csp).row.address == "moved.example:63119"
+
+
+async def test_a_descriptor_stays_young_on_a_link_that_lasts(hood: Neighbourhood, autojump_clock: MockClock) -> None:
+    """Nothing in it changes for months; what others are shown of it must not run out meanwhile."""
+    town = await Town.founded(hood)
+    before = verify_descriptor(town.middle.peer(town.csp).row.descriptor)
+    await trio.sleep(RENEW_S / 2)
+    town.csp.core.introductions.renew()
+    await wait_all_tasks_blocked()
+    assert verify_descriptor(town.middle.peer(town.csp).row.descriptor) == before
+    await trio.sleep(RENEW_S / 2)
+    town.csp.core.introductions.renew()
+    await until(lambda: verify_descriptor(town.middle.peer(town.csp).row.descriptor) != before)
+    after = verify_descriptor(town.middle.peer(town.csp).row.descriptor)
+    assert after.sequence == before.sequence
+    assert after.valid_until_ms >= before.valid_until_ms + RENEW_S * 1000
+
+
+async def test_what_is_hardly_younger_is_not_written_again(hood: Neighbourhood) -> None:
+    town = await Town.founded(hood)
+    before = town.middle.peer(town.csp).row.descriptor
+    town.csp.clock.jump(3600)
+    town.csp.core.introductions.tell(town.csp.peer(town.middle))
+    await wait_all_tasks_blocked()
+    assert town.middle.peer(town.csp).row.descriptor == before
 
 
 # --- lying vouchers ---------------------------------------------------------------------------------------------
