@@ -195,8 +195,22 @@ def _records(commands: _Parsers) -> None:
             action.add_argument("to", metavar="PEER")
     _lifecycle(actions)
     _ledger(commands)
+    _clerk(commands)
     queue = _command(commands, "queue", "records:queue", "what waits, by partner")
     _command(_words(queue), "shape", "records:shape", "ages and kinds of what waits")
+
+
+def _clerk(commands: _Parsers) -> None:
+    reconcile = _command(
+        commands, "reconcile", "statement:reconcile", "compare records with a partner; what either lost comes back"
+    )
+    reconcile.add_argument("peer")
+    statement = _command(commands, "statement", "statement:statement", "what two companies owe each other for a month")
+    statement.add_argument("peer")
+    statement.add_argument("month", nargs="?", metavar="MONTH", help="as in 2026-10; without one: the months there are")
+    statement.add_argument("--sign", action="store_true", help="sign it as it is shown")
+    statement.add_argument("--csv", metavar="FILE", help="write the list of records to a new file")
+    statement.add_argument("--pdf", metavar="FILE", help="write the statement and the list to a new file")
 
 
 def _lifecycle(actions: _Parsers) -> None:
