@@ -61,7 +61,10 @@ Note = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class Listing:
-    """What one look at a domain gave: services by name, those that could not be asked, and for how long it holds."""
+    """What one look at a domain gave: services by name, those that could not be asked, and for how long it holds.
+
+    That is `MOST_S` at the most, whatever its records say.
+    """
 
     found: dict[str, Sighting] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
@@ -105,7 +108,7 @@ class DnsSdFinder:
             try:
                 listing = await look(domain, functools.partial(ask, servers=self.servers(), random=self.random))
                 state, failures, seen_at = _in_words(listing), 0, trio.current_time()
-                wait_s = min(max(listing.ttl_s, LEAST_S), MOST_S)
+                wait_s = max(listing.ttl_s, LEAST_S)
             except LookupFailedError as error:
                 listing, state, failures = Listing(unknown=set(shown)), f"not answered: {error}", failures + 1
                 wait_s = min(RETRY_S * 2 ** min(failures - 1, 10), RETRY_MOST_S)

@@ -96,8 +96,18 @@ async def test_one_whom_the_operator_does_not_introduce_neither_learns_of_others
 
 async def test_who_has_not_allowed_it_is_not_passed_on(hood: Neighbourhood) -> None:
     town = await Town.founded(hood, allows=False)
-    await town.open()
+    with logged() as lines:
+        await town.open()
     assert town.cso.introduced == town.csp.introduced == []
+    assert not any(line["event"] == "introduction_refused" for line in lines), "it was passed on, and refused there"
+
+
+async def test_what_has_run_out_is_not_passed_on(hood: Neighbourhood) -> None:
+    town = await Town.founded(hood)
+    await town.open()
+    town.middle.clock.jump(2000)
+    town.middle.core.vouching.tell_everyone()
+    await until(lambda: vouchers(town.cso, town.csp) == ())
 
 
 async def test_who_is_introduced_no_more_is_taken_back(hood: Neighbourhood) -> None:
