@@ -50,6 +50,14 @@ class FieldsIn(msgspec.Struct, frozen=True):
     withhold: tuple[str, ...] = ()
 
 
+class RoutesIn(msgspec.Struct, frozen=True):
+    """By function, the ways in which a peer is reached, the best first; a function that is left out stays as it is."""
+
+    calls: tuple[str, ...] | None = None
+    ledger: tuple[str, ...] | None = None
+    feeds: tuple[str, ...] | None = None
+
+
 class KeyedIn(msgspec.Struct, frozen=True):
     """`keyed`: the peer is sent our user credentials under hashes of its own."""
 
@@ -111,6 +119,12 @@ class Operating:
         asked = decode_strictly(await request.read(), FieldsIn)
         peer = peer_in_path(request)
         return await self._operate("peers.fields", peer=peer, feed=asked.feed, withhold=list(asked.withhold))
+
+    async def routes_of(self, request: web.Request) -> web.Response:
+        """Say by which ways a peer is reached."""
+        asked = msgspec.structs.asdict(decode_strictly(await request.read(), RoutesIn))
+        routes = {function: list(wanted) for function, wanted in asked.items() if wanted is not None}
+        return await self._operate("peers.routes", peer=peer_in_path(request), routes=routes)
 
     async def keyed(self, request: web.Request) -> web.Response:
         """Say whether a peer is sent hashes in place of our credentials' numbers."""
@@ -184,6 +198,10 @@ class Operating:
                   answer, Body("Introduce", {"introduce": True}), (IDEMPOTENCY_KEY,), one, remembered=True),
             Route("POST", f"{path}/fields", self.fields, tag, "Say which optional fields of a feed a peer is not sent.",
                   answer, Body("Fields", {"feed": "user-credentials", "withhold": ["visual_number"]}),
+                  (IDEMPOTENCY_KEY,), one, remembered=True),
+            Route("POST", f"{path}/routes", self.routes_of, tag,
+                  "Say by which ways a peer is reached, per function: direct, or through a clearing house.",
+                  answer, Body("Routes", {"calls": ["direct", "hub"], "ledger": ["hub"]}),
                   (IDEMPOTENCY_KEY,), one, remembered=True),
             Route("POST", f"{path}/keyed", self.keyed, tag,
                   "Say whether a peer is sent hashes in place of our credentials' numbers.",

@@ -384,6 +384,18 @@ SCHEMAS: Final[dict[str, Schema]] = {
         feed={"type": "string", "enum": [*FEEDS_WITH_FIELDS]},
         withhold=_list(_TEXT) | {"description": "Fields that OCPI lets the owner leave out; all others are sent."},
     ),
+    "Routes": _object(
+        (),
+        **{
+            function: _list(_TEXT)
+            | {"description": f"For {what}: `direct` and labels of peers that are clearing houses, the best first."}
+            for function, what in (
+                ("calls", "authorizations and commands"),
+                ("ledger", "records and what is said of them"),
+                ("feeds", "what we follow"),
+            )
+        },
+    ),
     "Introduce": _object(
         ("introduce",),
         introduce=_BOOL

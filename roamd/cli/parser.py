@@ -74,7 +74,9 @@ def _init(commands: _Parsers) -> None:
     init.add_argument(
         "--party", action="append", required=True, metavar='"DE*ABC"', help="an own party; may be repeated"
     )
-    init.add_argument("--role", action="append", required=True, metavar="cso|csp", help="may be repeated")
+    init.add_argument(
+        "--role", action="append", required=True, metavar="cso|csp|clearing-house", help="may be repeated"
+    )
     init.add_argument("--name", required=True, help="how partners see the company")
     init.add_argument("--listen", metavar="HOST:PORT", help="where links are accepted (0.0.0.0:63119)")
     init.add_argument("--advertise", metavar="HOST:PORT", help="where partners reach it from outside")
@@ -108,6 +110,14 @@ def _partners(commands: _Parsers) -> None:
     fields.add_argument("peer")
     fields.add_argument("feed", help="locations, tariffs, sessions or user-credentials")
     fields.add_argument("field", nargs="*", help="optional fields, in place of those named before; none: send all")
+    routes = _command(actions, "routes", "peers:routes", "show or say by which ways a partner is reached")
+    routes.add_argument("peer")
+    for function, what in (("calls", "authorizations, commands"), ("ledger", "records"), ("feeds", "what we follow")):
+        routes.add_argument(
+            f"--{function}",
+            metavar="ROUTES",
+            help=f"{what}: direct, or clearing houses, the best first: direct,hub",
+        )
     keyed = _command(
         actions, "keyed", "peers:keyed", "send a partner hashes in place of the numbers of our credentials"
     )

@@ -16,6 +16,7 @@ PAIR_S: Final = 10.0
 ASK_AGAIN_S: Final = 0.2
 
 PEER_COLUMNS: Final = ("peer", "name", "parties", "state", "link", "endpoint_id")
+ROUTE_COLUMNS: Final = ("function", "routes", "now")
 CANDIDATE_COLUMNS: Final = (
     "endpoint_id", "peer", "name", "parties", "address", "addresses", "source", "sources", "vouched_by", "seen_at",
 )  # fmt: skip
@@ -58,6 +59,16 @@ def fields(options: argparse.Namespace) -> int:
     withheld = ", ".join(options.field) or "no field"
     done = f"{options.peer} is sent {options.feed} without: {withheld}."
     show(options, answer, lambda _: print(safe(done)))
+    return 0
+
+
+def routes(options: argparse.Namespace) -> int:
+    """`roamd peers routes`"""
+    given = {function: getattr(options, function) for function in ("calls", "ledger", "feeds")}
+    wanted = {function: text.split(",") for function, text in given.items() if text is not None}
+    path = f"/v1/peers/{quoted(options.peer)}"
+    answer = Api.of(options).post(f"{path}/routes", wanted) if wanted else Api.of(options).get(path)
+    show(options, answer, lambda found: table(found.get("routes", []), ROUTE_COLUMNS, "There are none."))
     return 0
 
 

@@ -80,6 +80,7 @@ class OperatorDesk:
             "peers.remove": self._remove,
             "peers.fields": self._fields,
             "peers.introduce": self._introduce,
+            "peers.routes": self._routes,
             "peers.keyed": self._keyed,
             "reload": lambda _: self.reload(),
             "backup": self._backup,
@@ -101,6 +102,11 @@ class OperatorDesk:
     async def _fields(self, arguments: Arguments) -> dict[str, Any]:
         peer = self.directory.get(arguments["peer"])
         await self.book.withhold(peer, arguments["feed"], arguments["withhold"])
+        return self.reports.peer(peer.label)
+
+    async def _routes(self, arguments: Arguments) -> dict[str, Any]:
+        peer = self.directory.get(arguments["peer"])
+        await self.book.reroute(peer, arguments["routes"])
         return self.reports.peer(peer.label)
 
     async def _keyed(self, arguments: Arguments) -> dict[str, Any]:

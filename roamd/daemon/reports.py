@@ -8,6 +8,7 @@ from roamd import __version__
 from roamd.clock import Clock, rfc3339
 from roamd.config.schema import Config
 from roamd.discovery.board import Board
+from roamd.model.routes import FUNCTIONS, routes_for
 from roamd.peering.service import Peering
 from roamd.roaming.calls import OutgoingCalls
 from roamd.roaming.directory import Directory, Peer
@@ -91,8 +92,16 @@ class Reports:
             "mirrored": {feed: n for (name, feed), n in self.store.read(feeds.count_mirrored).items() if name == label},
             "in_sync": publisher.in_sync() if publisher is not None else {},
         }
+        shown["routes"] = [self._route_of(peer, function) for function in FUNCTIONS]
         shown["chains"] = self.chains(label)["items"]
         return shown
+
+    def _route_of(self, peer: Peer, function: str) -> dict[str, Any]:
+        """The list of one function, and which of it is in use now."""
+        carrier = peer.carrier(function)
+        links = self.peering.registry.of(peer) if carrier is not None else []
+        now = next((link.route for link in links if link.exchange is carrier), None)
+        return {"function": function, "routes": list(routes_for(peer.agreement.routes, function)), "now": now}
 
     def _peer(self, peer: Peer, counts: dict[str | None, Counts]) -> dict[str, Any]:
         wait_s = self.peering.next_attempt_s(peer)

@@ -69,6 +69,11 @@ def configured(directory: Path, address: str) -> Path:
         ("peers keyed xyz on", "POST /v1/peers/xyz/keyed", {"keyed": True}),
         ("peers keyed xyz off", "POST /v1/peers/xyz/keyed", {"keyed": False}),
         ("peers remove xyz --park", "POST /v1/peers/xyz/remove", {"park": True}),
+        (
+            "peers routes xyz --calls direct,hub --ledger hub",
+            "POST /v1/peers/xyz/routes",
+            {"calls": ["direct", "hub"], "ledger": ["hub"]},
+        ),
         ("peers introduce xyz on", "POST /v1/peers/xyz/introduce", {"introduce": True}),
         ("peers introduce xyz off", "POST /v1/peers/xyz/introduce", {"introduce": False}),
         ("candidates", "GET /v1/candidates", None),
