@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="roamd demo", description="Two companies meet, pair, roam and settle, on this machine and in seconds."
     )
     parser.add_argument("--keep", action="store_true", help="leave both daemons running until Ctrl-C, to play with")
+    parser.add_argument("--full", action="store_true", help="tell the second half, too: terms, a dispute, a statement")
     parser.add_argument("--json", action="store_true", help="print a summary as JSON; the timeline goes to stderr")
     return parser
 
@@ -68,7 +69,7 @@ def _run(options: argparse.Namespace, command: Sequence[str], patience_s: float)
     stream: TextIO = sys.stderr if options.json else sys.stdout
     timeline = Timeline(stream, colours_wanted(stream))
     with new_room() as room, Children() as children:
-        story = Story(timeline, children, Path(room), command, patience_s)
+        story = Story(timeline, children, Path(room), command, patience_s, full=options.full)
         failure = _tell(story)
         if failure is not None:
             _explain(timeline, children, failure)

@@ -27,6 +27,7 @@ from roamd.demo.objects import (
 from roamd.demo.offline import grant_two_drivers, reserve_from_the_app, show_a_strange_card, start_on_a_grant
 from roamd.demo.processes import ROAMD, Backend, Children, Daemon, init_daemon
 from roamd.demo.remote import start_from_the_app, stop_from_the_app
+from roamd.demo.settle import credit_and_replace, overcharge, prove_it, sign_terms, sign_the_month
 from roamd.demo.timeline import Timeline
 from roamd.discovery.multicast import multicast_trouble
 
@@ -69,6 +70,7 @@ class Story:
     command: Sequence[str] = ROAMD
     patience_s: float = PATIENCE_S
     counts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(COUNTED, 0)))
+    full: bool = False
     reference: str | None = None
     mdns_trouble: str | None = None
 
@@ -88,7 +90,7 @@ class Story:
 
     def tell_all(self) -> None:
         """Go through all steps; raises whatever the first step that fails raises."""
-        for step in STEPS:
+        for step in (*STEPS, *FULL_STEPS) if self.full else STEPS:
             self.timeline.heading((step.__doc__ or step.__name__).rstrip("."))
             step(self)
 
@@ -383,6 +385,14 @@ STEPS: tuple[Callable[[Story], None], ...] = (
     hand_in_ten_cdrs,
     bring_the_csp_back,
     verify_both_ledgers,
+)
+
+FULL_STEPS: tuple[Callable[[Story], None], ...] = (
+    sign_terms,
+    overcharge,
+    credit_and_replace,
+    prove_it,
+    sign_the_month,
 )
 
 

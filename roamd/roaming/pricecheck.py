@@ -62,6 +62,8 @@ class Asked(NamedTuple):
     published: dict[str, Tariff]
     zone: tzinfo | None
     terms: Terms
+    credited: dict[str, Any] | None = None
+    """What a credit takes back."""
 
 
 @dataclass(slots=True)
@@ -120,8 +122,12 @@ class PriceChecks:
         if row is None or text is None:
             return None
         body = _decode_exactly(text)
-        published = {} if row.kind == "SDR" else _published(cx, row, body)
-        return Asked(row, text, body, published, _zone(cx, row, body), self.terms(row.peer))
+        terms = self.terms(row.peer)
+        if row.kind == "SDR":
+            return Asked(row, text, body, {}, None, terms)
+        if row.kind == "CREDIT":
+            return Asked(row, text, body, {}, None, terms, _credited(cx, row, body))
+        return Asked(row, text, body, _published(cx, row, body), _zone(cx, row, body), terms)
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 
@@ -164,6 +170,8 @@ def _all_checked(asked: list[Asked]) -> list[Check]:
 def _checked(asked: Asked) -> Check:
     if asked.row.kind == "SDR":
         return _checked_sdr(asked)
+    if asked.row.kind == "CREDIT":
+        return _checked_credit(asked)
     terms = asked.terms
     return check_cdr(
         asked.body, published=asked.published, zone=asked.zone, rounding=terms.rounding, tolerance=terms.tolerance
@@ -184,6 +192,20 @@ def _checked_sdr(asked: Asked) -> Check:
     return Check("AGREES" if agrees else DIFFERS, total, lines, () if agrees else (difference,))
 
 
+def _checked_credit(asked: Asked) -> Check:
+    """A credit takes back what the record asked for, be that right or wrong by the tariff."""
+    if asked.credited is None:
+        return Check(UNPRICED, reason="the record that it credits is not here")
+    credit, record = (stated_money(body["total_cost"]) for body in (asked.body, asked.credited))
+    differences = tuple(
+        Difference(f"total_cost.{side}_taxes", rounded(abs(one), 6), asked.terms.rounding.round(abs(other)))
+        for side, one, other in (("before", credit.before, record.before), ("after", credit.after, record.after))
+        if one is not None and other is not None and abs(abs(one) - abs(other)) > asked.terms.tolerance
+    )
+    total = None if record.before is None else asked.terms.rounding.round(abs(record.before))
+    return Check(DIFFERS if differences else "AGREES", total, (), differences)
+
+
 def _row(asked: Asked, check: Check, now_ms: int) -> PriceRow:
     detail = {
         "lines": check.lines,
@@ -202,6 +224,15 @@ def _said(difference: Difference) -> str:
 
 
 # --- what a record is held against --------------------------------------------------------------------------------
+
+
+def _credited(cx: Cx, row: RecordRow, body: dict[str, Any]) -> dict[str, Any] | None:
+    record = records.get(cx, "in", row.party, str(body.get("credit_reference_id") or ""), peer=row.peer)
+    try:
+        text = record_body(cx, record) if record is not None else None
+    except RoamdError:
+        return None
+    return None if text is None else _decode_exactly(text)
 
 
 def _published(cx: Cx, row: RecordRow, body: dict[str, Any]) -> dict[str, Tariff]:

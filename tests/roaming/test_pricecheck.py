@@ -128,6 +128,24 @@ async def test_an_sdr_must_add_up(cso: Company, csp: Company) -> None:
     assert (price["verdict"], price["total"]) == ("DIFFERS", "3.00")
 
 
+@pytest.mark.parametrize(("amount", "verdict"), [(-5.5, "AGREES"), (-5.0, "DIFFERS")])
+async def test_a_credit_takes_back_what_the_record_asked_for_and_not_what_it_should_have(
+    cso: Company, csp: Company, amount: float, verdict: str
+) -> None:
+    cso.hand_in(cdr(5.5))
+    cso.hand_in(cdr(amount, id="C-1-C", credit=True, credit_reference_id="C-1"))
+    carry(cso, csp)
+    await run(checks_of(csp), lambda: bool(price_of(csp, "C-1-C")))
+    assert price_of(csp, "C-1-C")["verdict"] == verdict
+
+
+async def test_a_credit_of_what_is_not_here_is_not_judged(cso: Company, csp: Company) -> None:
+    cso.hand_in(cdr(-5.0, id="C-9-C", credit=True, credit_reference_id="C-9"))
+    carry(cso, csp)
+    await run(checks_of(csp), lambda: bool(price_of(csp, "C-9-C")))
+    assert price_of(csp, "C-9-C")["reason"] == "the record that it credits is not here"
+
+
 async def test_each_record_is_checked_once_and_none_is_passed_over(cso: Company, csp: Company) -> None:
     names = [f"C-{number}" for number in range(AT_ONCE * 2 + 3)]
     for name in names:
