@@ -36,7 +36,7 @@ UDP_PAYLOAD: Final = 1232
 
 MAX_MESSAGE: Final = 16 * 1024
 MAX_RECORDS: Final = 160
-"""In all sections: 64 services with their records beside them. 160 take 0.4 s to read at the worst, in a thread."""
+"""In all sections: 64 services with their records beside them. At the worst they take half a second of a thread."""
 
 _HEADER: Final = struct.Struct("!HHHHHH")
 _TRUNCATED: Final = 0x0200
