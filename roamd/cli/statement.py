@@ -101,7 +101,7 @@ def _months(options: argparse.Namespace, answer: Mapping[str, Any]) -> int:
 
 def _say_signed(answer: Mapping[str, Any]) -> None:
     """Beside the statement, on stderr: this differs between the two sides."""
-    note(_SIGNED.get(answer["state"], answer["state"]))
+    note(_SIGNED.get(str(answer["state"]), str(answer["state"])))
     for each in answer.get("differences") or ():
         places = f"here {each['here'] or 'missing'}, there {each['there'] or 'missing'}"
         note(f"differs: {each['kind']} {each['record_id']} of {each['party']}: {places}")

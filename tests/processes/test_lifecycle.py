@@ -1,6 +1,10 @@
 """A bill is disputed, credited and replaced between two real daemons that are killed on the way."""
 
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 from roamd.demo import objects
@@ -8,6 +12,7 @@ from roamd.demo.objects import APP_DRIVER
 from tests.support.daemons import Company, Fleet
 
 NOW_MS = 1_780_000_000_000
+SCRIPT = Path(__file__).parents[2] / "scripts" / "verify-evidence"
 
 
 def bill(name: str, **changes: Any) -> dict[str, Any]:
@@ -56,3 +61,29 @@ def test_a_dispute_ends_in_a_credit_and_both_sides_show_the_same_after_kills(fle
     assert record(csp, "CDR-2")["price"]["verdict"] == "AGREES"
     for company in (cso, csp):
         company.daemon.run("ledger", "verify")
+    the_clerks_agree(fleet, cso, csp)
+
+
+def the_clerks_agree(fleet: Fleet, cso: Company, csp: Company) -> None:
+    """Evidence, a round of reconciliation and the signed statement, by the command line alone."""
+    for name, company in (("cso", cso), ("csp", csp)):
+        file = fleet.room / f"{name}-evidence.json"
+        company.daemon.run("ledger", "export", "CDR-1", str(file))
+        checked = subprocess.run([sys.executable, SCRIPT, file], capture_output=True, text=True, check=False)
+        assert checked.stdout.endswith("state: CREDITED\nevidence: ok\n"), checked.stderr
+    assert json.loads(cso.daemon.run("reconcile", cso.partners["csp"], "--json").out)["records"] == 3
+    month = time.strftime("%Y-%m", time.gmtime(NOW_MS / 1000))
+    cso.daemon.run("statement", cso.partners["csp"], month, "--sign")
+    path = f"/v1/peers/{csp.partners['cso']}/statements/{month}"
+    fleet.wait_until("the proposal", lambda: (csp.api.find(path) or {}).get("state") == "PROPOSED")
+    files = [fleet.room / "cso.pdf", fleet.room / "csp.pdf"]
+    theirs = csp.daemon.run("statement", csp.partners["cso"], month, "--sign", "--pdf", str(files[1]))
+    fleet.wait_until("the signature", lambda: api_state(cso, cso.partners["csp"], month) == "AGREED")
+    ours = cso.daemon.run("statement", cso.partners["csp"], month, "--pdf", str(files[0]))
+    assert ours.out == theirs.out
+    assert "CREDIT " in ours.out
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def api_state(company: Company, peer: str, month: str) -> str:
+    return str((company.api.find(f"/v1/peers/{peer}/statements/{month}") or {}).get("state"))
