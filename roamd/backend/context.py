@@ -70,6 +70,8 @@ class Api:
     listen_names: frozenset[str] = frozenset()
     ocpi: object = None
     """What `ocpi.operating` tells of the OCPI backends; None while none is configured."""
+    routes: object = None
+    """The partners without roamd (`ocpi.routes.book`)."""
     _names_of: tuple[ApiSettings, frozenset[str], frozenset[str]] | None = field(default=None, init=False)
 
     @property

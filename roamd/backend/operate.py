@@ -2,18 +2,21 @@
 
 import asyncio
 import os
+import re
 from typing import Any, Final
 
 import msgspec
 from aiohttp import WSCloseCode, web
 
 from roamd.backend.context import Api
+from roamd.backend.ocpi.routes.book import Added, Routes
 from roamd.backend.requests import decode_or_default, decode_strictly, peer_in_path, peer_parameter, value_answer
 from roamd.backend.routes import IDEMPOTENCY_KEY, PEER, Answer, Body, Handler, Route
 from roamd.backend.stream import Streams
-from roamd.errors import StoreError
+from roamd.errors import Fault, Malformed, StoreError
 from roamd.roaming.operations import Operate, VerifyLedgers
 
+LABEL: Final = re.compile("[a-z0-9-]{1,40}")
 MAX_INVITATION_HOURS: Final = 24 * 30
 
 
@@ -41,6 +44,19 @@ class RemoveIn(msgspec.Struct, frozen=True):
     """`park`: set queued records aside instead of refusing."""
 
     park: bool = False
+
+
+class AddOcpiIn(msgspec.Struct, frozen=True):
+    """The partner's versions address, the token that it gave, and the face's address as it reaches that.
+
+    `private` lets the addresses be private ones, and without TLS.
+    """
+
+    url: str
+    token: str
+    our_url: str
+    label: str | None = None
+    private: bool = False
 
 
 class FieldsIn(msgspec.Struct, frozen=True):
@@ -112,7 +128,32 @@ class Operating:
     async def remove(self, request: web.Request) -> web.Response:
         """End the relation; refused while records are queued unless they may be parked."""
         asked = await decode_or_default(request, RemoveIn)
+        label, routes = peer_in_path(request), self._routes
+        if routes.find(label) is not None:
+            shown: dict[str, Any] = await self._api.core.ask(Operate("peer", {"peer": label}))
+            await routes.remove(label, park=asked.park)
+            return value_answer({**shown, "state": "REMOVED", "link": "DOWN"})
         return await self._operate("peers.remove", peer=peer_in_path(request), park=asked.park)
+
+    @property
+    def _routes(self) -> Routes:
+        assert isinstance(self._api.routes, Routes)  # noqa: S101 - it is made with the API
+        return self._api.routes
+
+    async def add_ocpi(self, request: web.Request) -> web.Response:
+        """Register at a partner that speaks plain OCPI."""
+        asked = decode_strictly(await request.read(), AddOcpiIn)
+        if asked.label is not None and not LABEL.fullmatch(asked.label):
+            raise Malformed((Fault("$.label", "expected up to 40 of a-z, 0-9 and -", "bad-label"),))
+        row = await self._routes.add(Added(asked.url, asked.token, asked.our_url, asked.label, asked.private))
+        return await self._operate("peer", 201, peer=row.peer)
+
+    async def one(self, request: web.Request) -> web.Response:
+        """One peer; of one that speaks plain OCPI also how the way to it is."""
+        label = peer_in_path(request)
+        shown: dict[str, Any] = await self._api.core.ask(Operate("peer", {"peer": label}))
+        route = self._routes.find(label)
+        return value_answer(shown if route is None else {**shown, "ocpi": route.shown()})
 
     async def fields(self, request: web.Request) -> web.Response:
         """Say which fields of what we publish a peer is not sent."""
@@ -185,7 +226,12 @@ class Operating:
         path = "/v1/peers/{peer}"
         return [
             Route("GET", "/v1/peers", self._plain("peers"), tag, "All peers.", (Answer(200, "All.", "PeerPage"),)),
-            Route("GET", path, self._of_peer("peer"), tag, "One peer.", answer, example=one),
+            Route("POST", "/v1/peers", self.add_ocpi, tag,
+                  "Register at a partner that does not run roamd and speaks plain OCPI.",
+                  (Answer(201, "The partner.", "Peer"),), Body("AddOcpi", {
+                      "url": "https://ocpi.xyz.example/versions", "token": "the token that it gave",
+                      "our_url": "https://roamd.abc.example/ocpi"})),
+            Route("GET", path, self.one, tag, "One peer.", answer, example=one),
             *(
                 Route("POST", f"{path}/{word}", self._of_peer(f"peers.{word}"), tag, text, answer,
                       parameters=(IDEMPOTENCY_KEY,), example=one, remembered=True)

@@ -132,7 +132,17 @@ _RECORD: Final = _object(
     created_at=_TIME,
     updated_at=_TIME,
     items=_list(_ANY),
-    evidence=_ANY,
+    evidence=_ANY | {"description": "None where the partner speaks plain OCPI: see `unsigned`."},
+    unsigned=_object(
+        ("at", "tries"),
+        at=_TIME,
+        tries={"type": "integer"},
+        http_status={"type": ["integer", "null"], "description": "null: no answer was read."},
+        ocpi_status={"type": ["integer", "null"]},
+        location=_NULLABLE,
+        body_sha256=_NULLABLE,
+    )
+    | {"description": "What a partner that speaks plain OCPI answered when it was sent. Nobody signed it."},
     record=_ANY,
     ocpi={"type": "string", "description": "The version of OCPI in which it is written."},
     command_id={"type": "string", "description": "The command that led to it, where one did."},
@@ -207,11 +217,11 @@ _ERASURE: Final = _object(
 _PEER: Final = _object(
     ("peer",),
     peer=_TEXT,
-    endpoint_id=_TEXT,
+    endpoint_id=_NULLABLE | {"description": "null: it does not run roamd, and speaks plain OCPI."},
     name=_TEXT,
     parties=_list(_TEXT),
-    state={"type": "string", "enum": ["PENDING", "PAIRED", "SUSPENDED"]},
-    link={"type": "string", "enum": ["UP", "DOWN"]},
+    state={"type": "string", "enum": ["PENDING", "PAIRED", "SUSPENDED", "REMOVED"]},
+    link={"type": "string", "enum": ["UP", "DOWN", "OCPI"]},
 ) | {"additionalProperties": True}
 _CLAUSES: Final = _ANY | {
     "description": "By name: `us.` and `them.` begin what belongs to one side. Amounts are texts.",
@@ -400,6 +410,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
         ("introduce",),
         introduce=_BOOL
         | {"description": "This peer and the others with this are told of each other, as far as each has allowed it."},
+    ),
+    "AddOcpi": _object(
+        ("url", "token", "our_url"),
+        url={"type": "string", "description": "The partner's versions address."},
+        token={"type": "string", "description": "The token that it gave us."},
+        our_url={"type": "string", "description": "The OCPI face's address as the partner reaches it."},
+        label=_NULLABLE,
+        private={"type": "boolean", "description": "Allow private addresses, and such without TLS."},
     ),
     "KeyedList": _object(
         ("keyed",),

@@ -93,11 +93,13 @@ async def serving(
         stack.push_async_callback(runner.cleanup)
         await _site(runner, listen).start()
         _open_socket_file(listen)
+        await plug.routes.load()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(hook.run()) for hook in hooks]
             tasks += [group.create_task(pusher.run()) for pusher in plug.pushers]
             tasks += [group.create_task(puller.run()) for puller in plug.pullers]
             tasks += [group.create_task(poster.run()) for poster in plug.posters]
+            tasks.append(group.create_task(plug.routes.run()))
             try:
                 yield Serving(questions, runner.addresses)
             finally:

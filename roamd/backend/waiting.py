@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from roamd.errors import RoamdError
-from roamd.roaming.ports import NoAnswer, Question, Told
+from roamd.roaming.ports import AuthorizeQuestion, NoAnswer, Question, Told
 
 MAX_WAITING: Final = 256
 """Long polls, event streams and webhooks that wait at a time; each holds a socket and a coroutine."""
@@ -112,12 +112,14 @@ class StandingTakers:
 class QuestionTakers:
     """The streams that subscribed to questions. They go to the newest, so that a restarted backend takes over.
 
-    `standing` (the OCPI face) is asked what it takes while there is no stream.
+    `standing` (the OCPI face) is asked what it takes while there is no stream, `outward` what is for partners without
+    roamd.
     """
 
     def __init__(self) -> None:
         self._takers: list[QuestionTaker] = []
         self.standing: StandingTaker | None = None
+        self.outward: QuestionTaker | None = None
 
     def add(self, taker: QuestionTaker) -> None:
         """It is the newest now, also when it was there before."""
@@ -134,7 +136,9 @@ class QuestionTakers:
         return self._takers[-1] if self._takers else None
 
     def taker_of(self, question: Question) -> QuestionTaker | None:
-        """Who is asked this."""
+        """Who is asked this. What is for a partner without roamd goes to no stream of ours."""
+        if isinstance(question, AuthorizeQuestion) and question.via is not None:
+            return self.outward
         newest, standing = self.newest(), self.standing
         if newest is None and standing is not None and standing.takes(question):
             return standing

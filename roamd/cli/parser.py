@@ -106,6 +106,12 @@ def _partners(commands: _Parsers) -> None:
         action.add_argument("peer")
         if name == "remove":
             action.add_argument("--park", action="store_true", help="set records aside that are still queued")
+    added = _command(actions, "add-ocpi", "peers:add_ocpi", "register at a partner without roamd, by plain OCPI")
+    added.add_argument("url", metavar="URL", help="its versions address")
+    added.add_argument("token", metavar="TOKEN", help="the token that it gave; - reads it from stdin")
+    added.add_argument("--our-url", required=True, metavar="URL", help="our OCPI face as it reaches it: .../ocpi")
+    added.add_argument("--label", help="how it is called here; made of its name otherwise")
+    added.add_argument("--private", action="store_true", help="allow private addresses, and such without TLS")
     fields = _command(actions, "fields", "peers:fields", "say which fields of what is published a partner is not sent")
     fields.add_argument("peer")
     fields.add_argument("feed", help="locations, tariffs, sessions or user-credentials")

@@ -13,6 +13,9 @@ from roamd.errors import OperatorError, TryAgain, UsageError
 PAIR_S: Final = 10.0
 """How long `pair` waits for the partner; whoever types it is watching."""
 
+JOIN_S: Final = 60.0
+"""A handshake is four requests, and each may take ten seconds."""
+
 ASK_AGAIN_S: Final = 0.2
 
 PEER_COLUMNS: Final = ("peer", "name", "parties", "state", "link", "endpoint_id")
@@ -49,6 +52,19 @@ def act(options: argparse.Namespace) -> int:
     answer = Api.of(options).post(f"/v1/peers/{quoted(options.peer)}/{options.action}", body)
     done = _DONE[options.action].format(safe(options.peer), safe(options.peer))
     show(options, answer, lambda _: print(done))
+    return 0
+
+
+def add_ocpi(options: argparse.Namespace) -> int:
+    """`roamd peers add-ocpi`: register at a partner that does not run roamd."""
+    given: str = options.token
+    token = (sys.stdin.readline() if given == "-" else given).strip()
+    if not token:
+        raise UsageError("There is no token: write it, or - and give it on stdin.")
+    wanted = {"url": options.url, "token": token, "our_url": options.our_url, "label": options.label}
+    body = {name: value for name, value in wanted.items() if value is not None} | {"private": options.private}
+    answer = Api.of(options).post("/v1/peers", body, answer_s=JOIN_S)
+    show(options, answer, lambda found: print(safe(f"{found['peer']} is registered: {cell(found['parties'])}.")))
     return 0
 
 

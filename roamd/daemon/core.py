@@ -69,6 +69,8 @@ from roamd.roaming.reconcile.desk import Reconciliation
 from roamd.roaming.records import Records
 from roamd.roaming.relay import ClearingHouse, Limits
 from roamd.roaming.remembered import RememberedReplies
+from roamd.roaming.routes.desk import RouteDesk
+from roamd.roaming.routes.way import PlainOcpi
 from roamd.roaming.statements import Statements
 from roamd.roaming.vouch import Introduced, Vouching
 from roamd.storage import meta, peers
@@ -293,9 +295,9 @@ class Core:
     def _call_services(self) -> dict[int, Any]:
         ground = self.ground
         self.unknown = UnknownCards(ground.clock, ground.store, ground.settings.unknown_cards_per_minute)
-        home = HomeAuthorization(ground.clock, self.world.backend, self.journal, self.deadlines, self.unknown)
+        self.home = HomeAuthorization(ground.clock, self.world.backend, self.journal, self.deadlines, self.unknown)
         return {
-            Service.AUTHORIZATION: home.answer,
+            Service.AUTHORIZATION: self.home.answer,
             Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,
             Service.PEER_STATUS: OwnStatus(ground.clock, ground.clock.now_ms(), self.world.ready).answer,
             Service.DESCRIPTOR: self.introductions.answer,
@@ -348,7 +350,18 @@ class Core:
             ocpi=OcpiDesk(clock, store, self.directory),
             replies=RememberedReplies(clock),
             operate=self.world.operate,
+            routes=self._routes(),
         )
+
+    def _routes(self) -> RouteDesk:
+        ground = self.ground
+        desk = RouteDesk(
+            ground.clock, ground.store, self.directory, self.home,
+            PlainOcpi(ground.clock, self.deadlines, self.world.backend), ground.settings.roles, ground.random,
+            self._events_written,
+        )  # fmt: skip
+        desk.load()
+        return desk
 
     def _agreements(self) -> Agreements:
         ground, settings = self.ground, self.ground.settings
@@ -449,8 +462,12 @@ class Core:
     def _published(self, feed: str) -> None:
         for peer in self.directory:
             peer.published(feed)
+        if self.directory.routes:
+            self._told_backend()  # whoever tells partners by plain OCPI waits there
 
     def _queued(self, label: str) -> None:
+        if self.directory.is_route(label):
+            self._told_backend()
         peer = self.directory.find(label)
         carrier = peer.carrier(LEDGER) if peer is not None else None
         if carrier is not None:

@@ -87,7 +87,7 @@ class OperatorDesk:
         }
 
     async def _of_peer(self, arguments: Arguments, act: Callable[[Peer], Awaitable[None]]) -> dict[str, Any]:
-        peer = self.directory.get(arguments["peer"])
+        peer = self.directory.paired(arguments["peer"])
         await act(peer)
         return self.reports.peer(peer.label)
 
@@ -95,12 +95,12 @@ class OperatorDesk:
         self.peering.kick(peer)
 
     async def _remove(self, arguments: Arguments) -> dict[str, Any]:
-        peer = self.directory.get(arguments["peer"])
+        peer = self.directory.paired(arguments["peer"])
         await self.book.remove(peer, park=bool(arguments.get("park")))
         return {**pairing_of(peer, confirmed=True), "state": "REMOVED", "link": "DOWN"}
 
     async def _fields(self, arguments: Arguments) -> dict[str, Any]:
-        peer = self.directory.get(arguments["peer"])
+        peer = self.directory.paired(arguments["peer"])
         await self.book.withhold(peer, arguments["feed"], arguments["withhold"])
         return self.reports.peer(peer.label)
 
@@ -110,7 +110,7 @@ class OperatorDesk:
         return self.reports.peer(peer.label)
 
     async def _keyed(self, arguments: Arguments) -> dict[str, Any]:
-        peer = self.directory.get(arguments["peer"])
+        peer = self.directory.paired(arguments["peer"])
         await self.book.key_list(peer, keyed=bool(arguments["keyed"]))
         return self.reports.peer(peer.label)
 

@@ -69,11 +69,14 @@ class Reports:
     def peers(self) -> dict[str, Any]:
         """`roamd peers`."""
         counts = self.store.read(records.counts)
-        return {"items": [self._peer(peer, counts) for peer in self.directory], "next": None}
+        shown = [self._peer(peer, counts) for peer in self.directory]
+        return {"items": [*shown, *(self._route(peer, counts) for peer in self.directory.routes)], "next": None}
 
     def peer(self, label: str) -> dict[str, Any]:
         """`roamd peers show`: with agreement, feeds and chains."""
         peer = self.directory.get(label)
+        if peer.way is not None:
+            return self._route(peer, self.store.read(records.counts))
         shown = self._peer(peer, self.store.read(records.counts))
         agreement = peer.agreement
         publisher = peer.exchange.publisher if peer.exchange is not None else None
@@ -120,6 +123,21 @@ class Reports:
             "next_attempt_s": None if wait_s is None else round(wait_s, 1),
             "clock_skew_ms": peer.skew_ms,
             "open_calls": self.calls.open_of(peer),
+            "records": counts.get(peer.label, NOTHING)._asdict(),
+            "alarms": list(peer.alarms),
+        }
+
+    def _route(self, peer: Peer, counts: dict[str | None, Counts]) -> dict[str, Any]:
+        """A partner that does not run roamd; how the way to it is, `ocpi` says (backend.ocpi.routes)."""
+        return {
+            "peer": peer.label,
+            "endpoint_id": None,
+            "name": peer.row.name,
+            "parties": list(peer.row.parties),
+            "roles": list(peer.agreement.their_roles),
+            "state": peer.row.state,
+            "link": "OCPI",
+            "paired_at": rfc3339(peer.row.paired_at_ms),
             "records": counts.get(peer.label, NOTHING)._asdict(),
             "alarms": list(peer.alarms),
         }

@@ -92,7 +92,7 @@ class Agreements:
 
     def show(self, operation: op.GetAgreement, reply: Reply) -> None:
         """GetAgreement -> dict: what rules today, or one document with its proof."""
-        peer = self.directory.get(operation.peer)
+        peer = self.directory.paired(operation.peer)
         rows = self.store.read(lambda cx: agreements.of_peer(cx, peer.label))
         if operation.number is not None:
             found = [row for row in rows if row.number == operation.number]
@@ -113,7 +113,7 @@ class Agreements:
 
     def history(self, operation: op.ListAgreements, reply: Reply) -> None:
         """ListAgreements -> Page of dicts, by number."""
-        peer = self.directory.get(operation.peer)
+        peer = self.directory.paired(operation.peer)
         rows = self.store.read(lambda cx: agreements.of_peer(cx, peer.label))
         reply(op.Page([self._outline(peer, row, rows) for row in rows], None))
 

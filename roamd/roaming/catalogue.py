@@ -95,7 +95,7 @@ class Catalogue:
                 _require_evse(row, operation.evse_uid)
                 key = ObjectKey(row.key.party, row.key.id, fold(operation.evse_uid))
                 feeds.publish_txn(cx, "evse-status", key, row.ocpi, status, EVERYONE, self.clock.now_ms())
-            read = _as_read(cx, _one(cx, "locations", row.key.id, row.key.party, None))
+            read = as_read(cx, _one(cx, "locations", row.key.id, row.key.party, None))
             return op.StoredObject(_require_evse(read, operation.evse_uid), read.etag, read.ocpi, changed=True)
 
         self._commit("locations", txn, reply)
@@ -136,7 +136,7 @@ class Catalogue:
         """GetObject -> StoredObject."""
 
         def read(cx: Cx) -> op.StoredObject:
-            return _as_read(cx, _one(cx, operation.feed, operation.id, operation.party, operation.token_type))
+            return as_read(cx, _one(cx, operation.feed, operation.id, operation.party, operation.token_type))
 
         answer(self.store, read, reply)
 
@@ -145,7 +145,7 @@ class Catalogue:
 
         def read(cx: Cx) -> op.Page:
             rows = feeds.list_published(cx, operation.feed, key_after(operation.after), operation.limit)
-            return op.Page([_as_read(cx, row) for row in rows], next_key(rows, operation.limit))
+            return op.Page([as_read(cx, row) for row in rows], next_key(rows, operation.limit))
 
         answer(self.store, read, reply)
 
@@ -168,7 +168,7 @@ class Catalogue:
             for status in _statuses(cx, row):
                 if status.key.sub not in checked.view.evse_uids:  # the EVSE is gone, and its status with it
                     feeds.withdraw_txn(cx, "evse-status", status.key, self.clock.now_ms())
-        read = _as_read(cx, row)
+        read = as_read(cx, row)
         return op.StoredObject(read.body, read.etag, read.ocpi, created=result.created, changed=result.changed)
 
     def _commit(self, feed: str, txn: Callable[[Cx], object], reply: Reply) -> None:
@@ -193,7 +193,7 @@ def _statuses(cx: Cx, row: PublishedRow) -> list[PublishedRow]:
     return [status for status in found if status.key.party == row.key.party]
 
 
-def _as_read(cx: Cx, row: PublishedRow) -> op.StoredObject:
+def as_read(cx: Cx, row: PublishedRow) -> op.StoredObject:
     """The object with the EVSEs' newest status, and the version of all that went into it."""
     version, body = row.version, _body(row)
     if row.feed == "locations":
@@ -229,6 +229,6 @@ def _require_match(cx: Cx, feed: str, key: ObjectKey, if_match: str | None) -> N
     if if_match is None:
         return
     row = feeds.get_published(cx, feed, key)
-    etag = None if row is None or row.body is None else _as_read(cx, row).etag
+    etag = None if row is None or row.body is None else as_read(cx, row).etag
     if etag is None or (if_match != "*" and etag not in [tag.strip() for tag in if_match.split(",")]):
         raise PreconditionFailed("The object is not the one that If-Match names; read it again.")

@@ -23,6 +23,7 @@ from roamd.roaming.privacy.desk import SubjectDesk
 from roamd.roaming.reconcile.desk import Reconciliation
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
+from roamd.roaming.routes.desk import RouteDesk
 from roamd.roaming.statements import Statements
 
 Handler = Callable[[Any, Reply], None]
@@ -50,6 +51,7 @@ class Services:
     agreements: Agreements
     replies: RememberedReplies
     operate: Handler
+    routes: RouteDesk
 
 
 class OperationTable:
@@ -109,6 +111,7 @@ class OperationTable:
             op.ProposeAgreement: services.agreements.propose,
             op.AnswerAgreement: services.agreements.answer,
             op.Operate: services.operate,
+            **services.routes.handlers,
         }
 
     def handle(self, operation: object, reply: Reply) -> None:

@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from roamd.errors import NotFound
+from roamd.errors import Conflict, NotFound
 from roamd.model.agreement import Agreement
 from roamd.model.ids.contract import provider_in
 from roamd.storage.peers import PeerRow
 
 if TYPE_CHECKING:
+    from roamd.protocol.messages import Answer, Call
     from roamd.roaming.dispatch import Exchange
+
+    Way = Callable[["Peer", Call, float, Callable[[Answer | None], None]], None]
+    """Asks a question by a monotonic deadline; the answer, or None, comes once (as `calls.OutgoingCalls.start`)."""
 
 PAIRED, PENDING, SUSPENDED = "PAIRED", "PENDING", "SUSPENDED"
 
@@ -40,6 +44,8 @@ class Peer:
     last_up_ms: int | None = None
     skew_ms: int | None = None
     alarms: list[str] = field(default_factory=list)
+    way: "Way | None" = None
+    """How a partner is asked that runs no roamd and speaks plain OCPI (`routes`); it never has an exchange."""
     follower: object | None = None
     """The follower that began last, over whichever link: only its chunks are taken (see `follower`)."""
 
@@ -74,6 +80,11 @@ class Peer:
             exchange.wake()
 
     @property
+    def reachable(self) -> bool:
+        """Whether a question can be sent to it now."""
+        return self.exchange is not None or self.way is not None
+
+    @property
     def active(self) -> bool:
         """Whether anything may be exchanged with it at all."""
         return self.row.state == PAIRED
@@ -85,6 +96,7 @@ class Directory:
     def __init__(self) -> None:
         self._by_label: dict[str, Peer] = {}
         self._by_endpoint: dict[str, Peer] = {}
+        self._routes: dict[str, Peer] = {}
         self._contract_owners: dict[str, tuple[Peer, ...]] = {}
         self.list_keys: Mapping[str, tuple[bytes, ...]] = {}
         """By label, the keys of peers' keyed lists (`privacy.keyed`); replaced as a whole."""
@@ -114,13 +126,42 @@ class Directory:
         self._by_endpoint.pop(peer.endpoint_id, None)
         self._index()
 
+    def put_route(self, peer: Peer) -> None:
+        """Add a partner without roamd, or replace it. It owns contracts and is found by its label, and is no endpoint:
+        whoever goes through the directory does not meet it.
+        """
+        self._routes[peer.label] = peer
+        self._index()
+
+    def remove_route(self, label: str) -> None:
+        """Forget a partner without roamd."""
+        del self._routes[label]
+        self._index()
+
+    @property
+    def routes(self) -> tuple[Peer, ...]:
+        """The partners without roamd."""
+        return tuple(self._routes.values())
+
+    def is_route(self, label: str | None) -> bool:
+        """Whether this label is a partner's without roamd."""
+        return label in self._routes
+
     def find(self, label: str) -> Peer | None:
-        """The peer of that label."""
-        return self._by_label.get(label)
+        """The peer of that label, also one without roamd."""
+        return self._by_label.get(label) or self._routes.get(label)
+
+    def paired(self, label: str) -> Peer:
+        """The peer of that label that runs roamd; raises NotFound, and Conflict for one without."""
+        if self.is_route(label):
+            raise Conflict(
+                f"{label!r} is a partner that speaks plain OCPI: there is no such thing with it.", code="plain-ocpi"
+            )
+        return self.get(label)
 
     def get(self, label: str) -> Peer:
-        """The peer of that label; raises NotFound."""
-        peer = self._by_label.get(label)
+        """The peer of that label, also one without roamd; raises NotFound."""
+        peer = self.find(label)
         if peer is None:
             raise NotFound(f"There is no peer {label!r}; `roamd peers` lists them.", code="unknown-peer")
         return peer
@@ -141,11 +182,11 @@ class Directory:
         """A free label made of a company's name; `is_spent` says which free ones must not be used."""
         base = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")[:32] or "peer"
         labels = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
-        return next(label for label in labels if label not in self._by_label and not is_spent(label))
+        return next(label for label in labels if self.find(label) is None and not is_spent(label))
 
     def _index(self) -> None:
         owners: dict[str, list[Peer]] = {}
-        for peer in self._by_label.values():
+        for peer in (*self._by_label.values(), *self._routes.values()):
             # Whom the operator has not confirmed yet owns nothing. A suspended one does: what is queued for it waits.
             for prefix in peer.agreement.contract_prefixes if peer.row.state != PENDING else ():
                 owners.setdefault(prefix, []).append(peer)

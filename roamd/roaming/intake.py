@@ -6,7 +6,7 @@ contradicts a stored one, none of it is stored, and what others handed in is not
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from roamd.errors import Conflict
@@ -42,12 +42,20 @@ Taken = list[RecordRow] | Conflict
 _Known = dict[tuple[str, str], RecordRow]
 
 
-def take_in_txn(cx: Cx, handed: Sequence[Handed], random: Random) -> list[Taken]:
+def no_route(peer: str | None) -> bool:
+    """Where every partner runs roamd."""
+    del peer
+    return False
+
+
+def take_in_txn(
+    cx: Cx, handed: Sequence[Handed], random: Random, is_route: Callable[[str | None], bool] = no_route
+) -> list[Taken]:
     """Take in what was handed in, one after the other."""
     known = records.own_of(cx, (_key(record) for each in handed for record, _ in each.records))
     fresh: _Known = {}
     taken = [_look(each, known, fresh) for each in handed]
-    store_txn(cx, list(fresh.values()), random)
+    store_txn(cx, list(fresh.values()), random, is_route)
     return taken
 
 
@@ -94,11 +102,16 @@ def _new_row(record: CheckedRecord, destination: Destination, body_hash: bytes, 
     )
 
 
-def store_txn(cx: Cx, rows: Sequence[RecordRow], random: Random) -> None:
-    """Store rows, each with a place in its peer's chain unless that is being mended or it has no peer."""
+def store_txn(
+    cx: Cx, rows: Sequence[RecordRow], random: Random, is_route: Callable[[str | None], bool] = no_route
+) -> None:
+    """Store rows, each with a place in its peer's chain unless that is being mended or it has no peer.
+
+    With a peer that speaks plain OCPI (`is_route`) there is no chain.
+    """
     for peer in dict.fromkeys(row.peer for row in rows):
         of_peer = [row for row in rows if row.peer == peer]
-        if peer is not None and not is_recovering(cx, peer):
+        if peer is not None and not is_route(peer) and not is_recovering(cx, peer):
             of_peer = _placed_txn(cx, peer, of_peer, random)
         records.put_many_txn(cx, of_peer)
 

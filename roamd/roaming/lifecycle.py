@@ -52,7 +52,7 @@ class Lifecycle:
         now_ms = self.clock.now_ms()
 
         def txn(cx: Cx) -> op.RecordReply:
-            row = find_one(cx, operation.record_id, operation.party, "in")
+            row = self._of_ledger(find_one(cx, operation.record_id, operation.party, "in"))
             if row.state == operation.word == ACCEPTED:
                 return as_reply(row)
             if operation.word == DISPUTED:
@@ -61,6 +61,15 @@ class Lifecycle:
             return as_reply(say_txn(cx, row, EntryKind[operation.word], word, self.random, now_ms))
 
         self._write(txn, reply)
+
+    def _of_ledger(self, row: RecordRow) -> RecordRow:
+        """The row; Conflict when its partner speaks plain OCPI, and nothing can be said of it in a ledger."""
+        if self.directory.is_route(row.peer):
+            raise Conflict(
+                f"{row.peer} speaks plain OCPI: a credit is a CDR of its own, and disputes go by letter.",
+                code="plain-ocpi",
+            )
+        return row
 
     def _require_in_time(self, row: RecordRow, now_ms: int) -> None:
         days = self.terms(row.peer).dispute_days
@@ -79,7 +88,7 @@ class Lifecycle:
         now_ms = self.clock.now_ms()
 
         def txn(cx: Cx) -> op.RecordReply:
-            row = find_one(cx, operation.record_id, operation.party, "out")
+            row = self._of_ledger(find_one(cx, operation.record_id, operation.party, "out"))
             require_credit_of(row, operation.credit)
             parts = [operation.credit, *((operation.replacement,) if operation.replacement else ())]
             (taken,) = take_in_txn(cx, [Handed([(part, Destination(row.peer)) for part in parts], now_ms)], self.random)

@@ -30,7 +30,7 @@ class Mirror:
             self._require(operation.peer, operation.feed)
             rows = feeds.find_mirrored(cx, operation.feed, fold(operation.id), peer=operation.peer)
             row = choose(rows, operation.party, operation.token_type)
-            return _as_read(cx, row)
+            return as_read(cx, row)
 
         answer(self.store, read, reply)
 
@@ -41,7 +41,7 @@ class Mirror:
             self._require(operation.peer, operation.feed)
             after = key_after(operation.after)
             rows = feeds.list_mirrored(cx, operation.peer, operation.feed, after, operation.limit)
-            items = [_as_read(cx, row) for row in rows]
+            items = [as_read(cx, row) for row in rows]
             return op.Page(items, next_key(rows, operation.limit))
 
         answer(self.store, read, reply)
@@ -52,7 +52,7 @@ class Mirror:
             raise NotFound(f"There is no feed {feed!r}.", code="unknown-feed")
 
 
-def _as_read(cx: Cx, row: MirroredRow) -> op.StoredObject:
+def as_read(cx: Cx, row: MirroredRow) -> op.StoredObject:
     body = row.body
     if row.feed == "locations":
         rows = feeds.find_mirrored(cx, "evse-status", row.key.id, peer=row.peer)

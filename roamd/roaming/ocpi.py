@@ -103,7 +103,7 @@ class OcpiDesk:
     def partners(self, operation: op.ListPartners, reply: Reply) -> None:
         """ListPartners -> list of Partner."""
         del operation
-        reply([_partner(peer) for peer in self.directory])
+        reply([_partner(peer) for peer in (*self.directory, *self.directory.routes)])
 
 
 def _pending(cx: Cx, row: ResultRow) -> op.PendingResult | None:
@@ -128,6 +128,6 @@ def _partner(peer: Peer) -> op.Partner:
         parties=tuple(peer.row.parties),
         roles=tuple(peer.agreement.their_roles),
         state=peer.row.state,
-        connected=peer.exchange is not None,
+        connected=peer.reachable,
         since_ms=max(peer.row.paired_at_ms, peer.last_up_ms or 0),
     )

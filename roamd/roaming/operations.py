@@ -254,7 +254,7 @@ class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a record stands. `record_id` is the record's own `id`; what lies below `evidence` by GetRecord only.
 
     `history` is what either side said of it, `price` what its tariff makes of it, `ocpi` the version in which it is
-    written.
+    written. `unsigned` is what a partner that speaks plain OCPI answered: then there is no evidence.
     """
 
     record_id: str
@@ -273,6 +273,7 @@ class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     command_id: str | None = None
     history: list[dict[str, Any]] | None = None
     price: dict[str, Any] | None = None
+    unsigned: dict[str, Any] | None = None
     warnings: list[dict[str, str]] | None = None
 
 

@@ -71,7 +71,7 @@ class PeerBook:
 
             def txn(cx: Cx) -> None:
                 peers.put_txn(cx, row)
-                meta.set_txn(cx, _owner_of(name), row.endpoint_id)
+                meta.set_txn(cx, owner_of(name), row.endpoint_id)
                 meta.set_txn(cx, _label_of(row.endpoint_id), name)
                 if also is not None:
                     also(cx)
@@ -96,7 +96,7 @@ class PeerBook:
         return wanted
 
     def _is_spent(self, label: str) -> bool:
-        return self.store.read(lambda cx: meta.get(cx, _owner_of(label))) is not None
+        return self.store.read(lambda cx: meta.get(cx, owner_of(label))) is not None
 
     def _row(
         self,
@@ -313,7 +313,7 @@ def _take_back_txn(cx: Cx, peer: Peer, now_ms: int) -> None:
         ledgers.truncate_txn(cx, chain.chain_id, chain.receipted_sequence)
 
 
-def _owner_of(label: str) -> str:
+def owner_of(label: str) -> str:
     """The name in `meta` of whose label it is."""
     return f"peer-label:{label}"
 

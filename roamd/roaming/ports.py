@@ -36,6 +36,8 @@ class AuthorizeQuestion(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline_ms: int
     expires_at: str
     location: dict[str, str | None] | None = None
+    via: str | None = None
+    """Not for our own backend, but for the partner with this label, which speaks plain OCPI (`routes`)."""
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ from roamd.roaming.ledger.sound import sound_entry
 from roamd.roaming.ledger.words import words_of
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
-from roamd.storage import accounts, commands, ledgers, prices, records
+from roamd.storage import accounts, commands, ledgers, prices, records, routes
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx, Store
 
@@ -79,7 +79,7 @@ class Records:
             self.store.submit(once, done)
 
     def _take_in_txn(self, cx: Cx, handed: list[Handed]) -> list[list[op.RecordReply] | Conflict]:
-        taken = take_in_txn(cx, handed, self.random)
+        taken = take_in_txn(cx, handed, self.random, self.directory.is_route)
         return [
             rows if isinstance(rows, Conflict) else _replies(rows, each)
             for rows, each in zip(taken, handed, strict=True)
@@ -133,6 +133,7 @@ class Records:
                 command_id=_command_of(cx, row),
                 history=_history(cx, row),
                 price=_price(cx, row),
+                unsigned=unsigned_of(cx, row),
             )
 
         answer(self.store, read, reply)
@@ -176,7 +177,7 @@ class Records:
             again = row._replace(
                 peer=peer, state=QUEUED, reason=None, updated_ms=now_ms, body=body, chain_id=None, sequence=None
             )
-            store_txn(cx, [again], self.random)
+            store_txn(cx, [again], self.random, self.directory.is_route)
             accounts.moved_txn(cx, row.id, peer)
             return as_reply(again)
 
@@ -276,6 +277,16 @@ def _history(cx: Cx, row: RecordRow) -> list[dict[str, object]] | None:
         for each in words_of(cx, row)
     ]
     return said or None
+
+
+def unsigned_of(cx: Cx, row: RecordRow) -> dict[str, object] | None:
+    """What a partner without roamd answered when it was sent a record: nobody signed it."""
+    tries = routes.sent_of(cx, row.id) if row.chain_id is None and row.direction == "out" else []
+    if not tries:
+        return None
+    last = tries[-1]
+    told = {"http_status": last.http, "ocpi_status": last.ocpi, "location": last.location}
+    return {"at": rfc3339(last.at_ms), "tries": len(tries), **told, "body_sha256": last.body_hash.hex() or None}
 
 
 def _price(cx: Cx, row: RecordRow) -> dict[str, object] | None:

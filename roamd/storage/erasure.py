@@ -78,6 +78,9 @@ NOT_PERSONAL = {
     "accounts": "amounts, by record",
     "statements": "amounts, by month",
     "ocpi_backends": "companies",
+    "ocpi_routes": "companies",
+    "ocpi_pushed": "numbers",
+    "ocpi_sent": "places of records and what was answered; the hash goes with its record",
     "ocpi_results": "companies, and ids of commands",
     "ocpi_quirks": "companies",
     "ocpi_listed": "digests of keys; one goes when its backend lists it no longer",
@@ -146,6 +149,7 @@ def erase_record_txn(cx: Cx, record: int) -> None:
     """Take its text out of a record that has no place in a chain."""
     cx.run(f"{_FORGET} WHERE id = ?", (record,))
     cx.run("DELETE FROM price_checks WHERE record = ?", (record,))
+    cx.run("UPDATE ocpi_sent SET body_hash = x'' WHERE record = ?", (record,))
 
 
 _FORGET = "UPDATE records SET body = NULL, body_hash = x'', authorization_reference = NULL, reason = NULL"

@@ -169,8 +169,9 @@ def undisputed(cx: Cx, peer: str, received_before_ms: int, limit: int) -> list[R
 
 
 def drop_txn(cx: Cx, record: int) -> bool:
-    """Give up a record that has no place in a chain; False when it is unknown or has one."""
-    return cx.change("DELETE FROM records WHERE id = ? AND chain_id IS NULL", (record,)) > 0
+    """Give up a record that has no place in a chain and was never sent; False when it is unknown or neither."""
+    never_sent = "NOT EXISTS (SELECT 1 FROM ocpi_sent WHERE record = id)"
+    return cx.change(f"DELETE FROM records WHERE id = ? AND chain_id IS NULL AND {never_sent}", (record,)) > 0
 
 
 def without_place(cx: Cx, peer: str) -> list[RecordRow]:

@@ -40,7 +40,11 @@ class Table:
         )  # fmt: skip
         self.asked: list[str] = []
         services = Services(
-            authorization=self.visited, replies=self.replies, operate=self._operate, records=cso.records
+            authorization=self.visited,
+            replies=self.replies,
+            operate=self._operate,
+            records=cso.records,
+            routes=SimpleNamespace(handlers={}),
         )
         self.core = OperationTable(services)  # type: ignore[arg-type]  # the rest is not used here
 

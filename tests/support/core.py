@@ -17,6 +17,8 @@ from roamd.model.objects import Checked, CheckedRecord, check_object
 from roamd.roaming import operations as ops
 from roamd.roaming.ports import Reply
 from roamd.roaming.privacy.erase import Erasing
+from roamd.roaming.routes.asked import ListRoutes
+from roamd.storage.routes import RouteRow
 
 PARTY = "DEABC"
 NOW_MS = 1_795_348_800_000
@@ -42,6 +44,7 @@ class FakeCore:
         self.quirks: dict[tuple[str, str], int] = {}
         self.partners: list[ops.Partner] = []
         self.remembered: dict[tuple[str, str], tuple[bytes, Any]] = {}
+        self.routes: list[RouteRow] = []
         self.asked: list[object] = []
         self.refuse_with: RoamdError | None = None
         self.held: list[tuple[object, Reply]] | None = None
@@ -53,6 +56,9 @@ class FakeCore:
 
     def handle(self, operation: object, reply: Reply) -> None:
         """Answer at once; or, while `held` is a list, when the test releases it."""
+        if isinstance(operation, ListRoutes):  # every API asks this once when it begins: no test means it
+            reply(list(self.routes))
+            return
         self.asked.append(operation)
         self.on_asked()
         if self.held is not None:
@@ -176,7 +182,7 @@ class FakeCore:
     def _patchevse(self, asked: ops.PatchEvse) -> ops.StoredObject:
         key = self._find("locations", asked.location_id, asked.party, None)
         location = json.loads(self.objects[key][0])
-        for evse in location["evses"]:
+        for evse in location.get("evses") or ():
             if evse["uid"].upper() == asked.evse_uid.upper():
                 evse.update(json.loads(asked.patch))
                 return ops.StoredObject(json.dumps(evse).encode(), '"evse"', asked.ocpi, changed=True)

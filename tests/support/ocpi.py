@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 
 from roamd.backend.ocpi.backends import OcpiSettings
@@ -114,6 +115,65 @@ class OcpiBackend:
     def _endpoints(self) -> list[dict[str, str]]:
         found = [("credentials", "SENDER"), *self.modules]
         return [{"identifier": each, "role": role, "url": f"{self.url}/{each}"} for each, role in found]
+
+
+@dataclass
+class PlainPartner(OcpiBackend):
+    """A partner that does not run roamd, as one meets it: `first` is the token that it gave; its roles are `roles`.
+
+    While it answers the handshake it reads our versions with the token that it was sent (`ours`).
+    """
+
+    first: str = "the-token-that-they-gave"
+    roles: Sequence[str] = ("EMSP",)
+    party: str = "FRPLN"
+    name: str = "Plain Mobility"
+    ours: str = ""
+    our_url: str = ""
+    read: Any = None
+    """What our version details said."""
+    reads_back: bool = True
+    registered: bool = False
+    admits: str = ""
+
+    def __post_init__(self) -> None:
+        self.token, self._given = self.first, self.answer
+        self.answer, self.before = self._answered, self._read_back
+
+    async def _read_back(self, seen: Seen) -> None:
+        """Whoever is registered with reads the other side's versions before it answers."""
+        if (seen.method, seen.path) != ("POST", "/credentials") or not self.reads_back:
+            return
+        self.ours, self.our_url = seen.body["token"], seen.body["url"]
+        async with aiohttp.ClientSession() as session:
+            versions = await self.call(session, "GET", self.our_url)
+            (url,) = [each["url"] for each in versions.json["data"] if each["version"] == self.version]
+            self.read = (await self.call(session, "GET", url)).json["data"]
+
+    def _answered(self, seen: Seen) -> tuple[int, Any]:
+        if seen.path == "/credentials":
+            return self._credentials(seen)
+        return self._given(seen)
+
+    def _credentials(self, seen: Seen) -> tuple[int, Any]:
+        if seen.method == "DELETE":
+            self.registered = False
+            return 200, None
+        self.ours, self.our_url = seen.body["token"], seen.body["url"]
+        self.token, self.registered = THEIRS, True
+        details = {"name": self.name}
+        roles = [
+            {"role": role, "country_code": self.party[:2], "party_id": self.party[2:], "business_details": details}
+            for role in self.roles
+        ]
+        return 200, {"token": THEIRS, "url": self.versions, "roles": roles}
+
+    async def call(self, session: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Answered:
+        """A request to our face; `path` stands below its address."""
+        url = path if path.startswith("http") else self.our_url.removesuffix("/versions") + path
+        headers = {"Authorization": f"Token {b64encode(self.ours.encode()).decode()}"}
+        async with session.request(method, url, json=body, headers=headers) as got:
+            return Answered(got.status, got.headers, await got.read())
 
 
 def _envelope(status: int, data: Any, code: int = 1000) -> web.Response:

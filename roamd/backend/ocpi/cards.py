@@ -53,7 +53,8 @@ class CardQuestions:
         if backend is None or not isinstance(question, AuthorizeQuestion):
             done(NoAnswer("not configured", asked=False))
         else:
-            self._asking.begin(question, partial(self._answer, backend, question), done)
+            caller, to = self.callers[backend.settings.name], min(self.api.own_parties)
+            self._asking.begin(question, partial(ask_card, backend, caller, question, to), done)
 
     async def aclose(self) -> None:
         """Give up what is open; its askers get NoAnswer."""
@@ -62,23 +63,25 @@ class CardQuestions:
     def _backend(self) -> Backend | None:
         return next((backend for backend in self.backends if backend.endpoint("tokens", "SENDER")), None)
 
-    async def _answer(self, backend: Backend, question: AuthorizeQuestion) -> BackendAnswer | NoAnswer:
-        uid, kind = question.credential.get("uid") or "", question.credential.get("type") or "RFID"
-        uid = turned(backend.settings, kind, uid)
-        kept = backend.registration
-        kind = value_in("TokenType", kind, kept.version) if kept is not None else kind
-        url = f"{backend.endpoint('tokens', 'SENDER')}/{quote(uid, safe='')}/authorize?type={quote(kind)}"
-        reply = await self.callers[backend.settings.name].call(
-            "POST",
-            url,
-            _place(question),
-            routing=routing_headers(min(self.api.own_parties), question.party),
-            timeout_s=question.deadline_ms / 1000,
-            question=True,
-        )
-        if reply.data.startswith(b"["):
-            backend.met("array-of-one")
-        return read_info(reply)
+
+async def ask_card(backend: Backend, caller: Caller, question: AuthorizeQuestion, to: str) -> BackendAnswer | NoAnswer:
+    """`POST {tokens}/{uid}/authorize`, addressed to the party `to`. Raises CallFailed."""
+    uid, kind = question.credential.get("uid") or "", question.credential.get("type") or "RFID"
+    uid = turned(backend.settings, kind, uid)
+    kept = backend.registration
+    kind = value_in("TokenType", kind, kept.version) if kept is not None else kind
+    url = f"{backend.endpoint('tokens', 'SENDER')}/{quote(uid, safe='')}/authorize?type={quote(kind)}"
+    reply = await caller.call(
+        "POST",
+        url,
+        _place(question),
+        routing=routing_headers(to, question.party),
+        timeout_s=question.deadline_ms / 1000,
+        question=True,
+    )
+    if reply.data.startswith(b"["):
+        backend.met("array-of-one")
+    return read_info(reply)
 
 
 def _place(question: AuthorizeQuestion) -> bytes | None:

@@ -55,6 +55,8 @@ class Credentials:
     partners: Partners
     callers: Mapping[str, Caller]
     random: Callable[[int], bytes]
+    is_hub: bool = True
+    """Whether we are the one platform with all parties behind it, or no more than ourselves."""
 
     async def handle(self, asked: Asked) -> Answer:
         """GET, POST, PUT, DELETE."""
@@ -125,7 +127,10 @@ class Credentials:
     async def _ours(self, asked: Asked, token: str) -> Answer:
         """Our credentials. Country and party stand at the top too: some demand what is OCPI 2.1.1."""
         own, company = min(self.api.own_parties), asked.presented.backend.settings.company
-        roles = credentials_roles(await self.partners.all(), own, company, asked.version, asked.face)
+        partners = await self.partners.all()
+        if not self.is_hub:
+            own = partners[0].parties[0]
+        roles = credentials_roles(partners, own, company, asked.version if self.is_hub else "", asked.face)
         shown: dict[str, Any] = {
             "token": token,
             "url": "/".join(part for part in (asked.base, asked.face, "versions") if part),
@@ -134,7 +139,7 @@ class Credentials:
             "party_id": own[2:],
             "business_details": {"name": company},
         }
-        if asked.version != "2.2.1":
+        if asked.version != "2.2.1" and self.is_hub:
             shown["hub_party_id"] = own
         return Answer(encode(shown))
 

@@ -14,7 +14,7 @@ field, and a redirect would lose the token.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from aiohttp import ClientError, web
@@ -22,7 +22,7 @@ from aiohttp import ClientError, web
 from roamd import metrics
 from roamd.backend.context import Api
 from roamd.backend.ocpi.asked import FACES, MAX_SEGMENTS, VERSIONS, Asked, segments_of
-from roamd.backend.ocpi.backends import Backends, Presented
+from roamd.backend.ocpi.backends import Backend, Backends, Presented
 from roamd.backend.ocpi.envelope import Answer, Refusal, encode, not_allowed, not_found, refused
 from roamd.backend.ocpi.openapi import face_document
 from roamd.backend.ocpi.quirks import note_request
@@ -65,17 +65,43 @@ _UNROUTED: Final = frozenset({"credentials", "hubclientinfo"})
 MAX_ECHO: Final = 200
 
 
-@dataclass(slots=True)
-class Face:
-    """Serves the documents and gives each module's requests to its handler (`modules`: by face and module)."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one kind of caller is served: each module's requests go to its handler (`modules`: by face and module).
+
+    `backend` is that of a partner without roamd, None where all of ours are meant; `offered` names the modules.
+    """
 
     api: Api
-    backends: Backends
     credentials: Handler
     modules: Mapping[tuple[str, str], Handler]
+    backend: Backend | None = None
+    offered: frozenset[str] | None = None
+
+
+class OtherCallers(Protocol):
+    """Who else may call than our own backends: partners without roamd (`routes`)."""
+
+    async def identify(self, authorization: str | None) -> tuple[Presented, Served] | None:
+        """Who presents this header, and what it is served; None when nobody does."""
+        ...
+
+
+@dataclass(slots=True)
+class Face:
+    """Serves the documents, and to our backends what `served` says. `urls` is the face's address as each names it."""
+
+    backends: Backends
+    served: Served
+    others: OtherCallers
     urls: Mapping[str, str]
     random: Callable[[int], bytes]
-    _details: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    _details: dict[tuple[str, str, str, bool], bytes] = field(default_factory=dict)
+
+    @property
+    def api(self) -> Api:
+        """The API as it is for our own backends."""
+        return self.served.api
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer anything."""
@@ -102,10 +128,10 @@ class Face:
         return self._response(request, answer, routing)
 
     async def _answer(self, request: web.Request, routing: dict[str, str], noted: "Noted") -> Answer:
-        presented = await self.backends.identify(request.headers.get("Authorization"))
+        presented, served = await self._caller(request.headers.get("Authorization"))
         noted.backend = presented.backend.settings.name
         note_request(presented.backend, request, presented.form)
-        base = self.urls.get(presented.backend.settings.name) or f"{request.scheme}://{request.host}/ocpi"
+        base = self._base(request, presented, served)
         path = segments_of(request.rel_url.raw_path)[1:]
         if len(path) > MAX_SEGMENTS:
             raise not_found("There is nothing at this address.")
@@ -116,12 +142,27 @@ class Face:
         if version not in VERSIONS:
             raise not_found(f"Version {version[:20]} is not served; GET {base}/versions tells which are.")
         if not path:
-            return self._document(request, self._details_of(base, face, version))
+            return self._document(request, self._details_of(base, face, version, served))
         if path[0].lower() in MODULES:
             noted.module = path[0].lower()
         return await self._module(
-            Asked(request, presented, base, face, version, path[0].lower(), tuple(path[1:])), routing
+            Asked(request, presented, base, face, version, path[0].lower(), tuple(path[1:])), routing, served
         )
+
+    async def _caller(self, authorization: str | None) -> tuple[Presented, Served]:
+        """Refusal (401) when nobody presents this header."""
+        try:
+            return await self.backends.identify(authorization), self.served
+        except Refusal:
+            other = await self.others.identify(authorization)
+            if other is None:
+                raise
+            return other
+
+    def _base(self, request: web.Request, presented: Presented, served: Served) -> str:
+        """The face's own address, as this caller reaches it."""
+        told = served.backend.base if served.backend is not None else self.urls.get(presented.backend.settings.name)
+        return told or f"{request.scheme}://{request.host}/ocpi"
 
     def _document(self, request: web.Request, data: bytes) -> Answer:
         if request.method not in ("GET", "HEAD"):
@@ -132,32 +173,30 @@ class Face:
         prefix = f"{base}/{face}" if face else base
         return encode([{"version": version, "url": f"{prefix}/{version}"} for version in VERSIONS])
 
-    def _details_of(self, base: str, face: str, version: str) -> bytes:
-        known = self._details.get((base, face, version))
+    def _details_of(self, base: str, face: str, version: str, served: Served) -> bytes:
+        key = (base, face, version, served.offered is None)
+        known = self._details.get(key)
         if known is None:
-            known = encode({"version": version, "endpoints": endpoints_of(base, face, version)})
+            found = endpoints_of(base, face, version)
+            if served.offered is not None:
+                found = [each for each in found if each["identifier"] in served.offered | {"credentials"}]
+            known = encode({"version": version, "endpoints": found})
             if len(self._details) < 100:
-                self._details[base, face, version] = known
+                self._details[key] = known
         return known
 
-    async def _module(self, asked: Asked, routing: dict[str, str]) -> Answer:
+    async def _module(self, asked: Asked, routing: dict[str, str], served: Served) -> Answer:
         if asked.module == "credentials":
-            return await self.credentials(asked)
+            return await served.credentials(asked)
         _require_own_token(asked.presented)
-        handler = self.modules.get((asked.face, asked.module))
+        handler = served.modules.get((asked.face, asked.module))
         if handler is None:
             raise not_found("There is nothing at this address; the version details tell what is served where.")
         if asked.module not in _UNROUTED:
             if "OCPI-to-country-code" not in asked.request.headers:
                 asked.presented.backend.met("no-routing")
-            routing.update(self._swapped(asked))
+            routing.update(_swapped(asked, min(served.api.own_parties)))
         return await handler(asked)
-
-    def _swapped(self, asked: Asked) -> dict[str, str]:
-        """The answer's routing headers: to whoever asked, from whoever was asked."""
-        own = min(self.api.own_parties)
-        to, origin = asked.party("from") or own, asked.party("to") or own
-        return routing_headers(to, origin)
 
     def _response(self, request: web.Request, answer: Answer, routing: dict[str, str]) -> web.Response:
         headers = {**routing, **answer.headers}
@@ -209,6 +248,12 @@ def endpoints_of(base: str, face: str, version: str) -> list[dict[str, Any]]:
                 seen.add((identifier, role))
                 found.append({"identifier": identifier, "role": role, "url": f"{base}/{each}/{version}/{identifier}/"})
     return found
+
+
+def _swapped(asked: Asked, own: str) -> dict[str, str]:
+    """The answer's routing headers: to whoever asked, from whoever was asked."""
+    to, origin = asked.party("from") or own, asked.party("to") or own
+    return routing_headers(to, origin)
 
 
 def routing_headers(to: str, origin: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from roamd.backend.ocpi.cdrs import PostedCdrs
 from roamd.backend.ocpi.commanded import Commanded
 from roamd.backend.ocpi.credentials import Credentials
 from roamd.backend.ocpi.envelope import Answer
-from roamd.backend.ocpi.face import Face, Handler
+from roamd.backend.ocpi.face import Face, Handler, Served
 from roamd.backend.ocpi.offered import ClientInfos, Offered, Snapshots
 from roamd.backend.ocpi.operating import Bench
 from roamd.backend.ocpi.outcomes import Outcomes
@@ -25,26 +25,25 @@ from roamd.backend.ocpi.push import Pusher
 from roamd.backend.ocpi.received import Received
 from roamd.backend.ocpi.reserved import Reserved
 from roamd.backend.ocpi.results import ResultPoster
+from roamd.backend.ocpi.routes.book import Routes
 from roamd.backend.waiting import StandingTakers
 from roamd.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Plug:
-    """The face to mount, None when no backend is configured, and what runs beside it for each backend."""
+    """The face to mount, what runs beside it for each backend, and the partners without roamd."""
 
-    face: Face | None = None
-    pushers: tuple[Pusher, ...] = ()
-    pullers: tuple[Puller, ...] = ()
-    posters: tuple[ResultPoster, ...] = ()
+    face: Face
+    routes: Routes
+    pushers: tuple[Pusher, ...]
+    pullers: tuple[Puller, ...]
+    posters: tuple[ResultPoster, ...]
 
 
 @contextlib.asynccontextmanager
 async def ocpi_plug(api: Api, settings: Sequence[OcpiSettings], random: Callable[[int], bytes]) -> AsyncIterator[Plug]:
     """All that serves these backends; its connections are closed at the end. Raises ConfigError."""
-    if not settings:
-        yield Plug()
-        return
     _require_distinct(settings)
     async with contextlib.AsyncExitStack() as stack:
         backends = Backends(api.core, api.clock, settings, api.events.arrived)
@@ -52,17 +51,25 @@ async def ocpi_plug(api: Api, settings: Sequence[OcpiSettings], random: Callable
         for backend in backends:
             session = await stack.enter_async_context(caller_session(backend.settings.private))
             callers[backend.settings.name] = Caller(backend, session, random)
-        api.ocpi = Bench(api, backends, callers, Partners(api))
+        routes = api.routes = Routes(api, random)
+        stack.push_async_callback(routes.aclose)
+        api.takers.outward = routes
+        api.ocpi = Bench(api, backends, callers, Partners(api)) if settings else None
         cards = CardQuestions(api, backends, callers)
         commands = CommandQuestions(api, backends, callers, Reserved(api))
         api.takers.standing = StandingTakers((cards, commands))
         stack.push_async_callback(cards.aclose)
         stack.push_async_callback(commands.aclose)
-        yield _plug(api, backends, callers, commands, random)
+        yield _plug(api, backends, callers, commands, routes, random)
 
 
 def _require_distinct(settings: Sequence[OcpiSettings]) -> None:
-    """A name is what a registration is kept under, and a token is all that tells who calls."""
+    """A name is what a registration is kept under, and a token is all that tells who calls.
+
+    Names that begin with an @ are those of partners without roamd.
+    """
+    if any(each.name.startswith("@") for each in settings):
+        raise ConfigError(["ocpi.name: begins with @; choose another one"])
     for key in ("name", "token"):
         if len({getattr(each, key) for each in settings}) < len(settings):
             raise ConfigError([f"ocpi.{key}: two backends have the same one; give each its own"])
@@ -73,6 +80,7 @@ def _plug(
     backends: Backends,
     callers: dict[str, Caller],
     questions: CommandQuestions,
+    routes: Routes,
     random: Callable[[int], bytes],
 ) -> Plug:
     partners = Partners(api)
@@ -84,10 +92,10 @@ def _plug(
         for each in backends
     }
     modules = _modules(api, partners, offered) | _controlling(api, partners, offered, posters, questions)
-    face = Face(api, backends, credentials.handle, modules, urls, random)
+    face = Face(backends, Served(api, credentials.handle, modules), routes, urls, random)
     pushers = [Pusher(api, backends, each, callers[each.settings.name], partners, offered, random) for each in backends]
     pullers = [Puller(api, backends, each, callers[each.settings.name], Received(api), random) for each in backends]
-    return Plug(face, tuple(pushers), tuple(pullers), tuple(posters.values()))
+    return Plug(face, routes, tuple(pushers), tuple(pullers), tuple(posters.values()))
 
 
 def _controlling(

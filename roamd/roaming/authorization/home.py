@@ -115,7 +115,7 @@ class HomeAuthorization:
             if asked.over:
                 return
             elapsed_ms = (self.clock.monotonic() - asked_at) * 1000
-            answer = given if isinstance(given, NoAnswer) else _checked(given, question.authorization_id)
+            answer = given if isinstance(given, NoAnswer) else checked_answer(given, question.authorization_id)
             if isinstance(answer, NoAnswer):
                 self._none(asked, question, answer, elapsed_ms)
             else:
@@ -197,7 +197,7 @@ class HomeAuthorization:
         )  # fmt: skip
 
 
-def _checked(given: BackendAnswer, authorization_id: str) -> AuthorizeAnswer | NoAnswer:
+def checked_answer(given: BackendAnswer, authorization_id: str) -> AuthorizeAnswer | NoAnswer:
     """The backend's answer as it goes out, or why it does not count."""
     if given.decision not in DECISIONS:
         return NoAnswer("the backend's decision is not one of " + ", ".join(sorted(DECISIONS)))

@@ -140,15 +140,18 @@ class VisitedAuthorization:
             return ()
         if not known and (asking.listed or asking.granted):
             known = {one.label: one for one in asking.knowing()}.values()
-        peers = [peer for peer in known or self.directory if peer.active and may_ask(peer.agreement, "authorization")]
+        peers = [peer for peer in known or self._everyone() if peer.active and may_ask(peer.agreement, "authorization")]
         return (peers,) if known else self.candidates(asking.type, asking.uid, peers)
+
+    def _everyone(self) -> Sequence[Peer]:
+        return (*self.directory, *self.directory.routes)
 
     def _ask_next(self, asking: Asking) -> None:
         """Begin the next wave that reaches anyone; with none left, and nobody to wait for, it is over."""
         while asking.waves and not asking.over:
             wave = asking.waves.pop(0)
-            reachable = [peer for peer in wave if peer.exchange is not None]
-            asking.silent.update({peer.label: "no link" for peer in wave if peer.exchange is None})
+            reachable = [peer for peer in wave if peer.reachable]
+            asking.silent.update({peer.label: "no link" for peer in wave if not peer.reachable})
             if reachable:
                 if asking.waves:
                     timer = self.deadlines.after(self.stagger_ms / 1000, lambda: self._ask_next(asking))
@@ -173,7 +176,8 @@ class VisitedAuthorization:
             self._start(asking, peer, call)
 
     def _start(self, asking: Asking, peer: Peer, call: Call) -> None:
-        self.calls.start(peer, call, asking.deadline_at, lambda answer: self._answered(asking, call.id, answer))
+        start = peer.way or self.calls.start
+        start(peer, call, asking.deadline_at, lambda answer: self._answered(asking, call.id, answer))
 
     def _request(self, asking: Asking) -> AuthorizeRequest:
         credential, place = asking.operation.credential, asking.operation.location

@@ -1,0 +1,1 @@
+"""The face turned outward: partners that speak plain OCPI and do not run roamd."""
