@@ -20,7 +20,7 @@ from roamd.bridge import (
     run_asyncio,
 )
 from roamd.errors import NotFound, RoamdError
-from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer, Reply
+from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, CommandQuestion, CommandResult, NoAnswer, Reply
 
 QUESTION = AuthorizeQuestion(
     "a-1", "abc", "DE*ABC", {"type": "RFID", "uid": "04AB"}, "CHARGING", 1000, "2026-01-01T00:00:00Z"
@@ -261,6 +261,9 @@ class AnsweringBackend:
     def ask_authorize(self, question: AuthorizeQuestion, done: Callable[[BackendAnswer | NoAnswer], None]) -> None:
         self.threads.add(threading.get_ident())
         done(BackendAnswer("ALLOWED", reason=question.authorization_id))
+
+    def ask_command(self, question: CommandQuestion, done: Callable[[CommandResult | NoAnswer], None]) -> None:
+        done(CommandResult("ACCEPTED"))
 
     def events_arrived(self, newest: str) -> None:
         self.newest.append(newest)
