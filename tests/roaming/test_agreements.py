@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 
+from roamd.clock import rfc3339
 from roamd.errors import Conflict, Malformed, NotFound
 from roamd.model.agreement import Agreement
 from roamd.model.agreementdocument import AgreementDocument, digest_of, document_of, kept_document
@@ -23,7 +24,7 @@ from roamd.storage import agreements, events
 from roamd.storage.agreements import AgreementRow
 from roamd.trust.signing import ALGORITHM
 from tests.roaming.test_rollback import mend
-from tests.support.roaming import Company, LogLines, carry
+from tests.support.roaming import START_MS, Company, LogLines, carry
 
 DAY_MS = 86_400_000
 YEARS = 10
@@ -427,19 +428,35 @@ async def test_a_number_that_is_ours_taken_or_far_away_is_refused(two: Two) -> N
     assert await refused_as(two, two.document(two.csps_number(MAX_STEP + 1)).text()) == "number"
     two.csp.say_proposal(two.document(number).text())
     assert await refused_as(two, two.document(number, dispute_days=31).text()) == "number"
-    assert two.cso.states() == {number: "PROPOSED"}
+    assert [row.number for row in two.cso.rows()] == [number]
+
+
+async def test_what_a_peer_agrees_with_a_third_company_is_not_signed_by_us(
+    two: Two, cso: Company, csp: Company
+) -> None:
+    number, third = two.csps_number(), Company(3, "NLOTH", "cso").identity.endpoint_id
+    said = clauses_of(csp.peer("abc").agreement, ["FRRMD"])
+    for candidate in (number, number + 1):  # whichever is the CSP's to write in that pair
+        two.csp.say_proposal(document_of(said, candidate, csp.identity.endpoint_id, third).text())
+    await two.exchange()
+    (row,) = two.cso.rows()
+    with pytest.raises(Conflict, match="another endpoint"):
+        await two.cso.answer(row.number)
 
 
 async def test_an_old_one_that_is_replayed_changes_nothing(two: Two, log: LogLines) -> None:
     """Neither the signed document of before, nor a new one under an old number."""
+    declined = (await two.csp.propose(clauses={"dispute_days": 3}))["number"]  # the peer's chain is the older one
+    await two.exchange()
+    await two.cso.answer(declined, accept=False)
     await two.agree(clauses={"dispute_days": 40})
-    old = two.cso.rows()[0]
+    old = two.cso.rows()[-1]
     number = await two.agree(clauses={"dispute_days": 50})
     two.csp.say_proposal(old.document)  # ours, as if it were the peer's own
     two.csp.say_accepted(old.digest, old.document)
     await two.exchange()
-    assert two.cso.states() == {old.number: "REPLACED", number: "IN_FORCE"}
-    assert two.cso.rows()[0] == old
+    assert two.cso.states() == {declined: "DECLINED", old.number: "REPLACED", number: "IN_FORCE"}
+    assert old in two.cso.rows()
     assert await refused_as(two, two.document(two.csps_number(), dispute_days=10).text()) == "replaced"
     assert two.cso.settings.terms.dispute_days == 50
 
@@ -512,7 +529,8 @@ async def test_a_peer_that_does_not_know_agreements_refuses_them_and_that_is_sho
 async def test_who_accepted_and_was_rolled_back_has_accepted_all_the_same(
     two: Two, cso: Company, csp: Company, nursery: trio.Nursery
 ) -> None:
-    number = (await two.cso.propose(clauses={"dispute_days": 45}))["number"]
+    clauses = {"dispute_days": 45, "valid_from": rfc3339(START_MS + DAY_MS)[:19] + "Z"}
+    number = (await two.cso.propose(clauses=clauses))["number"]
     image = csp.store.snapshot_bytes()
     await two.exchange()
     await two.csp.answer(number)
@@ -534,6 +552,7 @@ async def test_who_proposed_and_was_rolled_back_knows_his_proposal_and_its_answe
     number = await two.agree(clauses={"dispute_days": 45})
     restored = cso.restored(image)
     await mend(restored, csp)
+    assert Side(restored, "rmd", nursery).states() == {number: "PROPOSED"}
     carry(csp, restored)
     again = Side(restored, "rmd", nursery)
     await again.look()

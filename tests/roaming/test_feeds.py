@@ -535,3 +535,26 @@ def test_many_small_objects_with_long_names_are_cut_where_they_fit(cso: Company,
     assert tariffs_of(csp) == texts(*values)
     assert len(carried(line)) == 1000
     assert len(chunks_of(line)) < 10
+
+
+def test_what_was_passed_over_while_a_feed_was_not_agreed_comes_by_a_replacing_snapshot(
+    cso: Company, csp: Company
+) -> None:
+    cso.publish("tariffs", tariff(1))
+    line = link(cso, csp)
+    others = tuple(feed for feed in csp.peer("abc").agreement.feeds_in if feed != "tariffs")
+    csp.meets(cso, "abc", feeds_in=others)
+    cso.publish("tariffs", tariff(2))
+    line.wake_all()
+    line.pump()
+    assert (len(tariffs_of(csp)), line.closed) == (1, []), "it was agreed when the feed began: nobody broke a rule"
+    csp.meets(cso, "abc")
+    cso.publish("tariffs", tariff(3))
+    line.wake_all()
+    line.pump()
+    assert len(tariffs_of(csp)) == 1, "behind a gap nothing counts"
+    peer = cso.peer("rmd")
+    cso.directory.put(peer.row._replace(rights_version=peer.row.rights_version + 1))
+    line.wake_all()
+    line.pump()
+    assert len(tariffs_of(csp)) == 3
