@@ -25,7 +25,7 @@ CURSOR: Final = "accounts:after"
 AT_ONCE: Final = 64
 """Records whose accounts are made and committed together: some 3 ms of the loop."""
 
-PAGE: Final = 500
+PAGE: Final = 200
 MAX_UNREAD: Final = 1000
 """Accounts that are tried again at once."""
 

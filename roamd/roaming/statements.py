@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from roamd.clock import Clock, rfc3339
 from roamd.errors import Conflict, Fault, Malformed, PeerError, RoamdError
@@ -84,9 +85,10 @@ class Statements:
 
     async def _get(self, peer: Peer, month: str, asked: op.GetStatement) -> op.StatementReply:
         lines = await self._lines(peer, month)
-        found = self._reply(peer, month, lines)
+        found = self._reply(peer, await self._made(peer, month, lines))
         if asked.lines:
-            found = msgspec.structs.replace(found, lines=[shown(line) for line in lines])
+            listed = await trio.to_thread.run_sync(lambda: [shown(line) for line in lines])
+            found = msgspec.structs.replace(found, lines=listed)
         if asked.compare and found.state == DIFFERS:
             found = await self._compared(peer, found)
         return found
@@ -94,23 +96,26 @@ class Statements:
     async def _list(self, peer: Peer) -> list[dict[str, Any]]:
         await catch_up(self.store)
         months = self.store.read(lambda cx: accounts.months(cx, peer.label))
-        replies = [self._reply(peer, month, await self._lines(peer, month)) for month in months]
+        made = [await self._made(peer, month, await self._lines(peer, month)) for month in months]
+        replies = [self._reply(peer, each) for each in made]
         return [{"month": each.month, "state": each.state, "root": each.root} for each in replies]
 
     async def _lines(self, peer: Peer, month: str) -> list[Line]:
-        """The month's list, sorted."""
+        """The month's list."""
         await catch_up(self.store)
         walk = Walk(self.store, peer.label, *month_bounds(month))
         lines: list[Line] = []
         while page := await walk.page():
             lines += [read_line(each, self.endpoint_id if each.account.own else peer.endpoint_id) for each in page]
-        return sorted(lines, key=lambda line: line.key)
+        return await trio.to_thread.run_sync(lambda: sorted(lines, key=lambda line: line.key))
 
-    def _made(self, peer: Peer, month: str, lines: list[Line]) -> Statement:
-        return make_statement(month, (self.endpoint_id, peer.endpoint_id), lines)
+    async def _made(self, peer: Peer, month: str, lines: list[Line]) -> Statement:
+        """In a thread: a hundred thousand records take seconds."""
+        between = (self.endpoint_id, peer.endpoint_id)
+        return await trio.to_thread.run_sync(make_statement, month, between, lines)
 
-    def _reply(self, peer: Peer, month: str, lines: list[Line]) -> op.StatementReply:
-        made = self._made(peer, month, lines)
+    def _reply(self, peer: Peer, made: Statement) -> op.StatementReply:
+        month = made.month
         us, them = self.store.read(
             lambda cx: [accounts.get_statement(cx, peer.label, month, by_us=by_us) for by_us in (True, False)]
         )
@@ -138,7 +143,7 @@ class Statements:
 
     async def _sign(self, peer: Peer, month: str, root: str | None) -> op.StatementReply:
         lines = await self._lines(peer, month)
-        made = self._made(peer, month, lines)
+        made = await self._made(peer, month, lines)
         if root is not None and root != made.root:
             raise Conflict(f"The statement has changed; its root is {made.root} now.", code="statement-changed")
         if len(made.pack()) > MAX_BODY:
@@ -146,7 +151,7 @@ class Statements:
         if await write(self.store, lambda cx: self._sign_txn(cx, peer.label, made)):
             log.info("statement_signed", peer=peer.label, month=month)
             self.queued(peer.label)
-        return self._reply(peer, month, lines)
+        return self._reply(peer, made)
 
     def _sign_txn(self, cx: Cx, peer: str, made: Statement) -> bool:
         body, root = made.pack(), bytes.fromhex(made.root)
