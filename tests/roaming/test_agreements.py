@@ -538,6 +538,7 @@ async def test_who_accepted_and_was_rolled_back_has_accepted_all_the_same(
     cso.clock.wall_ms += 90 * DAY_MS  # long after: what comes again is not judged as if it were new
     restored = csp.restored(image)
     await mend(restored, cso)
+    restored.peer("abc").exchange = None  # the link over which it was mended has ended
     carry(cso, restored)
     again = Side(restored, "abc", nursery)
     await again.look()
@@ -553,6 +554,7 @@ async def test_who_proposed_and_was_rolled_back_knows_his_proposal_and_its_answe
     restored = cso.restored(image)
     await mend(restored, csp)
     assert Side(restored, "rmd", nursery).states() == {number: "PROPOSED"}
+    restored.peer("rmd").exchange = None  # the link over which it was mended has ended
     carry(csp, restored)
     again = Side(restored, "rmd", nursery)
     await again.look()
