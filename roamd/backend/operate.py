@@ -21,10 +21,11 @@ MAX_INVITATION_HOURS: Final = 24 * 30
 
 
 class InviteIn(msgspec.Struct, frozen=True):
-    """`auto`: the joiner needs no confirmation. `hours`: how long the line is good."""
+    """`auto`: the joiner needs no confirmation. `hours`: how long the line is good. `via`: a clearing house's label."""
 
     auto: bool = False
     hours: float = 24.0
+    via: str | None = None
 
 
 class PairIn(msgspec.Struct, frozen=True):
@@ -181,7 +182,8 @@ class Operating:
         """Make an invitation line."""
         asked = await decode_or_default(request, InviteIn)
         hours = min(max(asked.hours, 0.0), MAX_INVITATION_HOURS)
-        return await self._operate("invite", 201, auto=asked.auto, hours=hours)
+        via = {} if asked.via is None else {"via": asked.via}
+        return await self._operate("invite", 201, auto=asked.auto, hours=hours, **via)
 
     async def pair(self, request: web.Request) -> web.Response:
         """Follow a partner's invitation line."""

@@ -535,7 +535,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "AgreementDecline": _object(reason={"type": "string", "maxLength": 500}),
     "Listing": _ANY | {"description": "`{items, next}`"},
-    "Invite": _object(auto=_BOOL, hours={"type": "number", "default": 24}),
+    "Invite": _object(
+        auto=_BOOL,
+        hours={"type": "number", "default": 24},
+        via={"type": ["string", "null"], "description": "The label of a clearing house that both are partners of."},
+    ),
     "Invitation": _ANY | {"description": "The line, the invitation's id and its end."},
     "Pair": _object(("line",), line=_TEXT, label={"type": ["string", "null"], "pattern": "^[a-z0-9-]{1,40}$"}),
     "Pairing": _ANY | {"description": "The peer's label, the state and the six words."},

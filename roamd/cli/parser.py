@@ -137,6 +137,7 @@ def _partners(commands: _Parsers) -> None:
     _command(commands, "candidates", "peers:candidates", "endpoints that are seen, none of them trusted")
     invite = _command(commands, "invite", "peers:invite", "print an invitation: one line for one partner")
     invite.add_argument("--auto", action="store_true", help="who has the line needs no confirmation")
+    invite.add_argument("--via", metavar="PEER", help="a clearing house that the partner is linked with, too")
     invite.add_argument("--hours", type=float, default=24.0, metavar="N", help="how long it is good (24)")
     pair = _command(commands, "pair", "peers:pair", "take up a partner's invitation")
     pair.add_argument("line", metavar="LINE", help="the line, or - to read it from stdin")

@@ -119,7 +119,8 @@ def invite(options: argparse.Namespace) -> int:
     """`roamd invite`: the line alone on stdout, so that it can be piped; all else on stderr."""
     if not 0 < options.hours <= 24 * 30:
         raise UsageError("--hours: an invitation is good for more than 0 and at most 720 hours.")
-    answer = Api.of(options).post("/v1/invites", {"auto": options.auto, "hours": options.hours})
+    via = {} if options.via is None else {"via": options.via}
+    answer = Api.of(options).post("/v1/invites", {"auto": options.auto, "hours": options.hours, **via})
     show(options, answer, lambda found: print(safe(found["line"]), flush=True))
     note(f"Good until {answer.get('expires_at')}, once, at {answer.get('address')}. Whoever has the line can use it.")
     note("The partner runs: roamd pair LINE")

@@ -30,6 +30,7 @@ from roamd.discovery.static import StaticFinder
 from roamd.errors import OperatorError
 from roamd.log import get_logger
 from roamd.peering.network import TlsNetwork
+from roamd.peering.pairing_relay import JoinerPipe, PairingVisits
 from roamd.peering.pairing_server import PairingServer
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.signer import Signer
@@ -103,8 +104,9 @@ class Assembly:
         self.pairing_server = self._pairing_server()
         self.pairing = PairingDesk(
             config, clock, ground.store, self.directory, self.book, ground.identity, self.pairing_server,
-            self.descriptor, ground.random,
+            self.descriptor, ground.random, self._pipe, self.core.relayed.tell_all,
         )  # fmt: skip
+        self.core.relayed.visits = PairingVisits(self.pairing_server, ground.start)
         self.reloader = Reloader(self, self.core.visited)
         self.desk = self._desk()
         self.client = CoreClient(self.core.operations, ground.fail, ground.store.snapshot)
@@ -164,6 +166,12 @@ class Assembly:
             listen.host, listen.port, self.contexts, self.descriptor, invitations, clock=ground.clock,
             random=ground.random,
         )  # fmt: skip
+
+    def _pipe(self, relay: Peer, endpoint_id: str) -> JoinerPipe:
+        """The way of a pairing's bytes through a clearing house."""
+        ground = self.ground
+        own = ground.identity.endpoint_id
+        return JoinerPipe(self.core.outgoing, ground.clock, ground.random, own, relay, endpoint_id)
 
     def _desk(self) -> OperatorDesk:
         ground, config = self.ground, self.config

@@ -71,7 +71,9 @@ class OperatorDesk:
 
     def _acts(self) -> dict[str, Act]:
         return {
-            "invite": lambda a: self.pairing.invite(auto=a.get("auto", False), hours=a.get("hours", 24.0)),
+            "invite": lambda a: self.pairing.invite(
+                auto=a.get("auto", False), hours=a.get("hours", 24.0), via=a.get("via")
+            ),
             "pair": lambda a: self.pairing.pair(a["line"], a.get("label")),
             "peers.confirm": lambda a: self._of_peer(a, self.book.confirm),
             "peers.suspend": lambda a: self._of_peer(a, self.book.suspend),

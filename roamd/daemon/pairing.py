@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import trio
+
 from roamd.clock import Clock, rfc3339
 from roamd.config.schema import Config
 from roamd.config.values import Address
 from roamd.errors import Conflict, NotFound
 from roamd.log import get_logger
-from roamd.peering.pairing_client import pair
+from roamd.model.roles import CLEARING_HOUSE
+from roamd.peering.pairing_client import OpenTcp, pair
 from roamd.peering.pairing_server import OpenInvitation, PairingServer
 from roamd.roaming.directory import PAIRED, PENDING, Directory, Peer
 from roamd.roaming.peerbook import PeerBook
@@ -18,7 +21,7 @@ from roamd.storage import peers
 from roamd.storage.peers import InvitationRow
 from roamd.storage.store import Cx, Store
 from roamd.trust.identity import Identity
-from roamd.trust.invitation import Invitation
+from roamd.trust.invitation import Invitation, relay_in, through
 from roamd.trust.pairing import Joined
 
 log = get_logger()
@@ -52,14 +55,23 @@ class StoredInvitations:
                 raise Conflict("Another endpoint has used the invitation.", code="invitation-used")
 
         peer = await self.book.pair(
-            joined.descriptor, joined.descriptor_data, words, confirmed=row.auto, joined_by_us=False, also=use
-        )
+            joined.descriptor, joined.descriptor_data, words, confirmed=row.auto, joined_by_us=False, also=use,
+            via=self._house_in(row.address),
+        )  # fmt: skip
         return peer.row.state == PAIRED
+
+    def _house_in(self, address: str) -> str | None:
+        relay_id = relay_in(address)
+        relay = self.book.directory.by_endpoint(relay_id) if relay_id is not None else None
+        return relay.label if relay is not None else None
 
 
 @dataclass(slots=True)
 class PairingDesk:
-    """Handles invite, invites, pair and pairing for the operator; opens the pairing port while it must be."""
+    """Handles invite, invites, pair and pairing for the operator; opens the pairing port while it must be.
+
+    `pipe` leads through a clearing house to an endpoint; `opened` is told that the port was opened or closed.
+    """
 
     config: Config
     clock: Clock
@@ -70,6 +82,8 @@ class PairingDesk:
     server: PairingServer
     descriptor: Callable[[], bytes]
     random: Callable[[int], bytes]
+    pipe: Callable[[Peer, str], trio.abc.Stream]
+    opened: Callable[[], None]
 
     async def open_port_if_needed(self) -> None:
         """The port is open exactly while an invitation can still be followed."""
@@ -78,19 +92,35 @@ class PairingDesk:
         wanted = bool(self.store.read(peers.list_invitations))
         if wanted != self.server.is_open:
             await self.server.set_open(wanted)
+            self.opened()
             log.info("pairing_port_opened" if wanted else "pairing_port_closed", port=self.server.port)
 
-    async def invite(self, *, auto: bool, hours: float) -> dict[str, Any]:
-        """{line, id, address, expires_at, auto}; Conflict where nobody could reach us."""
+    def _address(self, via: str | None) -> str:
+        """What an invitation carries; Conflict where nobody could reach us like that."""
+        if via is not None:
+            return through(self._house(self.directory.get(via)).endpoint_id)
         address = advertised_pairing(self.config)
         if address is None:
             raise Conflict(
                 "This endpoint has no address that a partner could reach: ask the partner to invite, "
-                "or set link.advertise (roamd init --advertise).",
+                "or set link.advertise (roamd init --advertise), or name a clearing house (roamd invite --via).",
                 code="dial-only",
             )
+        return str(address)
+
+    def _house(self, relay: Peer) -> Peer:
+        if CLEARING_HOUSE not in relay.agreement.their_roles:
+            raise Conflict(f"{relay.label} is no clearing house.", code="no-clearing-house")
+        return relay
+
+    async def invite(self, *, auto: bool, hours: float, via: str | None = None) -> dict[str, Any]:
+        """{line, id, address, expires_at, auto}; `via`: the label of a clearing house that leads to us.
+
+        Conflict where nobody could reach us.
+        """
+        address = self._address(via)
         invitation = Invitation.create(
-            self.identity.endpoint_id, str(address), self.clock.now_ms(), self.random, int(hours * HOUR_MS)
+            self.identity.endpoint_id, address, self.clock.now_ms(), self.random, int(hours * HOUR_MS)
         )
         row = InvitationRow(
             invitation.id, invitation.secret, invitation.expires_ms, auto, None, None, invitation.address
@@ -112,7 +142,11 @@ class PairingDesk:
             raise Conflict(
                 "This is an invitation of this very endpoint; the partner has to follow it.", code="own-line"
             )
-        result = await pair(invitation, self.identity, self.descriptor(), clock=self.clock, random=self.random)
+        relay = self._relay_of(invitation)
+        result = await pair(
+            invitation, self.identity, self.descriptor(), clock=self.clock, random=self.random,
+            open_tcp=trio.open_tcp_stream if relay is None else self._opener(relay, invitation.endpoint_id),
+        )  # fmt: skip
         peer = await self.book.pair(
             result.peer_descriptor,
             result.peer_descriptor_data,
@@ -120,8 +154,29 @@ class PairingDesk:
             confirmed=True,
             joined_by_us=True,
             label=label,
+            via=relay.label if relay is not None else None,
         )
         return pairing_of(peer, confirmed=result.confirmed)
+
+    def _relay_of(self, invitation: Invitation) -> Peer | None:
+        """The clearing house that the invitation leads through; Conflict when we have no link to it."""
+        if invitation.relay_id is None:
+            return None
+        relay = self.directory.by_endpoint(invitation.relay_id)
+        if relay is None or relay.exchange is None:
+            raise Conflict(
+                "The invitation leads through a clearing house that this endpoint is not linked with; pair with that "
+                f"first: {invitation.relay_id}.",
+                code="no-clearing-house",
+            )
+        return self._house(relay)
+
+    def _opener(self, relay: Peer, endpoint_id: str) -> OpenTcp:
+        async def open_pipe(host: str, port: int) -> trio.abc.Stream:
+            await trio.lowlevel.checkpoint()
+            return self.pipe(relay, endpoint_id)
+
+        return open_pipe
 
     def pairing(self, label: str) -> dict[str, Any]:
         """How far a pairing is."""

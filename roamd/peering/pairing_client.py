@@ -45,6 +45,8 @@ async def pair(
 ) -> PairingResult:
     """Prove each other to the inviter; the caller commits the result. `descriptor_data` is the own signed descriptor.
 
+    `open_tcp` is given host and port, or, where the invitation leads through a clearing house, that one's endpoint id.
+
     Raises UsageError for the own invitation; TryAgain when the partner cannot be reached or is silent for too long;
     NotTrusted or another PeerError when it is not who it should be or refuses. After any failure, and after a crash
     before the caller's commit, the same call gets the same result until the invitation expires.
@@ -71,6 +73,13 @@ async def pair(
     return PairingResult(inviter.descriptor, inviter.descriptor_data, inviter.identity_der, words, confirmed)
 
 
+async def _opened(invitation: Invitation, open_tcp: OpenTcp) -> trio.abc.Stream:
+    if invitation.relay_id is not None:
+        return await open_tcp(invitation.relay_id, 0)
+    host, _, port = invitation.address.rpartition(":")
+    return await open_tcp(host.strip("[]"), int(port))
+
+
 async def _shake_hands(
     invitation: Invitation,
     identity: Identity,
@@ -79,8 +88,7 @@ async def _shake_hands(
     random: Callable[[int], bytes],
     open_tcp: OpenTcp,
 ) -> tuple[Joined, bool]:
-    host, _, port = invitation.address.rpartition(":")
-    async with aclosing(TlsStream.dial_pairing(await open_tcp(host.strip("[]"), int(port)))) as tls:
+    async with aclosing(TlsStream.dial_pairing(await _opened(invitation, open_tcp))) as tls:
         await tls.handshake()
         documents = DocumentStream(tls)
         joiner = Joiner(invitation, identity, descriptor_data, tls.peer_leaf_der, random)

@@ -6,8 +6,8 @@ so a scanner behind the same address cannot lock a partner out. The pairing is c
 before the joiner hears of it; a crash in between costs nothing, because the same joiner may complete again.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -16,7 +16,7 @@ import trio
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, OperatorError, PeerError, RequestError, StoreError
 from roamd.log import get_logger
-from roamd.peering.doorway import Doorway, GuardedListener, Visitor, source_of
+from roamd.peering.doorway import Doorway, GuardedListener, source_of
 from roamd.peering.pairing_stream import DocumentStream
 from roamd.peering.tls import TlsStream
 from roamd.trust.contexts import Contexts
@@ -156,9 +156,22 @@ class PairingServer:
             _log.warning("pairing_port_busy", address=address)
             await trio.aclose_forcefully(stream)
             return
+        with self._refusals_logged(address), visitor, trio.fail_after(HANDSHAKE_S):
+            await self._handshake(visitor, address)
+        if visitor.made_room:
+            _log.info("pairing_broken_off", address=address)
+        await trio.aclose_forcefully(stream)
+
+    async def visit(self, stream: trio.abc.HalfCloseableStream, source: str) -> None:
+        """One connection that comes another way than through the port; it is closed."""
+        with self._refusals_logged(source), trio.fail_after(HANDSHAKE_S):
+            await self._handshake(stream, source)
+        await trio.aclose_forcefully(stream)
+
+    @contextmanager
+    def _refusals_logged(self, address: str) -> Iterator[None]:
         try:
-            with visitor, trio.fail_after(HANDSHAKE_S):
-                await self._handshake(visitor, address)
+            yield
         except NotTrusted as error:
             _log.warning("pairing_refused", address=address, reason=error.reason, detail=str(error))
         except PeerError as error:
@@ -167,11 +180,8 @@ class PairingServer:
             _log.info("pairing_broken_off", address=address)
         except Exception:  # the edge to strangers: a fault of ours must not end the daemon  # noqa: BLE001
             _log.exception("pairing_failed", address=address)
-        if visitor.made_room:
-            _log.info("pairing_broken_off", address=address)
-        await trio.aclose_forcefully(stream)
 
-    async def _handshake(self, stream: Visitor, address: str) -> None:
+    async def _handshake(self, stream: trio.abc.HalfCloseableStream, address: str) -> None:
         async with aclosing(TlsStream.accept_pairing(stream, self._contexts)) as tls:
             await tls.handshake()
             identity = self._contexts.identity

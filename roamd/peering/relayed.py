@@ -53,7 +53,9 @@ PAIRS_S: Final = 30.0
 class Visits(Protocol):
     """Pairings that come through a clearing house (`peering.pairing_relay`)."""
 
-    is_open: Callable[[], bool]
+    def is_open(self) -> bool:
+        """Whether there is an invitation that can be followed."""
+        ...
 
     def take(self, relay: Peer, header: Header, carried: bytes, respond: Respond) -> None:
         """Bytes of a joiner; answered with ours."""
@@ -160,7 +162,7 @@ class Relayed:
             self._take(peer, header, carried, respond)
 
     def _visited(self, relay: Peer, header: Header, carried: bytes, respond: Respond) -> None:
-        if self.visits is None or CLEARING_HOUSE not in relay.agreement.their_roles:
+        if self.visits is None:
             respond(AnswerStatus.REFUSED, b"no-invitation")
         else:
             self.visits.take(relay, header, carried, respond)

@@ -22,7 +22,7 @@ from roamd.log import get_logger
 from roamd.model.agreement import Agreement, preset
 from roamd.model.fields import checked_fields
 from roamd.model.roles import CLEARING_HOUSE
-from roamd.model.routes import checked_routes
+from roamd.model.routes import DIRECT, FUNCTIONS, checked_routes
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
@@ -59,15 +59,19 @@ class PeerBook:
         joined_by_us: bool,
         label: str | None = None,
         also: Callable[[Cx], None] | None = None,
+        via: str | None = None,
     ) -> Peer:
         """Keep a partner, with the preset agreement; one that is known already keeps its label and its agreement.
 
+        `via`: the clearing house through which the two have met; it is their route wherever there is no direct one.
         `also` runs in the same transaction. Conflict when another peer has, or had, that label.
         """
         async with self._turn:
             known = self.directory.by_endpoint(descriptor.endpoint_id)
             name = known.label if known else self._free_label(descriptor, label)
             row = self._row(known, descriptor, data, words, confirmed, joined_by_us, name)
+            if known is None and via is not None:
+                row = row._replace(agreement_json=_with_route(row.agreement_json, via))
 
             def txn(cx: Cx) -> None:
                 peers.put_txn(cx, row)
@@ -311,6 +315,11 @@ def _take_back_txn(cx: Cx, peer: Peer, now_ms: int) -> None:
     if chain is not None:
         records.displace_txn(cx, chain.chain_id, chain.receipted_sequence, now_ms=now_ms)
         ledgers.truncate_txn(cx, chain.chain_id, chain.receipted_sequence)
+
+
+def _with_route(agreement_json: bytes, via: str) -> bytes:
+    agreement = Agreement.from_json(agreement_json)
+    return msgspec.structs.replace(agreement, routes=dict.fromkeys(FUNCTIONS, (DIRECT, via))).to_json()
 
 
 def owner_of(label: str) -> str:

@@ -5,7 +5,7 @@
        32   pin: SHA-256 of the inviter's public key (the digest behind its endpoint id)
        16   one-time secret, random
         6   expiry, ms since 1970 UTC, big-endian
-        n   address of the pairing port, `host:port`, UTF-8
+        n   address of the pairing port, `host:port`, UTF-8; or `via:` and the endpoint id of a clearing house
         4   checksum: the first bytes of SHA-256 over all before it
 
 White space inside the line is ignored, for mail programs wrap. The checksum is against slips, not against attackers:
@@ -15,6 +15,7 @@ who changes the line changes the pin or the secret, and the six words differ.
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Self
@@ -30,6 +31,8 @@ DEFAULT_LIFE_MS: Final = 24 * 3600 * 1000
 MAX_LINE: Final = 600
 """Without its white space, of which a mail program adds some."""
 
+_VIA: Final = "via:"
+_ENDPOINT: Final = re.compile("[A-Z2-7]{56}")
 _PIN_SIZE: Final = 32
 _EXPIRY_SIZE: Final = 6
 _CHECKSUM_SIZE: Final = 4
@@ -53,6 +56,11 @@ class Invitation:
         """A new one of this endpoint; `address` is where partners reach the pairing port."""
         return cls(random(ID_SIZE), endpoint_id, random(SECRET_SIZE), now_ms + life_ms, address)
 
+    @property
+    def relay_id(self) -> str | None:
+        """The clearing house through which the inviter is reached; None for an address that can be dialled."""
+        return relay_in(self.address)
+
     def line(self) -> str:
         """The line to send. It holds the secret: it goes to the partner and into no log."""
         payload = (
@@ -71,7 +79,7 @@ class Invitation:
         identity_at, secret_at = ID_SIZE, ID_SIZE + _PIN_SIZE
         expiry_at, address_at = secret_at + SECRET_SIZE, secret_at + SECRET_SIZE + _EXPIRY_SIZE
         address = payload[address_at:].decode("ascii", "replace")
-        if not is_address(address):
+        if not is_address(address) and relay_in(address) is None:
             raise _wrong("its address is not of the form host:port; ask for a new invitation")
         return cls(
             id=payload[:identity_at],
@@ -80,6 +88,17 @@ class Invitation:
             expires_ms=int.from_bytes(payload[expiry_at:address_at], "big"),
             address=address,
         )
+
+
+def through(relay_id: str) -> str:
+    """What stands in the place of an address: the endpoint id of a clearing house that both are partners of."""
+    return f"{_VIA}{relay_id}"
+
+
+def relay_in(address: str) -> str | None:
+    """The endpoint id in such an address."""
+    name = address.removeprefix(_VIA)
+    return name if name != address and _ENDPOINT.fullmatch(name) else None
 
 
 def _payload(line: str) -> bytes:

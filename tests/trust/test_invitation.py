@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roamd.errors import Malformed
-from roamd.trust.invitation import DEFAULT_LIFE_MS, Invitation
+from roamd.trust.invitation import DEFAULT_LIFE_MS, Invitation, relay_in, through
 from roamd.trust.words import six_words, wordlist
 from tests.support.trust import identity
 
@@ -81,3 +81,11 @@ def test_the_words_depend_on_everything_and_stay_the_same() -> None:
     assert six_words(*base) == six_words(*base) == WORDS_OF_A_KNOWN_PAIRING
     others = [(b"S" * 16, *base[1:]), (base[0], b"I" * 8, *base[2:]), (*base[:2], "X", "JOINER"), (*base[:3], "X")]
     assert len({six_words(*base), *(six_words(*other) for other in others)}) == 5
+
+
+def test_an_invitation_may_lead_through_a_clearing_house() -> None:
+    house = identity(1).endpoint_id
+    line = Invitation.create(identity().endpoint_id, through(house), NOW_MS, os.urandom).line()
+    assert Invitation.parse(line).relay_id == house
+    assert INVITATION.relay_id is None
+    assert relay_in(f"via:{house}:1") is relay_in("via:63119") is relay_in(house) is None
