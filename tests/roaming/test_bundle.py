@@ -129,6 +129,8 @@ def test_a_piece_that_is_left_out_or_put_in_makes_it_fail(
     assert fails(lambda value: value.update(note="paid"))
     assert fails(lambda value: value["proofs"].pop(0))
     assert fails(lambda value: value["proofs"][0]["entries"].pop())
+    unsigned = {"kind": 1, "id": "C-99", "commitment": "00" * 32}
+    assert fails(lambda value: value["proofs"][0]["entries"].append(unsigned))
     assert fails(lambda value: value["proofs"][1].update(by="author"))
     assert fails(lambda value: value.update(author=value["receiver"]))
     assert fails(lambda value: value["record"].update(party="DEXXX"))

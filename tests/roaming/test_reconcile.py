@@ -1,14 +1,17 @@
 """Two companies hold their records against each other, and one round puts right what either lost."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from roamd.errors import Conflict, PeerError
 from roamd.model.objects import check_record
-from roamd.protocol.calls import LedgerFetch, Service
+from roamd.protocol.bulk import pack_fetch_answer, unpack_ledger_batch
+from roamd.protocol.calls import Service
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.protocol.reconcile import Group, GroupPage, LinePage, Reconcile, RecordLine, Repaired, Step
 from roamd.roaming.operations import JudgeRecord, PostRecords, ReconcilePeer
@@ -306,20 +309,27 @@ async def test_records_that_a_peer_makes_up_are_not_made_here(pair: Pair) -> Non
     assert content(pair.cso) == before
 
 
-async def test_content_that_was_never_committed_to_is_not_taken(pair: Pair) -> None:
-    await pair.bill(6)
-    lose(pair.csp, BODIES.replace("'C-010' AND 'C-026'", "'C-001' AND 'C-001'"))
-    lost = content(pair.csp)
+@pytest.mark.parametrize("lost", [BODIES, ENTRIES, LAST])
+async def test_what_never_stood_in_the_ledger_is_not_taken(pair: Pair, lost: str) -> None:
+    """Right places, good form, other content: only our own copy's hashes can tell."""
+    await pair.bill()
+    lose(pair.csp, lost)
+    left = content(pair.csp)
     honest = pair.cso.core.parts.incoming._services[Service.LEDGER_FETCH]
 
     def other(peer: Any, call: Call, deadline_at: float, respond: Any) -> None:
-        asked = LedgerFetch.unpack(call.body)
-        moved = LedgerFetch(asked.epoch, asked.after_sequence + 1, asked.limit, asked.yours)
-        honest(peer, Call(call.id, call.service, call.deadline_ms, moved.pack()), deadline_at, respond)
+        def changed(status: int, body: bytes) -> None:
+            batch = unpack_ledger_batch(body)
+            items = [msgspec.structs.replace(item, body=item.body + b" ") for item in batch.items]
+            respond(status, pack_fetch_answer(replace(batch, items=items)))
+
+        honest(peer, call, deadline_at, changed)
 
     pair.cso.core.parts.incoming._services[Service.LEDGER_FETCH] = other
-    await pair.reconcile(pair.csp, pair.cso)
-    assert content(pair.csp) == lost
+    report = await pair.reconcile(pair.csp, pair.cso)
+    assert not report["ok"]
+    assert report["repaired"] == {"entries": 0, "records": 0}
+    assert content(pair.csp) == left
 
 
 async def test_a_peer_that_asks_too_often_is_not_answered(pair: Pair) -> None:
