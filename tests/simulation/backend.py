@@ -54,6 +54,7 @@ class SimBackend:
     cursor: str = ""
     slow: bool = False
     asked: int = 0
+    published: int = 0
     answered: int = 0
     _serial: int = 0
     _nursery: trio.Nursery | None = None
@@ -210,6 +211,7 @@ class SimBackend:
         return f"status {location}"
 
     def _show(self, node: "Node", key: Key, checked: Checked | None) -> None:
+        self.published += 1
         self.latest[key] = checked
         body = checked.body if checked is not None else None
         self.in_flight.setdefault(key, []).append(body)

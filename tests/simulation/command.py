@@ -1,6 +1,7 @@
 """Runs whole endpoints in simulated time, under simulated faults, and holds them to the law after every step.
 
     scripts/simulate --nodes 20 --days 1 --seeds 1..10
+    scripts/simulate --nodes 300 --days 7 --steps 22000 --heartbeat 3600 --fault-share 0.02 --seeds 1
 
 A failure prints its seed and the commit; the same command with `--seeds N..N --verbose` replays it, line by line, to
 the same hash. Exit status 0 only if the law held for every seed. See tests/simulation/simulation.py.
@@ -11,6 +12,7 @@ import gc
 import io
 import json
 import multiprocessing
+import resource
 import subprocess
 import time
 from dataclasses import asdict
@@ -31,6 +33,7 @@ def main() -> int:
         steps=options.steps,
         degree=options.degree,
         heartbeat_s=options.heartbeat,
+        fault_share=options.fault_share,
         allowed=frozenset(options.faults.split(",")) if options.faults else ALL_FAULTS,
     )
     first, _, last = options.seeds.partition("..")
@@ -44,9 +47,9 @@ def main() -> int:
         bad = sum(report(run(seed), options.json) for seed in seeds)
     took_s = round(time.monotonic() - began, 1)
     if options.json:
-        print(json.dumps({"seeds": len(seeds), "failed": bad, "seconds": took_s}))
+        print(json.dumps({"seeds": len(seeds), "failed": bad, "seconds": took_s, "peak_mib": peak_mib()}))
     else:
-        print(f"{len(seeds)} seeds, {bad} failed, {took_s} s")
+        print(f"{len(seeds)} seeds, {bad} failed, {took_s} s, {peak_mib()} MiB at most")
     return 1 if bad else 0
 
 
@@ -60,6 +63,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--heartbeat", type=float, default=60.0, help="seconds between heartbeats (60)")
     parser.add_argument(
         "--faults", default="", help="names of the faults to use, with commas: " + ",".join(sorted(ALL_FAULTS))
+    )
+    parser.add_argument(
+        "--fault-share", type=float, default=0.25, help="the share of steps that break something (0.25)"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each seed")
@@ -87,6 +93,11 @@ def report(result: Result, as_json: bool) -> int:
         print("\n".join(result.lines))
         print(f"seed {result.seed} at commit {commit()}: {result.error} (trace {result.digest[:16]})", flush=True)
     return int(result.error is not None)
+
+
+def peak_mib() -> int:
+    """The most memory that this process, or the largest of its children, ever held."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
 
 
 def commit() -> str:

@@ -151,12 +151,18 @@ class Simulation:
             "settled": states[DELIVERED],
             "parked": states[PARKED],
             "queued": states[QUEUED],
+            "messages": self.messages(),
             "objects": sum(len(books.objects) for books in self.law.books.values()),
             "authorizations": sum(backend.answered for backend in backends),
             "epochs": sum(chain.own for books in self.law.books.values() for chain in books.chains),
             "commits": sum(node.commits for node in self.nodes.values()),
             "checks": self.law.checks,
         }
+
+    def messages(self) -> int:
+        """What backends handed in and their partners' had to get: records, versions of objects, questions."""
+        backends = [node.backend for node in self.nodes.values()]
+        return sum(len(backend.handed) + backend.asked + backend.published for backend in backends)
 
     async def _settle(self, nursery: trio.Nursery) -> None:
         began = trio.current_time()
