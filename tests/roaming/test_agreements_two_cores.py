@@ -13,6 +13,7 @@ from roamd.model.commands import check_command
 from roamd.model.objects import Checked, CheckedRecord, check_object, check_record
 from roamd.roaming import operations as op
 from roamd.storage import feeds, records
+from roamd.storage.cx import Cx
 from roamd.storage.records import RecordRow
 from tests.model import bodies
 from tests.support.endpoints import Endpoint, Neighbourhood, until
@@ -175,9 +176,8 @@ async def publish(endpoint: Endpoint, checked: Checked) -> None:
 
 
 def tariffs(endpoint: Endpoint) -> set[str]:
-    peers = [peer.label for peer in endpoint.core.directory]
-    return {
-        row.key.id
-        for label in peers
-        for row in endpoint.store.read(lambda cx, label=label: feeds.list_mirrored(cx, label, "tariffs", None, 100))
-    }
+    def read(cx: Cx) -> set[str]:
+        peers = [peer.label for peer in endpoint.core.directory]
+        return {row.key.id for label in peers for row in feeds.list_mirrored(cx, label, "tariffs", None, 100)}
+
+    return endpoint.store.read(read)
