@@ -80,6 +80,7 @@ def test_a_cso_roams_with_an_emsp_that_speaks_plain_ocpi(fleet: Fleet) -> None:
     async def test(session: aiohttp.ClientSession) -> None:
         partner = made("2.2.1", ["EMSP"], [*RECEIVERS, ("tokens", "SENDER")], party="FRRMD")
         try:
+            await _misled(cso, partner)
             await added(cso, partner)
             assert {each["identifier"] for each in partner.read["endpoints"]} == {
                 "credentials", "locations", "tariffs", "sessions", "cdrs", "tokens"
@@ -92,6 +93,21 @@ def test_a_cso_roams_with_an_emsp_that_speaks_plain_ocpi(fleet: Fleet) -> None:
             await partner.stop()
 
     run(test)
+
+
+async def _misled(cso: Company, partner: Partner) -> None:
+    """A wrong token, an address without TLS, and a partner that claims our own party: nothing is left of any."""
+    await partner.start()
+    ours = ("--our-url", f"http://{cso.api.address}/ocpi")
+    await said(cso, "peers", "add-ocpi", partner.versions, partner.first, *ours, expect=(1,))
+    assert partner.requests == [], "without --private nothing is asked of a private address"
+    await said(cso, "peers", "add-ocpi", partner.versions, "another-token", *ours, "--private", expect=(1,))
+    partner.party = "BERMC"
+    await said(cso, "peers", "add-ocpi", partner.versions, partner.first, *ours, "--private", expect=(1,))
+    assert not partner.registered, "it was told that nothing came of it"
+    partner.party, partner.token = "FRRMD", partner.first
+    assert json.loads(await said(cso, "peers", "--json"))["items"] == []
+    await partner.stop()
 
 
 async def _serve_drivers(cso: Company, partner: Partner) -> None:
@@ -160,10 +176,16 @@ async def _read(cso: Company, partner: Partner, session: aiohttp.ClientSession) 
 
 
 async def _end(cso: Company, partner: Partner) -> None:
+    await partner.stop()
+    late = objects.cdr("CDR-3", LIVE_DRIVER, NOW_MS, session_id="S-1", reference="REF-1")
+    assert (await need(cso, "POST", "/v1/records", late))["state"] == "QUEUED"
+    await said(cso, "peers", "remove", "plain", expect=(1,))
+    await partner.start()
+    await partner.sent("POST", "/cdrs")
     shown = json.loads(await said(cso, "peers", "--json"))["items"]
     assert [(each["peer"], each["link"], each["endpoint_id"]) for each in shown] == [("plain", "OCPI", None)]
     await said(cso, "peers", "suspend", "plain", expect=(1,))
-    await said(cso, "peers", "remove", "plain")
+    await said(cso, "peers", "remove", "plain", "--park")
     assert not partner.registered, "the partner was told"
     assert json.loads(await said(cso, "peers", "--json"))["items"] == []
     assert cso.api.get("/v1/records/CDR-1")["unsigned"]["http_status"] == 201
