@@ -48,7 +48,7 @@ def put_txn(cx: Cx, row: AgreementRow) -> None:
     marks = ", ".join("?" * len(row))
     cx.run(
         f"INSERT INTO agreements ({_COLUMNS}) VALUES ({marks}) ON CONFLICT (peer, digest) DO UPDATE SET {_UPDATES}",
-        row._replace(own=int(row.own)),
+        tuple(row),
     )
 
 

@@ -73,7 +73,9 @@ class Station:
     def __init__(self, room: Path, token: trio.lowlevel.TrioToken) -> None:
         clock, rng = SystemClock(), random.Random("routes")  # noqa: S311 - the same in every run
         self.home = Identity.create(clock.now_ms())
-        self.store = Store.open(room / "roamd.db", deliver=partial(token.run_sync_soon, deliver_here), ballast_bytes=0)
+        self.store = Store.open(
+            room / "roamd.db", deliver=lambda outcomes: token.run_sync_soon(deliver_here, outcomes), ballast_bytes=0
+        )
         self.directory = Directory()
         self.deadlines = Deadlines(clock)
         calls = OutgoingCalls(clock, self.deadlines)

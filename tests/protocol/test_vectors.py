@@ -55,7 +55,9 @@ def without_compressed(value: Any) -> Any:
     return {part: {key: field for key, field in row.items() if key != "payload"} for part, row in value.items()}
 
 
-@pytest.mark.parametrize("name", ["frames", "messages", "calls", "ledger", "bulk", "link", "filter", "malformed", "sealing"])
+@pytest.mark.parametrize(
+    "name", ["frames", "messages", "calls", "ledger", "bulk", "link", "filter", "malformed", "sealing"]
+)
 def test_the_script_makes_the_same_files_again(name: str) -> None:
     loader = SourceFileLoader("make_vectors", str(ROOT / "scripts" / "vectors"))
     spec = spec_from_loader("make_vectors", loader)

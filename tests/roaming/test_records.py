@@ -107,9 +107,7 @@ def test_what_is_not_agreed_is_parked_before_it_has_a_place(cso: Company, csp: C
     cso.meets(csp, "rmd", records_out=("SDR",))
     post(cso, record(1))
     post(cso, record(2), peer="rmd")
-    assert {where(cso, number) for number in (1, 2)} == {
-        ("PARKED", None, "rmd: not agreed: records.CDR (preset)")
-    }
+    assert {where(cso, number) for number in (1, 2)} == {("PARKED", None, "rmd: not agreed: records.CDR (preset)")}
     with pytest.raises(NotFound):
         post(cso, record(3), peer="nobody")
     assert entries_of(cso) == 0

@@ -92,9 +92,10 @@ class Joining:
     async def _version(self, access: Access) -> str:
         try:
             reply = await self.caller.call("GET", self.url, access=access)
-            offered = [each.version.strip() for each in msgspec.json.decode(reply.data, type=list[_Version])]
         except CallFailed as error:
             raise NotJoined(f"Its versions could not be read: {error}.") from error
+        try:
+            offered = [each.version.strip() for each in msgspec.json.decode(reply.data, type=list[_Version])]
         except (msgspec.DecodeError, RecursionError) as error:
             raise NotJoined(f"Its versions could not be read: {_words_of(reply)}.") from error
         for version in reversed(VERSIONS):
