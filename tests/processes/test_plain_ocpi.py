@@ -166,6 +166,7 @@ async def _read(cso: Company, partner: Partner, session: aiohttp.ClientSession) 
     assert [each["id"] for each in (await partner.call(session, "GET", "/cpo/2.2.1/cdrs")).json["data"]] == [
         "CDR-1", "CDR-2"
     ]  # fmt: skip
+    await _see_nothing_of_others(cso, partner, session)
     token = bodies.token(country_code="FR", party_id="RMD", uid="04AA", whitelist="ALWAYS")
     put = await partner.call(session, "PUT", "/cpo/2.2.1/tokens/FR/RMD/04AA?type=RFID", token)
     assert put.status == 201, put.body
@@ -173,6 +174,25 @@ async def _read(cso: Company, partner: Partner, session: aiohttp.ClientSession) 
     foreign = await partner.call(session, "PUT", "/cpo/2.2.1/tokens/BE/RMC/04AA?type=RFID", token)
     assert foreign.status == 404
     assert (await partner.call(session, "GET", "/cpo/2.2.1/commands")).status == 404
+
+
+async def _see_nothing_of_others(cso: Company, partner: Partner, session: aiohttp.ClientSession) -> None:
+    """Sessions and CDRs of another company's drivers are not there for this one."""
+    theirs = objects.session("S-1", LIVE_DRIVER, "REF-1", NOW_MS)
+    token = {"country_code": "NL", "party_id": "TNM", "contract_id": "NL-TNM-C00000042-6"}
+    others = {**theirs, "id": "S-2", "cdr_token": {**theirs["cdr_token"], **token}}
+    for charging in (theirs, others):
+        await need(cso, "PUT", f"/v1/sessions/{charging['id']}", charging)
+    await partner.sent("PUT", "/sessions/BE/RMC/S-1")
+    listed = await partner.call(session, "GET", "/cpo/2.2.1/sessions")
+    assert [each["id"] for each in listed.json["data"]] == ["S-1"]
+    assert (await partner.call(session, "GET", "/cpo/2.2.1/sessions/S-2")).status == 404
+    assert "S-2" not in str([seen.path for seen in partner.requests])
+
+    cdr = objects.cdr("CDR-X", LIVE_DRIVER, NOW_MS)
+    await need(cso, "POST", "/v1/records", {**cdr, "cdr_token": others["cdr_token"]})
+    assert (await partner.call(session, "GET", "/cpo/2.2.1/cdrs/CDR-1")).status == 200
+    assert (await partner.call(session, "GET", "/cpo/2.2.1/cdrs/CDR-X")).status == 404
 
 
 async def _end(cso: Company, partner: Partner) -> None:
