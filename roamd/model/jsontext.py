@@ -130,9 +130,9 @@ def spans(body: bytes) -> list[Span]:
         raise ValueError("not a JSON object") from None
     found: list[Span] = []
     position = 1
-    while len(found) < len(values):
+    while values:
         key, start = _key_at(body, position)
-        value = values.get(key)
+        value = values.pop(key, None)  # freed as the list grows, so that never both are whole
         if value is None:
             break
         found.append((key, position, start, start + len(value)))

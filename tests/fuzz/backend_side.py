@@ -34,7 +34,7 @@ from roamd.model.body import find_evse, is_status_only, merge_evse, merge_patch
 from roamd.model.credentials import credential
 from roamd.model.objects import check_object, check_peer_object, check_peer_record, check_record
 from roamd.protocol.calls import AuthorizeRequest
-from roamd.roaming.authorization.home import _checked
+from roamd.roaming.authorization.home import checked_answer
 from roamd.roaming.cursors import CursorSeal, Place
 from roamd.roaming.events import cursor_number
 from roamd.roaming.lists import cursor_after, key_after
@@ -132,8 +132,11 @@ def _request(asked: Authorize) -> None:
     given, place = asked.credential, asked.location
     known = credential(given.type, given.uid, given.contract_id)
     _storable(known.type, known.uid, known.contract)
-    placed = (place.location_id, place.evse_uid, place.connector_id) if place else (None, None, None)
-    AuthorizeRequest(given.type, known.uid, given.contract_id, *placed, asked.service, "DEABC").pack()
+    request = AuthorizeRequest(given.type, known.uid, given.contract_id, service=asked.service, party="DEABC")
+    if place is not None:
+        named = {"location_id": place.location_id, "evse_uid": place.evse_uid, "connector_id": place.connector_id}
+        request = msgspec.structs.replace(request, **named)
+    request.pack()
 
 
 def authorization_seeds() -> list[bytes]:
@@ -295,7 +298,7 @@ def backend_answer(data: bytes) -> None:
     """What a backend answers to a question, down to the bytes that go to the peer that asked."""
     told = read_answer(data)
     if not isinstance(told, NoAnswer):
-        checked = _checked(told, "0" * 32)
+        checked = checked_answer(told, "0" * 32)
         if not isinstance(checked, NoAnswer):
             checked.pack()
 

@@ -11,7 +11,7 @@ that it reaches what it is meant to reach.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import backend_side, filter_side, operator_side, trust_side, wire_side
+from tests.fuzz import backend_side, filter_side, ocpi_side, operator_side, trust_side, wire_side
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ TARGETS: dict[str, Target] = {
         Target("batch", backend_side.batch, backend_side.batch_seeds),
         Target("stream-frame", backend_side.stream_frame, backend_side.stream_frame_seeds),
         Target("backend-answer", backend_side.backend_answer, backend_side.backend_answer_seeds),
+        Target("ocpi-mending", ocpi_side.ocpi_mending, ocpi_side.ocpi_mending_seeds),
+        Target("ocpi-request", ocpi_side.ocpi_request, ocpi_side.ocpi_request_seeds),
+        Target("ocpi-answer", ocpi_side.ocpi_answer, ocpi_side.ocpi_answer_seeds),
         Target("cursor", backend_side.cursor, backend_side.cursor_seeds),
         Target("configuration", operator_side.configuration, operator_side.configuration_seeds),
         Target("mdns", operator_side.mdns, operator_side.mdns_seeds),

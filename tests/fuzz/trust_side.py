@@ -1,6 +1,7 @@
 """Targets: what claims to be a key, a name, an invitation or a partner."""
 
 import contextlib
+from collections.abc import Callable
 from functools import cache
 
 from roamd.errors import NotTrusted, RoamdError
@@ -132,7 +133,7 @@ def pairing_seeds() -> list[bytes]:
 def certificate(data: bytes) -> None:
     """A leaf that was shown in a handshake, or an identity; and a revocation list."""
     pinned = {HOST.endpoint_id: HOST.certificate_der}
-    reads = (
+    reads: tuple[Callable[[], object], ...] = (
         lambda: check_identity(data),
         lambda: judge_leaf_ca(data, HOST.certificate_der, None, real_now_ms()),
         lambda: judge_leaf_ca(_leaf().certificate_der, HOST.certificate_der, data, real_now_ms()),

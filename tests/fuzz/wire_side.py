@@ -2,8 +2,9 @@
 
 import contextlib
 from itertools import chain
+from typing import Protocol
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import zstandard
 
 from roamd.backend.examples import COMMANDS
@@ -16,7 +17,9 @@ from roamd.model.objects import check_peer_object, check_peer_record
 from roamd.model.roles import FEED_BY_NUMBER
 from roamd.protocol.bulk import (
     MAX_RAW,
+    ChunkFlag,
     FeedChunk,
+    FeedItem,
     LedgerBatch,
     pack_feed_chunk,
     pack_ledger_batch,
@@ -104,7 +107,7 @@ def _said(wire: Wire, more: object = None) -> bytes:
     """All that the dialler says until both are quiet, and then `more`."""
     said = bytearray()
     receive = wire.listener.receive
-    wire.listener.receive = lambda data, now: (said.extend(data), receive(data, now))[1]  # type: ignore[method-assign]
+    wire.listener.receive = lambda data, now: (said.extend(data), receive(data, now))[1]  # type: ignore[method-assign,func-returns-value]
     wire.pump()
     if callable(more):
         more(wire.dialler.connection)
@@ -190,9 +193,15 @@ def _refused_or_not(request: CommandRequest) -> None:
             check_command(command, request.ocpi, request.body)
 
 
+class Packable(Protocol):
+    """A call's body."""
+
+    def pack(self) -> bytes: ...
+
+
 def call_body_seeds() -> list[bytes]:
     """One of each kind."""
-    bodies = (
+    bodies: tuple[Packable, ...] = (
         AuthorizeRequest("RFID", "04E2A1B2C3D480", "DE-ABC-C00000042-1", "LOC1", "3256", "1", "CHARGING", "DEABC"),
         AuthorizeAnswer("ALLOWED", "", "BACKEND", "ref", CLOCK_MS, b"{}", b"{}"),
         LedgerFetch(ID, 0, 64),
@@ -218,7 +227,11 @@ def bulk_payload(data: bytes) -> None:
 
 def bulk_payload_seeds() -> list[bytes]:
     """A chunk of each feed and a batch."""
-    chunks = [b"\0" + pack_feed_chunk(FeedChunk(number, 7, b"cursor", [item])) for number, item in feed_items_of()]
+    flags = ChunkFlag.REPLACING_FIRST | ChunkFlag.REPLACING_LAST | ChunkFlag.CAUGHT_UP
+    chunks = [
+        b"\0" + pack_feed_chunk(FeedChunk(number, flags, b"cursor", [FeedItem(*item)]))
+        for number, item in feed_items_of()
+    ]
     return [*chunks, b"\1" + pack_ledger_batch(_batch(_ledger_items()))]
 
 

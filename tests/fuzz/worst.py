@@ -12,7 +12,8 @@ from itertools import count
 from roamd.backend.objects import FEEDS
 from roamd.protocol.frames import RULES, FrameType, pack_frame
 from roamd.protocol.messages import encode
-from roamd.trust.pairing import MAX_DOCUMENT, framed
+from roamd.trust.documents import MAX_DOCUMENT
+from roamd.trust.pairing import framed
 from tests.fuzz.samples import feed_items_of, objects
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.wire_side import CALL_BODIES, TYPES
@@ -292,6 +293,19 @@ def _objects() -> dict[str, Maker]:
     return {**behind(b"\0", JSON), **made}
 
 
+def _ocpi_bodies() -> dict[str, Maker]:
+    """A location with all that may be mended in it, and a CDR of many nulls."""
+    return {
+        "wrong times": filled(b'"2026-11-22 10:00:00",', b'\0{"opening_times":{"exceptional_openings":[', b"]}}"),
+        **behind(b"\0", {"EVSEs": swollen(objects()["locations"], "evses", text(evse()))}),
+        "nulls": distinct('"k#":null,', b"\4{", b"}"),
+    }
+
+
+def _ocpi_headers() -> dict[str, Maker]:
+    return {"header": filled(b"YQ==", b"\3Token "), "path": filled(b"/%41", b"\3")}
+
+
 def _call_bodies() -> dict[str, Maker]:
     made: dict[str, Maker] = {}
     for number, kind in enumerate(CALL_BODIES):
@@ -343,6 +357,9 @@ WORST: dict[str, dict[str, Maker]] = {
     "feed-items": _feed_items(),
     "ledger-items": _ledger_items(),
     "card-filter": _card_filters(),
+    "ocpi-mending": {**behind(b"\0", JSON), **_ocpi_bodies()},
+    "ocpi-request": {**behind(b"\0", JSON), **behind(b"\1", JSON), **behind(b"\2", JSON), **_ocpi_headers()},
+    "ocpi-answer": behind(b"\0", JSON),
     "descriptor": MSGPACK,
     "signed-descriptor": MSGPACK,
     "invitation": {
@@ -378,6 +395,8 @@ LIMITS: dict[str, int] = {
     "object": 256 * 1024,
     "patch": 128 * 1024,
     "record": 256 * 1024,
+    "ocpi-mending": 256 * 1024,
+    "ocpi-request": 8000,
     "small-request": 16 * 1024,
     "backend-answer": 64 * 1024,
     "configuration": 64 * 1024,

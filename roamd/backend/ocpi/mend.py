@@ -62,15 +62,15 @@ def _object(kind: str, text: bytes, mending: Mending) -> bytes:
     rows = _rows(kind, mending.version)
     changes: dict[str, bytes] = {}
     names: set[str] = set()
+    filler = FILLERS.get(kind)
     for name, _, start, end in spans(text):
         value = text[start:end]
-        if value != b"null":
+        if filler is not None and value != b"null":
             names.add(name)
         row = rows.get(name)
         mended = value if row is None else _value(row, value, mending)
         if mended != value:
             changes[name] = mended
-    filler = FILLERS.get(kind)
     if filler is not None and mending.fill:
         changes |= filler(text, names, mending)
     return with_fields(text, changes) if changes else text
