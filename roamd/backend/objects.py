@@ -2,6 +2,7 @@
 
 import json
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -73,6 +74,8 @@ def matches_etag(header: str | None, etag: str) -> bool:
 def object_answer(stored: StoredObject, status: int = 200, warnings: tuple[Fault, ...] = ()) -> web.Response:
     """An object with its version and the OCPI version in which it is written."""
     headers = {"ETag": stored.etag, "OCPI-Version": stored.ocpi, **warning_header(warnings)}
+    if stored.contract_id is not None:
+        headers["Roamd-Contract-Id"] = quote(stored.contract_id)
     return json_answer(stored.body, status, headers)
 
 

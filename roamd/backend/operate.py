@@ -81,6 +81,12 @@ class KeyedIn(msgspec.Struct, frozen=True):
     keyed: bool
 
 
+class PseudonymsIn(msgspec.Struct, frozen=True):
+    """`pseudonyms`: the peer is told our contracts by names of its own."""
+
+    pseudonyms: bool
+
+
 class IntroduceIn(msgspec.Struct, frozen=True):
     """`introduce`: this peer and the others that have it are told of each other, as far as they allow it."""
 
@@ -173,6 +179,11 @@ class Operating:
         asked = decode_strictly(await request.read(), KeyedIn)
         return await self._operate("peers.keyed", peer=peer_in_path(request), keyed=asked.keyed)
 
+    async def pseudonyms(self, request: web.Request) -> web.Response:
+        """Say whether a peer is told our contracts by names of its own."""
+        asked = decode_strictly(await request.read(), PseudonymsIn)
+        return await self._operate("peers.pseudonyms", peer=peer_in_path(request), pseudonyms=asked.pseudonyms)
+
     async def introduce(self, request: web.Request) -> web.Response:
         """Say whether a peer takes part in introductions."""
         asked = decode_strictly(await request.read(), IntroduceIn)
@@ -254,6 +265,9 @@ class Operating:
             Route("POST", f"{path}/keyed", self.keyed, tag,
                   "Say whether a peer is sent hashes in place of our credentials' numbers.",
                   answer, Body("KeyedList", {"keyed": True}), (IDEMPOTENCY_KEY,), one, remembered=True),
+            Route("POST", f"{path}/pseudonyms", self.pseudonyms, tag,
+                  "Say whether a peer is told our contracts by names of its own.",
+                  answer, Body("Pseudonyms", {"pseudonyms": True}), (IDEMPOTENCY_KEY,), one, remembered=True),
         ]  # fmt: skip
 
     def _pairing_routes(self) -> list[Route]:

@@ -132,6 +132,8 @@ _RECORD: Final = _object(
     created_at=_TIME,
     updated_at=_TIME,
     items=_list(_ANY),
+    contract_id=_TEXT
+    | {"description": "Our own contract, where the record names it by the pseudonym that the peer knows."},
     evidence=_ANY | {"description": "None where the partner speaks plain OCPI: see `unsigned`."},
     unsigned=_object(
         ("at", "tries"),
@@ -425,6 +427,15 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "type": "boolean",
             "description": "uid, contract id and group of our user credentials are sent as hashes under the peer's "
             "own key, with what decides offline and nothing else. Cards with uids of 4 bytes can be found by trying.",
+        },
+    ),
+    "Pseudonyms": _object(
+        ("pseudonyms",),
+        pseudonyms={
+            "type": "boolean",
+            "description": "Contract ids in what we send are valid contract ids of the same party that only this peer "
+            "knows. What it names by them is told with `contract_id` beside it: in events of sessions, reservations "
+            "and records, in a record, and in the header Roamd-Contract-Id of a session or reservation.",
         },
     ),
     "Subject": _object((), **_SUBJECT),

@@ -129,6 +129,14 @@ def _partners(commands: _Parsers) -> None:
     )
     keyed.add_argument("peer")
     keyed.add_argument("keyed", choices=("on", "off"))
+    pseudonyms = _command(
+        actions,
+        "pseudonyms",
+        "peers:pseudonyms",
+        "tell a partner our contracts by names that only it knows; default off",
+    )
+    pseudonyms.add_argument("peer")
+    pseudonyms.add_argument("pseudonyms", choices=("on", "off"))
     introduce = _command(
         actions, "introduce", "peers:introduce", "let a partner and others with this know of each other; default off"
     )

@@ -96,6 +96,15 @@ def keyed(options: argparse.Namespace) -> int:
     return 0
 
 
+def pseudonyms(options: argparse.Namespace) -> int:
+    """`roamd peers pseudonyms`"""
+    on = options.pseudonyms == "on"
+    answer = Api.of(options).post(f"/v1/peers/{quoted(options.peer)}/pseudonyms", {"pseudonyms": on})
+    form = "names that only it knows" if on else "their own contract ids"
+    show(options, answer, lambda _: print(safe(f"{options.peer} is told our contracts by {form}.")))
+    return 0
+
+
 def introduce(options: argparse.Namespace) -> int:
     """`roamd peers introduce`"""
     on = options.introduce == "on"

@@ -63,6 +63,7 @@ from roamd.roaming.pricecheck import PriceChecks
 from roamd.roaming.privacy.desk import SubjectDesk
 from roamd.roaming.privacy.fields import without_withheld
 from roamd.roaming.privacy.keyed import OwnLists, TheirKeys
+from roamd.roaming.privacy.pseudonyms import Pseudonyms
 from roamd.roaming.privacy.retention import Retention
 from roamd.roaming.projections import Projections
 from roamd.roaming.reconcile.desk import Reconciliation
@@ -203,9 +204,10 @@ class Core:
             clock, self.outgoing, self.directory, self.book, random, ground.start, world.read_descriptor,
             self.endpoint_id, world.introduced,
         )  # fmt: skip
+        self.names = Pseudonyms(store, self.directory, self.deadlines, ground.run.secret)
         self.home_control = HomeControl(
             clock, store, self.directory, self.outgoing, self.deadlines, random, settings.parties[0],
-            self._events_written,
+            self._events_written, self.names,
         )  # fmt: skip
         self.visited_control = VisitedControl(
             clock, store, self.directory, world.backend, self.deadlines, settings.parties[0], self._published,
@@ -289,13 +291,16 @@ class Core:
         return {
             **dict.fromkeys(FEEDS_WITH_FIELDS, without_withheld),
             filters.FEED: self.own_filter.project,
-            filters.CARDS: OwnLists(self.ground.run.secret).project,
+            filters.CARDS: self.names.before(OwnLists(self.ground.run.secret).project),
+            "grants": self.names.without_named_grants,
         }
 
     def _call_services(self) -> dict[int, Any]:
         ground = self.ground
         self.unknown = UnknownCards(ground.clock, ground.store, ground.settings.unknown_cards_per_minute)
-        self.home = HomeAuthorization(ground.clock, self.world.backend, self.journal, self.deadlines, self.unknown)
+        self.home = HomeAuthorization(
+            ground.clock, self.world.backend, self.journal, self.deadlines, self.unknown, self.names.asked
+        )
         return {
             Service.AUTHORIZATION: self.home.answer,
             Service.LEDGER_FETCH: LedgerFetches(ground.store).answer,
@@ -331,11 +336,11 @@ class Core:
         return Services(
             authorization=self.visited,
             catalogue=self._catalogue(),
-            mirror=Mirror(store, self.directory),
+            mirror=Mirror(store, self.directory, self.names.beside),
             home_control=self.home_control,
             visited_control=self.visited_control,
             control=ControlDesk(store),
-            records=Records(clock, store, self.directory, self.journal, ground.random, self._queued),
+            records=Records(clock, store, self.directory, self.journal, ground.random, self._queued, self.names.beside),
             lifecycle=self.lifecycle,
             ledger=LedgerDesk(store, self.directory, ground.signer, ground.start),
             reconciliation=self.reconciliation,
@@ -349,7 +354,7 @@ class Core:
                 self.reconciliation.comparison,
                 self._queued,
             ),
-            events=EventDesk(clock, store),
+            events=EventDesk(clock, store, self.names.beside),
             decisions=DecisionDesk(store, self.journal),
             subjects=self._subjects(),
             agreements=self._agreements(),
@@ -392,7 +397,10 @@ class Core:
             ground.clock, ground.store, frozenset(ground.settings.parties), self._own_published,
             heeded={"sessions": self._session_txn, "reservations": self.visited_control.reservation_txn},
             sealed={"grants": issuer.seal_txn}, revoked={"grants": issuer.revocation},
-            judged={"sessions": self.visited_leases.judge_txn, filters.CARDS: self.own_filter.publishing_txn},
+            judged={
+                "sessions": self.visited_leases.judge_txn, filters.CARDS: self.own_filter.publishing_txn,
+                "grants": self.names.refuse_grant_txn,
+            },
             withdrawn={filters.CARDS: self.own_filter.withdrawing_txn},
         )  # fmt: skip
 

@@ -84,6 +84,7 @@ class OperatorDesk:
             "peers.introduce": self._introduce,
             "peers.routes": self._routes,
             "peers.keyed": self._keyed,
+            "peers.pseudonyms": self._pseudonyms,
             "reload": lambda _: self.reload(),
             "backup": self._backup,
         }
@@ -114,6 +115,11 @@ class OperatorDesk:
     async def _keyed(self, arguments: Arguments) -> dict[str, Any]:
         peer = self.directory.paired(arguments["peer"])
         await self.book.key_list(peer, keyed=bool(arguments["keyed"]))
+        return self.reports.peer(peer.label)
+
+    async def _pseudonyms(self, arguments: Arguments) -> dict[str, Any]:
+        peer = self.directory.paired(arguments["peer"])
+        await self.book.rename_contracts(peer, pseudonyms=bool(arguments["pseudonyms"]))
         return self.reports.peer(peer.label)
 
     async def _introduce(self, arguments: Arguments) -> dict[str, Any]:

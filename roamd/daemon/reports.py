@@ -90,6 +90,7 @@ class Reports:
             "feeds_in": list(agreement.feeds_in),
             "withheld": {feed: list(names) for feed, names in agreement.withheld.items()},
             "keyed_list": agreement.keyed_list,
+            "pseudonyms": agreement.pseudonyms,
         }
         shown["feeds"] = {
             "mirrored": {feed: n for (name, feed), n in self.store.read(feeds.count_mirrored).items() if name == label},

@@ -24,9 +24,9 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     `unknown_cards_per_minute`: questions about cards that we do not know, which tell the asker which cards are about;
     None is the configuration's rate. `withheld`: fields of our objects that the peer is not sent, by feed; that is our
     own affair and stands in no document. `number` is that of the signed document, None for the preset.
-    `keyed_list`: it is sent our user credentials under hashes of its own (`model.keyedlist`). `introduce`: it and the
-    others that have this are told of each other (`roaming.vouch`). `routes`: by which ways we reach it
-    (`model.routes`). No document says so either.
+    `keyed_list`: it is sent our user credentials under hashes of its own (`model.keyedlist`). `pseudonyms`: it is told
+    our contracts by names of its own (`model.pseudonyms`). `introduce`: it and the others that have this are told of
+    each other (`roaming.vouch`). `routes`: by which ways we reach it (`model.routes`). No document says so either.
     """
 
     our_roles: tuple[str, ...]
@@ -47,6 +47,7 @@ class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
     keyed_list: bool = False
     introduce: bool = False
     routes: dict[str, tuple[str, ...]] = {}
+    pseudonyms: bool = False
 
     def to_json(self) -> bytes:
         """The text that the store keeps."""

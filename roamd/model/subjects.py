@@ -11,7 +11,7 @@ person's record, so that is for people to look at. Both begin with the same quic
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -76,6 +76,19 @@ class Subject:
         contracts = [contract_hash(key, contract) for contract in self.contracts]
         uids = [uid_hash(key, self.type, self.uid)] if self.type is not None and self.uid is not None else []
         return frozenset((*contracts, *uids))
+
+    def also_by(self, contract_ids: Iterable[str]) -> "Subject":
+        """The same driver under further contract ids: his pseudonyms."""
+        others = [
+            contract for each in contract_ids if not self.has_contract(each) for contract in [parse_contract_id(each)]
+        ]
+        if not others:
+            return self
+        contracts = self.contracts.union(*(contract.aliases for contract in others))
+        patterns = [self._pattern, *(_pattern_of(None, None, contract) for contract in others)]
+        texts = [pattern.pattern for pattern in patterns if pattern is not None]
+        joined = re.compile("|".join(texts), re.IGNORECASE) if len(texts) == len(patterns) else None
+        return Subject(self.type, self.uid, contracts, joined)
 
     def stands_in(self, text: str) -> bool:
         """Whether one of his numbers stands anywhere in a text, in any spelling."""

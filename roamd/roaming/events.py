@@ -5,6 +5,7 @@ when the event is read. So a body is stored once, and what is erased there is er
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -15,7 +16,8 @@ from roamd.model.keys import ObjectKey
 from roamd.roaming import operations as op
 from roamd.roaming.ledger.sound import sound_body
 from roamd.roaming.ports import Reply
-from roamd.storage import events, ledgers, records
+from roamd.roaming.privacy.pseudonyms import Beside, nothing_beside
+from roamd.storage import events, feeds, ledgers, records
 from roamd.storage.events import EventRow
 from roamd.storage.records import RecordRow
 from roamd.storage.store import Cx, Store
@@ -81,11 +83,12 @@ def record_body(cx: Cx, row: RecordRow) -> bytes | None:
 
 
 class EventDesk:
-    """Handles the operations on events."""
+    """Handles the operations on events. `beside` says which of our contracts a peer means."""
 
-    def __init__(self, clock: Clock, store: Store) -> None:
+    def __init__(self, clock: Clock, store: Store, beside: Beside = nothing_beside) -> None:
         self._clock = clock
         self._store = store
+        self._beside = beside
         self._read_upto = 0
 
     def read(self, operation: op.ReadEvents, reply: Reply) -> None:
@@ -96,7 +99,7 @@ class EventDesk:
             reply(error)
             return
         limit = max(1, min(operation.limit, MAX_PAGE))
-        page = self._store.read(lambda cx: _page(cx, after, limit))
+        page = self._store.read(lambda cx: _page(cx, after, limit, self._beside))
         newest = int(page[-1].cursor) if page else after
         self._note_read(newest)
         reply(op.EventPage(page, str(newest)))
@@ -144,12 +147,12 @@ def cursor_number(cursor: str | None) -> int:
     return int(cursor)
 
 
-def _page(cx: Cx, after: int, limit: int) -> list[op.Event]:
+def _page(cx: Cx, after: int, limit: int, beside: Beside) -> list[op.Event]:
     """As many events as fit; at least one if there is one."""
     page: list[op.Event] = []
     size = 0
     for row in events.page(cx, after, limit):
-        event = _event(cx, row)
+        event = _event(cx, row, beside)
         size += len(bytes(event.data))
         if page and size > MAX_PAGE_BYTES:
             break
@@ -157,14 +160,37 @@ def _page(cx: Cx, after: int, limit: int) -> list[op.Event]:
     return page
 
 
-def _event(cx: Cx, row: EventRow) -> op.Event:
+def _event(cx: Cx, row: EventRow, beside: Beside) -> op.Event:
     data = row.data
     if row.type.startswith("record."):
-        data = _with_record(cx, row)
+        data = _with_record(cx, row, beside)
+    elif row.type == "object.changed" and row.subject.startswith(_OF_CONTRACTS):
+        data = _with_contract(data, _contract_of_object(cx, row, beside))
     return op.Event(str(row.id), str(row.id), rfc3339(row.at_ms), row.peer, row.type, msgspec.Raw(data))
 
 
-def _with_record(cx: Cx, row: EventRow) -> bytes:
+_OF_CONTRACTS: Final = ("sessions ", "reservations ")
+"""How the subjects of events begin whose objects are about a contract."""
+
+
+class _Object(msgspec.Struct, frozen=True):
+    feed: str
+    id: str
+    party: str = ""
+
+
+def _contract_of_object(cx: Cx, row: EventRow, beside: Beside) -> str | None:
+    """Looked up when it is read, so that nothing of it is stored with the event."""
+    told = msgspec.json.decode(row.data, type=_Object)
+    seen = feeds.get_mirrored(cx, row.peer or "", told.feed, ObjectKey(told.party, told.id))
+    return None if seen is None else beside(cx, seen.peer, seen.body)
+
+
+def _with_contract(data: bytes, contract_id: str | None) -> bytes:
+    return data if contract_id is None else data[:-1] + b',"contract_id":' + msgspec.json.encode(contract_id) + b"}"
+
+
+def _with_record(cx: Cx, row: EventRow, beside: Beside) -> bytes:
     """The stored {record_id, state, ...} with the record's text put in as its last member.
 
     A text that the disk has changed is left out and marked, or nobody would get the events behind it.
@@ -175,4 +201,5 @@ def _with_record(cx: Cx, row: EventRow) -> bytes:
     except StoreDamaged:
         log.warning("record_damaged", peer=row.peer, event_id=row.id)
         return row.data[:-1] + b',"damaged":true,"record":null}'
-    return row.data[:-1] + b',"record":' + (body or b"null") + b"}"
+    contract_id = beside(cx, row.peer, body) if body and row.peer else None
+    return _with_contract(row.data, contract_id)[:-1] + b',"record":' + (body or b"null") + b"}"

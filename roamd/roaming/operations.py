@@ -218,13 +218,17 @@ class ListPeerObjects:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as it was published, byte for byte (EVSE status merged in); `etag` is opaque and quoted."""
+    """An object as it was published, byte for byte (EVSE status merged in); `etag` is opaque and quoted.
+
+    `contract_id` is our own contract where a peer names it by its pseudonym.
+    """
 
     body: bytes
     etag: str
     ocpi: str
     created: bool = False
     changed: bool = False
+    contract_id: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +257,9 @@ class PostRecords:
 class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a record stands. `record_id` is the record's own `id`; what lies below `evidence` by GetRecord only.
 
-    `history` is what either side said of it, `price` what its tariff makes of it, `ocpi` the version in which it is
-    written. `unsigned` is what a partner that speaks plain OCPI answered: then there is no evidence.
+    `contract_id` is our own contract where the record names it by its pseudonym. `history` is what either side said of
+    it, `price` what its tariff makes of it, `ocpi` the version in which it is written. `unsigned` is what a partner
+    that speaks plain OCPI answered: then there is no evidence.
     """
 
     record_id: str
@@ -274,6 +279,7 @@ class RecordReply(msgspec.Struct, frozen=True, omit_defaults=True):
     history: list[dict[str, Any]] | None = None
     price: dict[str, Any] | None = None
     unsigned: dict[str, Any] | None = None
+    contract_id: str | None = None
     warnings: list[dict[str, str]] | None = None
 
 

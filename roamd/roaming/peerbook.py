@@ -176,6 +176,14 @@ class PeerBook:
             await self._show_otherwise(peer, msgspec.structs.replace(peer.agreement, keyed_list=keyed))
             log.info("peer_list_changed", peer=peer.label, keyed=keyed)
 
+    async def rename_contracts(self, peer: Peer, *, pseudonyms: bool) -> None:
+        """Tell the peer our contracts by names of its own, or as they are."""
+        async with self._turn:
+            if pseudonyms == peer.agreement.pseudonyms:
+                return
+            await self._show_otherwise(peer, msgspec.structs.replace(peer.agreement, pseudonyms=pseudonyms))
+            log.info("peer_pseudonyms_changed", peer=peer.label, pseudonyms=pseudonyms)
+
     async def _show_otherwise(self, peer: Peer, agreement: Agreement) -> None:
         """From now on the peer is sent our objects in another way: whatever it has is replaced."""
         row = peer.row._replace(agreement_json=agreement.to_json(), rights_version=peer.row.rights_version + 1)

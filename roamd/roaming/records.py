@@ -27,6 +27,7 @@ from roamd.roaming.ledger.sound import sound_entry
 from roamd.roaming.ledger.words import words_of
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
+from roamd.roaming.privacy.pseudonyms import Beside, nothing_beside
 from roamd.storage import accounts, commands, ledgers, prices, records, routes
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx, Store
@@ -36,7 +37,10 @@ OPERATION = "records"
 
 @dataclass(slots=True)
 class Records:
-    """Handles the operations on records. `queued(peer)` is called after a commit that queued something for it."""
+    """Handles the operations on records. `queued(peer)` is called after a commit that queued something for it.
+
+    `beside` says which of our contracts a peer's record means.
+    """
 
     clock: Clock
     store: Store
@@ -44,6 +48,7 @@ class Records:
     journal: DecisionJournal
     random: Random
     queued: Callable[[str], None]
+    beside: Beside = nothing_beside
 
     # --- intake -------------------------------------------------------------------------------------------------
 
@@ -125,6 +130,7 @@ class Records:
         def read(cx: Cx) -> op.RecordReply:
             row = find_one(cx, operation.record_id, operation.party, operation.direction)
             body = record_body(cx, row)
+            theirs = body if row.direction == "in" else None
             return msgspec.structs.replace(
                 as_reply(row),
                 evidence=_evidence(cx, row),
@@ -134,6 +140,7 @@ class Records:
                 history=_history(cx, row),
                 price=_price(cx, row),
                 unsigned=unsigned_of(cx, row),
+                contract_id=self.beside(cx, row.peer, theirs) if theirs and row.peer else None,
             )
 
         answer(self.store, read, reply)

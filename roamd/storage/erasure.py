@@ -54,6 +54,8 @@ SOURCES = (
            "uid IS NOT NULL OR contract_id IS NOT NULL"),
     Source("grants", ("peer", "party", "id", "until_ms"), "CAST(json_object('type', type, 'uid', uid) AS BLOB)"),
     Source("grant_uses", ("at_ms", "peer", "party", "id", "authorization_id", "reference"), "body", "body IS NOT NULL"),
+    Source("pseudonyms", ("peer",),
+           "CAST(json_object('contract_id', contract_id, 'pseudonym', pseudonym) AS BLOB)"),
     Source("idempotency", ("key", "operation", "at_ms"), "answer"),  # last: it is searched for the records, too
 )  # fmt: skip
 

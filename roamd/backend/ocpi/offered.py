@@ -24,6 +24,7 @@ from roamd.backend.ocpi.uids import turned
 from roamd.backend.ocpi.views import view_for
 from roamd.errors import Conflict, NotFound
 from roamd.model.keyedlist import key_of
+from roamd.model.pseudonyms import with_contract
 from roamd.model.roles import FEEDS
 from roamd.model.times import parse_time, time_ms
 from roamd.roaming.operations import (
@@ -272,12 +273,16 @@ def entry_of(peer: str, feed: str, body: bytes) -> Entry | None:
 
 
 def shown(feed: str, stored: StoredObject) -> bytes:
-    return bubbled(stored.body) if feed == "locations" else stored.body
+    """As a backend that speaks OCPI knows it: it has one name for a contract, its own."""
+    if feed == "locations":
+        return bubbled(stored.body)
+    return stored.body if stored.contract_id is None else with_contract(stored.body, stored.contract_id)
 
 
 def record_text(reply: RecordReply) -> tuple[bytes, str | None]:
-    """A record's body and its version; empty when it was erased."""
-    return (b"" if reply.record is None else bytes(reply.record)), reply.ocpi
+    """A record's body and its version; empty when it was erased. Of ours it names the contract by its own id."""
+    body = b"" if reply.record is None else bytes(reply.record)
+    return (body if reply.contract_id is None else with_contract(body, reply.contract_id)), reply.ocpi
 
 
 def shown_record(asked: Asked, reply: RecordReply) -> Answer:

@@ -34,6 +34,7 @@ from roamd.errors import NotFound, RoamdError
 from roamd.log import get_logger
 from roamd.model.body import with_fields
 from roamd.model.jsontext import compact
+from roamd.model.pseudonyms import with_contract
 from roamd.model.roles import FEEDS
 from roamd.roaming.operations import (
     Event,
@@ -207,6 +208,8 @@ class Pusher:
         record = bytes(data.get("record", msgspec.Raw(b"null")))
         if _text(data["kind"]) in CDRS and record != b"null":
             party = _text(data["party"])
+            if "contract_id" in data:
+                record = with_contract(record, _text(data["contract_id"]))
             body = self._viewed("cdrs", record, await self._record_version(_text(data["record_id"]), party))
             await self._send("POST", "cdrs", "", body, party)
 

@@ -4,6 +4,7 @@ When the backend gives no answer in time the visited side is told so (NO_ANSWER 
 whitelist that this CSP published and the token's own rule; nothing is decided twice in two places.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from roamd import metrics
@@ -52,13 +53,17 @@ class _Asked:
 
 @dataclass(slots=True)
 class HomeAuthorization:
-    """Answers calls of service `authorization`."""
+    """Answers calls of service `authorization`.
+
+    `real(peer, request)` is a question as our backend is asked it: a peer may know a contract by another name.
+    """
 
     clock: Clock
     backend: Backend
     journal: DecisionJournal
     deadlines: Deadlines
     unknown: UnknownCards
+    real: Callable[[str, AuthorizeRequest], AuthorizeRequest] = lambda peer, request: request
     _rate: LineRate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +77,7 @@ class HomeAuthorization:
             respond(AnswerStatus.REFUSED, reason.encode())
             return
         try:
-            request = AuthorizeRequest.unpack(call.body)
+            request = self.real(peer.label, AuthorizeRequest.unpack(call.body))
         except ProtocolError as error:
             respond(AnswerStatus.MALFORMED, str(error).encode())
             return

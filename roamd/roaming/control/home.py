@@ -42,6 +42,7 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.idempotent import once_txn
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ports import Reply
+from roamd.roaming.privacy.pseudonyms import Pseudonyms
 from roamd.storage import commands, feeds, ocpi
 from roamd.storage.commands import CommandRow
 from roamd.storage.store import Cx, Store
@@ -66,7 +67,10 @@ class Outcome(NamedTuple):
 
 @dataclass(slots=True)
 class HomeControl:
-    """Handles SendCommand, and takes what peers show of our commands. `written()` after commits that made events."""
+    """Handles SendCommand, and takes what peers show of our commands. `written()` after commits that made events.
+
+    `names` are our contracts' towards each peer.
+    """
 
     clock: Clock
     store: Store
@@ -76,6 +80,7 @@ class HomeControl:
     random: Random
     own_party: str
     written: Callable[[], None]
+    names: Pseudonyms
     _waiting: dict[int, list[Reply]] = field(default_factory=dict)
 
     def send(self, operation: op.SendCommand, reply: Reply) -> None:
@@ -89,10 +94,12 @@ class HomeControl:
         command = with_expiry(with_reference(operation.command, command_id))
         row = self._row(operation, command, command_id, peer, station)
 
+        def insert_txn(cx: Cx) -> str:
+            self.names.name_command_txn(cx, peer, command.body)
+            return _insert_txn(cx, row, operation)
+
         def txn(cx: Cx) -> str:
-            return once_txn(
-                cx, OPERATION, operation.idempotency, str, lambda cx: _insert_txn(cx, row, operation), row.asked_ms
-            )
+            return once_txn(cx, OPERATION, operation.idempotency, str, insert_txn, row.asked_ms)
 
         def done(outcome: str | BaseException) -> None:
             if isinstance(outcome, BaseException):
@@ -175,7 +182,9 @@ class HomeControl:
                 waiting.append(reply)
             return
         self._waiting[kept.id] = [reply]
-        request = CommandRequest(row.party, command.ocpi, operation.timeout_s, operation.late, command.body)
+        peer = self.directory.find(row.peer)
+        body = self.names.command_for(peer, command.body) if peer is not None else b""
+        request = CommandRequest(row.party, command.ocpi, operation.timeout_s, operation.late, body)
         self._ask(kept, request, operation.deadline_ms, operation.traceparent)
 
     def _ask(self, row: CommandRow, request: CommandRequest, deadline_ms: int, traceparent: str | None = None) -> None:

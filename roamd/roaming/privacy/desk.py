@@ -15,6 +15,8 @@ import trio
 from roamd.clock import Clock, rfc3339
 from roamd.errors import NotFound, RoamdError
 from roamd.log import get_logger
+from roamd.model.credentials import EMAID
+from roamd.model.ids.contract import parse_contract_id
 from roamd.model.subjects import Subject, subject
 from roamd.roaming import operations as op
 from roamd.roaming.decisions import DecisionJournal
@@ -26,7 +28,7 @@ from roamd.roaming.privacy.erase import Erasing, Work, beside, drop_tombstones_t
 from roamd.roaming.privacy.export import exported
 from roamd.roaming.privacy.search import CREDENTIALS, Holding, search
 from roamd.roaming.waiting import Outcome, write
-from roamd.storage import erasure
+from roamd.storage import erasure, pseudonyms
 from roamd.storage.feeds import PublishedRow
 from roamd.storage.store import Cx, Store
 
@@ -90,7 +92,15 @@ class SubjectDesk:
 
     # --- telling ------------------------------------------------------------------------------------------------
 
+    def _known(self, named: Subject) -> Subject:
+        """Also by the names that partners have for his contracts."""
+        ids = named.contracts | (
+            {parse_contract_id(named.uid).canonical} if named.uid and named.type == EMAID else set()
+        )
+        return named.also_by(self.store.read(lambda cx: pseudonyms.related(cx, ids)))
+
     async def _export(self, named: Subject) -> dict[str, Any]:
+        named = self._known(named)
         holding = await self._search(named)
         log.info("subject_exported", rows=len(holding.hits))
         return {
@@ -113,6 +123,7 @@ class SubjectDesk:
     # --- forgetting ---------------------------------------------------------------------------------------------
 
     async def _erase(self, named: Subject, asked: op.EraseSubject) -> Erasing:
+        named = self._known(named)  # once: the names themselves are erased, and what bears them may come meanwhile
         holding = await self._search(named)
         now_ms = self.clock.now_ms()
         found = self.store.read(lambda cx: judge(cx, holding, self.keep, now_ms))

@@ -34,8 +34,8 @@ GROUP: Final = 200
 
 RECORDS: Final = frozenset(kind for kind in CONTENTS if kind < EntryKind.ACCEPTED)
 
-PROOFS: Final = frozenset(("entries", "records", "grant_uses"))
-"""Tables of what is owed, and why."""
+PROOFS: Final = frozenset(("entries", "records", "grant_uses", "pseudonyms"))
+"""Tables of what is owed, and why; and of the names by which that can be read."""
 
 LIVE: Final = frozenset(("ACTIVE", "PENDING", "RESERVED"))
 """States of sessions and reservations that somebody is in the middle of."""

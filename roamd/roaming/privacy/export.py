@@ -24,6 +24,7 @@ def exported(cx: Cx, holding: Holding) -> dict[str, Any]:
         "published": [_plain(hit) for hit in holding.of("objects")],
         "received": [_plain(hit) for hit in holding.of("mirror")],
         "events": [_plain(hit) for hit in holding.of("events")],
+        "pseudonyms": [_plain(hit) for hit in holding.of("pseudonyms")],
         "grants": [_plain(hit) for table in ("grants", "grant_uses") for hit in holding.of(table)],
         "authorizations": [_plain(hit) for hit in holding.of("decisions")] + _linked(cx, holding, "decisions"),
         "commands": [_plain(hit) for hit in holding.of("commands")] + _linked(cx, holding, "commands"),
