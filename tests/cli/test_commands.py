@@ -67,6 +67,8 @@ def configured(directory: Path, address: str) -> Path:
         ("peers retry xyz", "POST /v1/peers/xyz/retry", None),
         ("peers remove xyz", "POST /v1/peers/xyz/remove", {"park": False}),
         ("peers keyed xyz on", "POST /v1/peers/xyz/keyed", {"keyed": True}),
+        ("peers pseudonyms xyz on", "POST /v1/peers/xyz/pseudonyms", {"pseudonyms": True}),
+        ("peers pseudonyms xyz off", "POST /v1/peers/xyz/pseudonyms", {"pseudonyms": False}),
         ("peers keyed xyz off", "POST /v1/peers/xyz/keyed", {"keyed": False}),
         ("peers remove xyz --park", "POST /v1/peers/xyz/remove", {"park": True}),
         (
