@@ -212,6 +212,15 @@ def test_what_a_peer_publishes_is_read_like_our_own() -> None:
     run_api(test)
 
 
+def test_our_contract_is_told_beside_a_session_that_names_it_otherwise() -> None:
+    async def test(api: Harness) -> None:
+        api.core.theirs["xyz", "sessions", "S1"] = StoredObject(b"{}", '"7"', "2.2.1", contract_id="FR-XYZ-é 1")
+        got = await api.send("GET", "/v1/peers/xyz/sessions/S1")
+        assert (got.body, got.headers["Roamd-Contract-Id"]) == (b"{}", "FR-XYZ-%C3%A9%201")
+
+    run_api(test)
+
+
 # --- batches ------------------------------------------------------------------------------------------------------
 
 

@@ -4,9 +4,11 @@ import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 
 from roamd.backend.examples import LOCATION, TARIFF, TOKEN
+from roamd.backend.ocpi.offered import record_text, shown
 from roamd.model.keyedlist import keyed_body
 from roamd.roaming import operations as ops
 from tests.model import bodies
@@ -289,3 +291,14 @@ def test_questions_that_cannot_be_read_are_refused_by_name(path: str, body: Any,
         assert not operations_of(desk.core, ops.Authorize)
 
     run_ocpi(test, registered=True)
+
+
+def test_a_backend_that_speaks_ocpi_sees_its_own_contract_in_sessions_and_records() -> None:
+    session = ops.StoredObject(bodies.text(bodies.session()), '"1"', "2.2.1", contract_id="own-7")
+    assert json.loads(shown("sessions", session)) == bodies.session(cdr_token=bodies.cdr_token(contract_id="own-7"))
+    reply = ops.RecordReply(
+        "C", "DELIVERED", "xyz", "DEABC", "CDR", "in", record=msgspec.Raw(bodies.text(bodies.cdr()))
+    )
+    assert record_text(reply)[0] == bodies.text(bodies.cdr())
+    ours, _ = record_text(msgspec.structs.replace(reply, contract_id="own-7"))
+    assert json.loads(ours)["cdr_token"]["contract_id"] == "own-7"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from roamd.storage import feeds
 from tests.control.commanding import TOKEN, ask, command, events_at, put, session_body
 from tests.control.test_reservations import reservation
 from tests.model import bodies
+from tests.privacy.drivers import Driver, publish
+from tests.support.assemblies import Site
 from tests.support.endpoints import Endpoint, Neighbourhood, until
 
 FEED = "user-credentials"
@@ -275,3 +278,26 @@ async def test_a_driver_is_exported_and_forgotten_by_all_his_names(town: Town, a
 
 def other_card(name: str) -> dict[str, Any]:
     return {**session(name)["cdr_token"], "uid": "04FFFFFFFFFF80"}
+
+
+# --- over files -------------------------------------------------------------------------------------------------
+
+
+async def test_over_a_store_on_disk_the_feed_waits_until_the_names_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pseudonyms, "TOGETHER", 3)
+    async with Site(tmp_path) as site:
+        cso, csp = await site.daemon("DE*ABC", "cso"), await site.daemon("FR*XYZ", "csp")
+        await site.pair(cso, csp)
+        shown = await csp.operate("peers.pseudonyms", peer=csp.peer(cso).label, pseudonyms=True)
+        assert shown["agreement"]["pseudonyms"] is True
+        drivers = [Driver(1000 + number) for number in range(10)]
+        for driver in drivers:
+            await publish(csp, FEED, "FRXYZ", driver.token())
+        store = cso.assembly.ground.store
+        bodies_sql = "SELECT body FROM mirror WHERE feed = 'user-credentials'"
+        await until(lambda: len(store.read(lambda cx: cx.run(bodies_sql))) == len(drivers), 20)
+        names = {json.loads(row[0])["contract_id"] for row in store.read(lambda cx: cx.run(bodies_sql))}
+        assert len(names) == len(drivers)
+        assert not names & {driver.contract() for driver in drivers}
