@@ -208,8 +208,9 @@ class Pseudonyms:
 
     def asked(self, peer: str, request: AuthorizeRequest) -> AuthorizeRequest:
         """A peer's question as our backend is asked it."""
-        named = model.Named(request.contract_id or "", request.type, request.uid)
-        real = self._real(peer, named.contracts) if peer in self._named else {}
+        if peer not in self._named:
+            return request
+        real = self._real(peer, model.Named(request.contract_id or "", request.type, request.uid).contracts)
         if not real:
             return request
         uid = real.get(request.uid, request.uid) if fold(request.type) == EMAID else request.uid
