@@ -27,14 +27,21 @@ def introduce(directory: Path, folder: Path, count: int) -> None:
     identities = [Identity.create(SystemClock().now_ms()) for _ in range(count)]
     for number, identity in enumerate(identities):
         identity.save(folder / f"{number}.key", folder / f"{number}.crt")
-    agreement = preset(("cso",), ("csp",), ("FRRMD",)).to_json()
 
     def txn(cx: Cx) -> None:
         for number, identity in enumerate(identities):
-            peers.put_txn(cx, _row(f"peer-{number}", identity, agreement))
+            party = _party(number)
+            agreement = preset(("cso",), ("csp",), (party,)).to_json()
+            peers.put_txn(cx, _row(f"peer-{number}", identity, agreement, party))
 
     with Store.open(directory / "state" / "roamd.db") as store:
         store.write(txn)
+
+
+def _party(number: int) -> str:
+    """Each has one of its own, or a record would have several owners."""
+    letters = [chr(ord("A") + number // 26**place % 26) for place in range(3)]
+    return "SE" + "".join(letters)
 
 
 def _row(label: str, identity: Identity, agreement: bytes, party: str = "FRRMD") -> PeerRow:
