@@ -69,6 +69,7 @@ class Dialler:
     _broke_young: int = 0
     _gave_way: bool = False
     _in_vain: int = 0
+    _replaced: int = 0
 
     def __post_init__(self) -> None:
         self._backoff = Backoff(self.random)
@@ -108,7 +109,12 @@ class Dialler:
         self._gave_way = False
         self._forgive()
         if goodbye is not None and reconnect_after(goodbye.code) is Reconnect.LATE:
-            self._backoff.exhaust()
+            # Once may be a late link of a process that has just died; waiting minutes for that would be an outage.
+            self._replaced += 1
+            if self._replaced > 1:
+                self._backoff.exhaust()
+        elif settled:
+            self._replaced = 0
         self._set_due(max(self.courtesy_s() + self._next_s(), self._asked_to_wait_s(goodbye)))
 
     def retire(self) -> None:
