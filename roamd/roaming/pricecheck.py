@@ -24,7 +24,7 @@ from roamd.clock import Clock
 from roamd.errors import Conflict, RoamdError, StoreFull
 from roamd.log import get_logger
 from roamd.model.keys import ObjectKey, fold
-from roamd.model.pricing.check import DIFFERS, UNPRICED, Check, Difference, check_cdr, rounded
+from roamd.model.pricing.check import DIFFERS, UNPRICED, Check, Difference, as_stated, check_cdr
 from roamd.model.pricing.tariff import Tariff, UnreadableTariffError, read_tariff, stated_money
 from roamd.model.records import sdr_items
 from roamd.model.terms import Terms
@@ -186,7 +186,7 @@ def _checked_sdr(asked: Asked) -> Check:
     amount = sum((item.quantity * (item.price or 0) for item in items), Decimal(0))
     stated = stated_money(asked.body["total_cost"]).before or Fraction(0)
     total = asked.terms.rounding.round_decimal(amount)
-    difference = Difference("total_cost.before_taxes", rounded(abs(stated), 6), total)
+    difference = Difference("total_cost.before_taxes", as_stated(abs(stated), asked.terms.rounding.decimals), total)
     agrees = abs(difference.amount) <= asked.terms.tolerance
     lines = tuple(f"{item.type}: {item.quantity} {item.unit} x {item.price}" for item in items)
     return Check("AGREES" if agrees else DIFFERS, total, lines, () if agrees else (difference,))
@@ -197,12 +197,13 @@ def _checked_credit(asked: Asked) -> Check:
     if asked.credited is None:
         return Check(UNPRICED, reason="the record that it credits is not here")
     credit, record = (stated_money(body["total_cost"]) for body in (asked.body, asked.credited))
+    rounding = asked.terms.rounding
     differences = tuple(
-        Difference(f"total_cost.{side}_taxes", rounded(abs(one), 6), asked.terms.rounding.round(abs(other)))
+        Difference(f"total_cost.{side}_taxes", as_stated(abs(one), rounding.decimals), rounding.round(abs(other)))
         for side, one, other in (("before", credit.before, record.before), ("after", credit.after, record.after))
         if one is not None and other is not None and abs(abs(one) - abs(other)) > asked.terms.tolerance
     )
-    total = None if record.before is None else asked.terms.rounding.round(abs(record.before))
+    total = None if record.before is None else rounding.round(abs(record.before))
     return Check(DIFFERS if differences else "AGREES", total, (), differences)
 
 

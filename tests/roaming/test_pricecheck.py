@@ -75,7 +75,7 @@ async def test_a_difference_is_shown_and_logged_and_disputed_only_where_that_is_
     carry(cso, csp)
     price = await checked(csp)
     assert price["verdict"] == "DIFFERS"
-    assert price["differences"] == [{"field": "total_cost.before_taxes", "stated": "5.500000", "priced": "5.00"}]
+    assert price["differences"] == [{"field": "total_cost.before_taxes", "stated": "5.50", "priced": "5.00"}]
     assert len(log.of("record_price_differs")) == 1
     assert csp.states("in") == {"C-1": "DELIVERED"}
     assert csp.queued == []
@@ -92,6 +92,7 @@ async def test_above_the_agreed_difference_it_is_disputed_by_itself_and_the_auth
     carry(csp, cso)
     told = answer_of(cso.records.get, GetRecord("C-1", direction="out"))
     assert told.state == "DISPUTED"
+    assert told.history[0]["detail"] == "total_cost.before_taxes is 5.50, priced 5.00"
     assert told.history[0]["evidence"] == ["tariff T1 element 0: 10 kWh x 0.5 = 5.00 EUR before taxes"]
 
 

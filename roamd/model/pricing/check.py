@@ -148,8 +148,8 @@ def _money(
             continue
         # A credit's total is below zero; its other totals are written with either sign.
         sign = -1 if is_credit and (one < 0 or name == "total_cost") else 1
-        # What the record states is kept to more places than money has, so that its own odd cents are seen.
-        difference = Difference(f"{name}.{side}_taxes", rounded(sign * one, 6), rounding.round(other))
+        given_amount = as_stated(sign * one, rounding.decimals)
+        difference = Difference(f"{name}.{side}_taxes", given_amount, rounding.round(other))
         if abs(difference.amount) > tolerance:
             yield difference
 
@@ -186,7 +186,7 @@ def _amounts(cdr: Mapping[str, Any], usage: Usage) -> Iterable[Difference]:
     }
     for name, amount in sums.items():
         if cdr.get(name) is not None and amount:
-            difference = Difference(name, rounded(Fraction(cdr[name]), 6), rounded(amount, 6))
+            difference = Difference(name, as_stated(Fraction(cdr[name]), 0), as_stated(amount, 0))
             if abs(difference.amount) > _NEAR:
                 yield difference
 
@@ -211,6 +211,12 @@ def _explained(line: Line, rounding: Rounding, currency: str) -> str:
 def _plain(value: Fraction) -> str:
     text = format(rounded(value, 4), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def as_stated(value: Fraction, decimals: int) -> Decimal:
+    """To `decimals` places, and to as many as six where it has them, so that a record's own odd cents are seen."""
+    whole, _, places = format(rounded(value, 6), "f").partition(".")
+    return Decimal(f"{whole}.{places.rstrip('0').ljust(decimals, '0')}")
 
 
 def rounded(value: Fraction, decimals: int, mode: str = "HALF_UP") -> Decimal:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roamd.model.body import compact, tree
-from roamd.model.pricing.check import Rounding, check_cdr, rounded
+from roamd.model.pricing.check import Rounding, as_stated, check_cdr, rounded
 from roamd.model.pricing.cuts import cut
 from roamd.model.pricing.engine import Priced, price
 from roamd.model.pricing.tariff import (
@@ -261,6 +261,24 @@ def test_a_record_made_to_be_costly_is_not_priced() -> None:
 )
 def test_money_is_rounded_as_agreed(value: Fraction, mode: str, wanted: str) -> None:
     assert str(rounded(value, 2, mode)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "wanted"),
+    [
+        (Fraction(12), 2, "12.00"),
+        (Fraction(120), 0, "120"),
+        (Fraction(11, 2), 2, "5.50"),
+        (Fraction(-11, 2), 0, "-5.5"),
+        (Fraction("5.503"), 2, "5.503"),
+        (Fraction(1, 3), 2, "0.333333"),
+        (Fraction(0), 3, "0.000"),
+    ],
+)
+def test_what_a_record_states_is_shown_with_the_decimals_of_money_and_its_own_odd_cents(
+    value: Fraction, decimals: int, wanted: str
+) -> None:
+    assert str(as_stated(value, decimals)) == wanted
 
 
 def test_rounding_by_line_adds_up_the_lines_cents() -> None:
