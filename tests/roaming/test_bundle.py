@@ -1,6 +1,8 @@
 """One file that proves a record and its life: checked by the script that auditors are given, and by nothing else."""
 
+import base64
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -85,7 +87,40 @@ def test_the_script_runs_alone_and_says_what_is_wrong(delivered: tuple[Company, 
     file.write_bytes(file.read_bytes().replace(b'"C-1"', b'"C-2"'))
     done = run()
     assert done.returncode == 1
-    assert done.stderr.startswith("NOT OK: ")
+    assert re.fullmatch(r"NOT OK: .{20,}\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("proof", "mark", "field", "told"),
+    [
+        (0, "head", "signature", "the author's signature of the head over entry 2 of the author's chain"),
+        (0, "receipt", "time_ms", "the receiver's signature of the receipt over entry 2 of the author's chain"),
+        (1, "head", "time_ms", "the receiver's signature of the head over entry 1 of the receiver's chain"),
+        (1, "receipt", "signature", "the author's signature of the receipt over entry 1 of the receiver's chain"),
+    ],
+)
+def test_a_bad_signature_is_told_by_who_signed_what(
+    delivered: tuple[Company, Company], check: Callable[[bytes], str], proof: int, mark: str, field: str, told: str
+) -> None:
+    cso, csp = delivered
+    judge(csp, "C-1", "ACCEPTED")
+    exchange(cso, csp)
+    value = json.loads(bundle(cso))
+    stands, others = value["proofs"][proof][mark], value["proofs"][1 - proof][mark]
+    stands[field] = others[field] if field == "signature" else stands[field] + 1
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check((json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def test_a_certificate_that_was_changed_is_told_by_whose_it_is(
+    delivered: tuple[Company, Company], check: Callable[[bytes], str]
+) -> None:
+    value = json.loads(bundle(delivered[0]))
+    certificate = bytearray(base64.b64decode(value["receiver"]["certificate"]))
+    certificate[-1] ^= 1
+    value["receiver"]["certificate"] = base64.b64encode(certificate).decode()
+    with pytest.raises(ValueError, match="signature of the receiver's certificate does not hold"):
+        check((json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
 
 
 def test_a_changed_byte_anywhere_makes_it_fail(
