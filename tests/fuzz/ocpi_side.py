@@ -4,6 +4,8 @@ Much of it is mended before it is checked, text within text, so mending has a ta
 result is JSON again, and an object that was good is not made worse.
 """
 
+import contextlib
+
 import msgspec
 
 from roamd.backend.ocpi.asked import segments_of
@@ -15,6 +17,7 @@ from roamd.backend.ocpi.carried import read_result, words_of
 from roamd.backend.ocpi.credentials import read_credentials
 from roamd.backend.ocpi.mend import Mending, mend, with_nulls, without_nulls
 from roamd.backend.ocpi.texts import appended_periods, object_text, stamp_of
+from roamd.errors import RoamdError
 from roamd.model.objects import check_object, check_record
 from roamd.roaming.ports import NoAnswer
 from tests.fuzz.samples import objects, records
@@ -30,18 +33,24 @@ SESSION = text({"charging_periods": [{"start_date_time": "2026-11-22T10:00:00Z",
 
 
 def ocpi_mending(data: bytes) -> None:
-    """A body that is put or posted, its class and version in the first byte, mended and checked."""
+    """A body that is put or posted, its class and version in the first byte: checked, mended and checked again."""
     choice = data[0] if data else 0
     kind, version = [*KINDS][choice % len(KINDS)], VERSIONS[choice // len(KINDS) % 2]
+    with contextlib.suppress(RoamdError):
+        _check(kind, version, data[1:])
     given = object_text(data[1:])[0]
     mended = mend(kind, given, Mending(version, token=b"{}", location=b"{}", fill=choice >= 128))
     if len(data) <= SMALL:
         for each in (mended, without_nulls(mended), with_nulls(kind, version, mended)):
             msgspec.json.decode(each)
+    _check(kind, version, mended)
+
+
+def _check(kind: str, version: str, text: bytes) -> None:
     if kind == "CDR":
-        check_record(version, mended, own_parties=OWN)
+        check_record(version, text, own_parties=OWN)
     else:
-        check_object(KINDS[kind], version, mended, own_parties=OWN)
+        check_object(KINDS[kind], version, text, own_parties=OWN)
 
 
 def ocpi_mending_seeds() -> list[bytes]:

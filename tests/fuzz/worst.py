@@ -104,6 +104,8 @@ JSON: dict[str, Maker] = {
     "nested objects": nested(b'{"a":', b"1", b"}"),
     "empty arrays": filled(b"[],", b"[", b"]"),
     "empty objects": filled(b"{},", b"[", b"]"),
+    "as many arrays as are taken": filled(b"[1,2,3],", b"[", b"]"),
+    "as many objects as are taken": filled(b'{"a":1},', b'{"x":[', b"]}"),
     "small numbers": filled(b"1,", b"[", b"]"),
     "fractions": filled(b"0.1,", b"[", b"]"),
     "numbers out of range": filled(b"1e99,", b"[", b"]"),

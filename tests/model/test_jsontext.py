@@ -14,6 +14,7 @@ from roamd.model.jsontext import (
     DUPLICATES_MAX,
     NAME_MAX,
     OBJECT_MAX,
+    PARTS_MAX,
     OutOfRange,
     compact,
     elements,
@@ -89,6 +90,13 @@ def test_nesting_is_counted_exactly_up_to_the_limit_also_beside_brackets_in_stri
         assert compact(deep) == deep
         with pytest.raises(Malformed, match="deep"):
             compact(b"[" + deep + b"]")
+
+
+def test_arrays_and_objects_are_counted_exactly_up_to_the_limit_and_not_those_in_strings() -> None:
+    full = b"[" + b",".join([b"[]", b"{}", b'"[{"'] * (PARTS_MAX // 2 - 1) + [b"[]"]) + b"]"
+    assert compact(full) == full
+    with pytest.raises(Malformed, match="arrays and objects"):
+        compact(b"[" + full + b"]")
 
 
 def test_a_body_over_the_limit_is_too_large_and_white_space_does_not_count() -> None:

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Final, Literal, Protocol, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from roamd.model.jsontext import OBJECT_MAX, is_shallow
+from roamd.model.jsontext import OBJECT_MAX, has_few_parts, is_shallow
 from roamd.model.ocpi.judges import Judge, judge_of
 from roamd.model.ocpi.rows import Row, classes, enumerations
 from roamd.model.times import USUAL
@@ -107,8 +107,10 @@ def _with_each_key_once(data: bytes, value: Good) -> bytes | None:
     quotes = data.count(b'"')  # an escaped one cannot be among them
     written = _encode(value)
     if written.count(b'"') != quotes:
+        if not (is_shallow(data) and has_few_parts(data)):
+            return None
         written = _encode(_decode_untyped(data))
-        if written.count(b'"') != quotes or not is_shallow(data):
+        if written.count(b'"') != quotes:
             return None
     return written
 
