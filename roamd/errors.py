@@ -106,8 +106,8 @@ class Malformed(RequestError):
     http_status = 422
 
     def __init__(self, faults: tuple[Fault, ...], message: str | None = None) -> None:
-        first = f"{len(faults)} fault(s), the first at {faults[0].path}: {faults[0].message}"
-        super().__init__(message or first, faults=faults)
+        first = f"{faults[0].path}: {faults[0].message}"
+        super().__init__(message or (first if len(faults) == 1 else f"{len(faults)} faults; {first}"), faults=faults)
 
 
 class TooLarge(RequestError):

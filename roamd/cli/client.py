@@ -203,12 +203,14 @@ def _refusal(status: int, answer: bytes, config: Config) -> OperatorError:
     try:
         problem = json.loads(answer)
         detail, code = str(problem["detail"]), str(problem["code"])
-        faults = [str(fault.get("message", "")) for fault in problem.get("faults", ())]
+        faults = [(str(fault.get("path", "")), str(fault.get("message", ""))) for fault in problem.get("faults", ())]
     except (ValueError, KeyError, TypeError, AttributeError):
         return OperatorError(f"What answers at {config.api.listen} is not roamd (status {status}); check api.listen.")
     if status == 401:
         return OperatorError(f"The daemon does not take the key in {config.api.key_file}; is it another daemon's?")
     if code == ConfigError.code:
-        return ConfigError(faults or [detail])
+        return ConfigError([message for _, message in faults] or [detail])
     kind = {TryAgain.code: TryAgain, UsageError.code: UsageError}.get(code, OperatorError)
+    if any(message not in detail for _, message in faults):
+        detail = "\n".join(f"{path}: {message}" for path, message in faults)
     return kind(detail)

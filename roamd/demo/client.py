@@ -127,4 +127,5 @@ def _problem(body: Any) -> str:
         return str(body)[:200]
     named: list[dict[str, str]] = body.get("faults") or body.get("errors") or []
     faults = [f"{fault.get('path')}: {fault.get('message')}" for fault in named]
-    return "; ".join([str(body.get("detail") or body.get("title") or body), *faults])
+    detail = str(body.get("detail") or body.get("title") or body)
+    return "; ".join([detail, *(fault for fault in faults if fault not in detail)])

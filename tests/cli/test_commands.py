@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from roamd.backend.problems import problem
 from roamd.cli import main
 from roamd.cli.operate import read_events
+from roamd.errors import Fault, Malformed
 from tests.support.fake_api import KEY, FakeApi, Steps, refusal
 
 CHECKOUT = Path(__file__).parents[2]
@@ -274,6 +277,32 @@ def test_a_refused_reload_prints_every_fault_and_exits_78(
     api.routes["POST /v1/reload"] = refusal(422, "config", "The configuration has faults.", faults)
     assert roamd("reload") == 78
     assert capsys.readouterr().err.splitlines() == [f"roamd: {fault}" for fault in faults]
+
+
+MONTH = Fault("month", "must be a month such as 2026-10")
+LIMIT = Fault("limit", "must be from 1 to 1000")
+CLAUSES = Malformed(
+    (MONTH, LIMIT), "These cannot be:\nmonth: must be a month such as 2026-10\nlimit: must be from 1 to 1000"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (Malformed((MONTH,)), ["month: must be a month such as 2026-10"]),
+        (Malformed((MONTH, LIMIT)), ["month: must be a month such as 2026-10", "limit: must be from 1 to 1000"]),
+        (Malformed((MONTH,), "This is no statement."), ["month: must be a month such as 2026-10"]),
+        (CLAUSES, str(CLAUSES).split("\n")),
+        (Malformed((Fault("a", "b\x1b[2J"), MONTH)), ["a: b\\x1b[2J", "month: must be a month such as 2026-10"]),
+    ],
+)
+def test_a_refusal_names_each_fault_on_a_line_of_its_own(
+    roamd: Roamd, api: FakeApi, error: Malformed, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = problem(error.http_status, error.code, str(error), error.faults)
+    api.routes["GET /v1/status"] = (error.http_status, msgspec.to_builtins(shown))
+    assert roamd("status") == 1
+    assert capsys.readouterr().err.splitlines() == [f"roamd: {line}" for line in lines]
 
 
 def test_a_reload_says_what_waits_for_a_restart(roamd: Roamd, api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
