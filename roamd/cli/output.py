@@ -6,9 +6,13 @@ Names of partners and candidates come from strangers, so nothing is printed that
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
+
+from roamd.errors import OperatorError
 
 _COLOURS: Final = {
     "UP": "32",
@@ -47,6 +51,30 @@ def print_json(answer: Any) -> None:
 def note(text: str) -> None:
     """A remark beside the answer, on stderr."""
     print(safe(text), file=sys.stderr, flush=True)
+
+
+def counted(count: int, things: str) -> str:
+    """So many of `things`, a plural that ends with s: `2 entries`, `1 entry`, `1 record without place`."""
+    if count == 1:
+        things = re.sub(r"(ies|s)\b", lambda ending: "y" if ending[1] == "ies" else "", things, count=1)
+    return f"{count} {things}"
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A new file that only its owner may read. Raises OperatorError, also when there is one already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise exists_already(path) from None
+    except OSError as error:
+        raise OperatorError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def exists_already(path: Path) -> OperatorError:
+    """The refusal to write over a file, for those who look before a long piece of work."""
+    return OperatorError(f"{path} exists already; nothing was written. Name a new file.")
 
 
 def safe(text: str) -> str:

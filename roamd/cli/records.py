@@ -3,14 +3,13 @@
 import argparse
 import base64
 import binascii
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from roamd.cli.client import Api, quoted
-from roamd.cli.output import cell, details, items_of, note, print_json, show, table, wants_json
+from roamd.cli.output import cell, details, items_of, note, print_json, show, table, wants_json, write_private
 from roamd.errors import OperatorError, UsageError
 
 VERIFY_S: Final = 3600.0
@@ -126,14 +125,7 @@ def _export_bundle(options: argparse.Namespace) -> int:
     """The file exactly as the daemon wrote it: each of its bytes is checked later."""
     path = Path(options.directory)
     data = Api.of(options).text(f"/v1/records/{quoted(options.record)}/evidence", form="bundle")
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-    except FileExistsError:
-        raise OperatorError(f"{path} exists already; nothing was written. Name a new file.") from None
-    except OSError as error:
-        raise OperatorError(f"{path} cannot be written: {error.strerror}.") from error
+    write_private(path, data)
     show(options, {"file": str(path)}, lambda _: print(f"{path}: check it with scripts/verify-evidence {path}"))
     return 0
 

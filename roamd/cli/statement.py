@@ -6,13 +6,12 @@ What is printed of a statement, and its CSV and PDF, names no side as "us": in s
 import argparse
 import csv
 import io
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from roamd.cli.client import Api, quoted
-from roamd.cli.output import note, print_json, safe, table, wants_json
+from roamd.cli.output import counted, note, print_json, safe, table, wants_json, write_private
 from roamd.cli.pdf import text_pdf
 from roamd.errors import OperatorError, UsageError
 
@@ -45,17 +44,18 @@ def reconcile(options: argparse.Namespace) -> int:
     else:
         _say_round(answer)
     if not answer["ok"]:
-        raise OperatorError(
-            f"{answer['left'] + len(answer['faults'])} differences are left; both sides' logs tell more."
-        )
+        left = answer["left"] + len(answer["faults"])
+        raise OperatorError(f"Left: {counted(left, 'differences')}; both sides' logs tell more.")
     return 0
 
 
 def _say_round(answer: Mapping[str, Any]) -> None:
-    here, there = answer["repaired"], answer["repaired_there"]
-    print(f"Compared {answer['records']} records in {answer['groups']} groups; {answer['differed']} differed.")
-    print(f"Put right here: {here['records']} records, {here['entries']} ledger entries.")
-    print(f"Put right there: {there['records']} records, {there['entries']} ledger entries.")
+    records, groups = counted(answer["records"], "records"), counted(answer["groups"], "groups")
+    print(f"Compared {records} in {groups}; {answer['differed']} differed.")
+    for where, what in (("here", answer["repaired"]), ("there", answer["repaired_there"])):
+        print(
+            f"Put right {where}: {counted(what['records'], 'records')}, {counted(what['entries'], 'ledger entries')}."
+        )
     if answer["under_way"]:
         print(f"Under way: {answer['under_way']}.")
     for fault in answer["faults"]:
@@ -80,9 +80,9 @@ def statement(options: argparse.Namespace) -> int:
         signed = api.post(path, {"root": answer["root"]}, answer_s=ROUND_S)
         answer |= {name: signed[name] for name in ("state", "signed")}
     if options.csv:
-        _write(options.csv, as_csv(answer).encode())
+        write_private(Path(options.csv), as_csv(answer).encode())
     if options.pdf:
-        _write(options.pdf, text_pdf(list(as_text(answer, with_list=True))))
+        write_private(Path(options.pdf), text_pdf(list(as_text(answer, with_list=True))))
     if wants_json(options):
         print_json(answer)
     else:
@@ -109,26 +109,13 @@ def _say_signed(answer: Mapping[str, Any]) -> None:
         note(f"Why: {answer['differences_why']}")
 
 
-def _write(name: str, data: bytes) -> None:
-    """A new file that only its owner may read."""
-    path = Path(name)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-    except FileExistsError:
-        raise OperatorError(f"{path} exists already; nothing was written. Name a new file.") from None
-    except OSError as error:
-        raise OperatorError(f"{path} cannot be written: {error.strerror}.") from error
-
-
 # --- how it looks -----------------------------------------------------------------------------------------------
 
 
 def as_text(answer: Mapping[str, Any], *, with_list: bool = False) -> Iterator[str]:
     """The statement in lines, the same on both sides."""
     made = answer["statement"]
-    yield f"Statement {made['month']}: {made['records']} records, by the UTC day on which each ended"
+    yield f"Statement {made['month']}: {counted(made['records'], 'records')}, by the UTC day on which each ended"
     yield from (f"  between  {safe(name)}" for name in made["between"])
     yield f"  root     {safe(made['root'])}"
     for section in made["sections"]:

@@ -2,14 +2,24 @@
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from roamd.cli.client import Api, quoted
-from roamd.cli.output import cell, items_of, note, print_json, show, table, wants_json
-from roamd.errors import OperatorError, UsageError
+from roamd.cli.output import (
+    cell,
+    counted,
+    exists_already,
+    items_of,
+    note,
+    print_json,
+    show,
+    table,
+    wants_json,
+    write_private,
+)
+from roamd.errors import UsageError
 
 WALK_S: Final = 3600.0
 """Everything that is stored is read, and large stores take minutes."""
@@ -23,14 +33,14 @@ def export(options: argparse.Namespace) -> int:
     """`roamd subject export`: one JSON file, which only its owner may read."""
     path = Path(options.file)
     if options.file != "-" and path.exists():
-        raise OperatorError(f"{path} exists already; nothing was written. Name a new file.")
+        raise exists_already(path)
     answer = Api.of(options).post("/v1/subjects/export", _named(options), answer_s=WALK_S)
     if options.file == "-":
         print_json(answer)
         return 0
-    _write_private(path, answer)
+    write_private(path, json.dumps(answer, ensure_ascii=False, indent=2).encode() + b"\n")
     found = {name: len(value) for name, value in answer.items() if isinstance(value, list)}
-    show(options, {"file": str(path), "found": found}, lambda _: print(f"{path}: {_counted(found)}"))
+    show(options, {"file": str(path), "found": found}, lambda _: print(f"{path}: {_all_counted(found)}"))
     return 0
 
 
@@ -42,18 +52,8 @@ def _named(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _write_private(path: Path, answer: Any) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(answer, file, ensure_ascii=False, indent=2)
-            file.write("\n")
-    except OSError as error:
-        raise OperatorError(f"{path} cannot be written: {error.strerror or error}.") from error
-
-
-def _counted(found: Mapping[str, int]) -> str:
-    words = [f"{count} {name.replace('_', ' ')}" for name, count in found.items() if count]
+def _all_counted(found: Mapping[str, int]) -> str:
+    words = [counted(count, name.replace("_", " ")) for name, count in found.items() if count]
     return ", ".join(words) or "nothing is held of this driver"
 
 
@@ -72,11 +72,11 @@ def erase(options: argparse.Namespace) -> int:
 
 
 def _say_erased(answer: Mapping[str, Any]) -> None:
-    print(f"Erased: {_counted(answer['erased'])}.")
+    print(f"Erased: {_all_counted(answer['erased'])}.")
     if answer.get("kept_records"):
-        print(f"Kept: {answer['kept_records']} ledger entries.")
+        print(f"Kept: {counted(answer['kept_records'], 'ledger entries')}.")
     for peer, count in answer["asked"].items():
-        print(f"Asked {cell(peer)} to erase {count} entries: roamd subject erasures {answer['request']}")
+        print(f"Asked {cell(peer)} to erase {counted(count, 'entries')}: roamd subject erasures {answer['request']}")
     for place in answer["mentions"]:
         print(f"Left, for it only mentions one of the numbers: {cell(place)}")
     for other in answer["others"]:

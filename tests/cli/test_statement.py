@@ -163,7 +163,9 @@ def test_a_round_says_what_came_back_and_fails_when_something_is_left(
     assert "repaired here" in told
     api.routes["POST /v1/peers/xyz/reconcile"] = ROUND | {"ok": False, "left": 1, "faults": ["3 entries"]}
     assert roamd("reconcile", "xyz") == 1
-    assert "2 differences are left" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "Put right there: 0 records, 1 ledger entry." in told.out
+    assert "Left: 2 differences" in told.err
 
 
 # --- the file format --------------------------------------------------------------------------------------------

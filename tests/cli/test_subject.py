@@ -34,14 +34,20 @@ def roamd(directory: Path, *words: str) -> int:
 def test_an_export_is_a_new_file_that_only_its_owner_reads(
     api: FakeApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer = {"made_at": "2026-01-05T09:00:00Z", "ledger_entries": [{}, {}], "events": []}
+    found: dict[str, Any] = {
+        "identifiers": [{}],
+        "ledger_entries": [{}, {}],
+        "events": [],
+        "records_without_place": [{}],
+    }
+    answer = {"made_at": "2026-01-05T09:00:00Z", **found}
     api.routes["POST /v1/subjects/export"] = answer
     file = tmp_path / "driver.json"
     assert roamd(tmp_path, "subject", "export", "--uid", UID, str(file)) == 0
     assert api.asked == [("POST /v1/subjects/export", {"uid": UID})]
     assert json.loads(file.read_text()) == answer
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert capsys.readouterr().out == f"{file}: 2 ledger entries\n"
+    assert capsys.readouterr().out == f"{file}: 1 identifier, 2 ledger entries, 1 record without place\n"
     assert roamd(tmp_path, "subject", "export", "--uid", UID, str(file)) == 1, "never over another file"
     assert roamd(tmp_path, "subject", "export", "--contract", "FR-XYZ-1", "-", "--json") == 0
     assert json.loads(capsys.readouterr().out) == answer
