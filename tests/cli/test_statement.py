@@ -84,7 +84,7 @@ def test_a_statement_is_a_plain_table_that_names_no_side_as_us(
     roamd: Roamd, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert roamd("statement", "xyz", "2026-10") == 0
-    told = capsys.readouterr()
+    said = capsys.readouterr()
     assert told.out.splitlines() == [
         "Statement 2026-10: 3 records, by the UTC day on which each ended",
         f"  between  {'A' * 56}",
@@ -163,9 +163,9 @@ def test_a_round_says_what_came_back_and_fails_when_something_is_left(
     assert "repaired here" in told
     api.routes["POST /v1/peers/xyz/reconcile"] = ROUND | {"ok": False, "left": 1, "faults": ["3 entries"]}
     assert roamd("reconcile", "xyz") == 1
-    told = capsys.readouterr()
-    assert "Put right there: 0 records, 1 ledger entry." in told.out
-    assert "Left: 2 differences" in told.err
+    said = capsys.readouterr()
+    assert "Put right there: 0 records, 1 ledger entry." in said.out
+    assert "Left: 2 differences" in said.err
 
 
 # --- the file format --------------------------------------------------------------------------------------------
