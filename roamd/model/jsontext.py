@@ -10,7 +10,6 @@ and no message repeats what stood there, because it may be personal.
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -40,7 +39,6 @@ DUPLICATES_MAX: Final = 100
 
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _KEY: Final = re.compile(rb'"(?:[^"\\]|\\.)*":', re.DOTALL)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,10 +49,7 @@ _ARRAY_TEXT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 class OutOfRange:
     """A number that is not worth calculating with. It is of no type that any field has, so every check refuses it."""
 
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
+    __slots__ = ()
 
 
 class Doubled(dict[str, object]):
@@ -64,8 +59,13 @@ class Doubled(dict[str, object]):
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
-        counts = Counter(name for name, _ in pairs)
-        self.names = tuple(name for name, count in counts.items() if count > 1)
+        seen: set[str] = set()
+        doubled: dict[str, None] = {}
+        for name, _ in pairs:
+            if name in seen:
+                doubled[name] = None
+            seen.add(name)
+        self.names = tuple(doubled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +195,12 @@ def _number(text: str) -> Decimal | OutOfRange:
     try:
         number = Decimal(text)
     except InvalidOperation:
-        return OutOfRange(text)
-    return number if -EXPONENT_MAX <= number.adjusted() <= EXPONENT_MAX else OutOfRange(text)
+        return _OUT_OF_RANGE
+    return number if -EXPONENT_MAX <= number.adjusted() <= EXPONENT_MAX else _OUT_OF_RANGE
+
+
+_OUT_OF_RANGE: Final = OutOfRange()
+"""One for all: a body may hold fifty thousand."""
 
 
 def _no_constant(_name: str) -> object:
@@ -265,20 +269,23 @@ def has_few_parts(body: bytes) -> bool:
     """Whether it has at most PARTS_MAX arrays and objects. Strings are left out where they could matter."""
     if body.count(b"[") + body.count(b"{") <= PARTS_MAX:
         return True
-    bare = _STRING.sub(b"", body)
+    bare = _without_strings(body)
     return bare.count(b"[") + bare.count(b"{") <= PARTS_MAX
 
 
 def _depth(body: bytes) -> int:
     deepest = level = 0
-    for match in _STRING_OR_BRACKET.finditer(body):
-        token = match[0]
-        if token in b"[{":
+    for bracket in _without_strings(body).translate(None, _NOT_BRACKETS):
+        if bracket in b"[{":
             level += 1
             deepest = max(deepest, level)
-        elif token in b"]}":
+        else:
             level -= 1
     return deepest
+
+
+def _without_strings(body: bytes) -> bytes:
+    return _STRING.sub(b"", body)
 
 
 def _malformed(at: str, message: str, code: str) -> Malformed:

@@ -43,7 +43,8 @@ def ocpi_mending(data: bytes) -> None:
     if len(data) <= SMALL:
         for each in (mended, without_nulls(mended), with_nulls(kind, version, mended)):
             msgspec.json.decode(each)
-    _check(kind, version, mended)
+    if mended != given:
+        _check(kind, version, mended)
 
 
 def _check(kind: str, version: str, text: bytes) -> None:

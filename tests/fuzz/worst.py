@@ -301,6 +301,7 @@ def _ocpi_bodies() -> dict[str, Maker]:
         "wrong times": filled(b'"2026-11-22 10:00:00",', b'\0{"opening_times":{"exceptional_openings":[', b"]}}"),
         **behind(b"\0", {"EVSEs": swollen(objects()["locations"], "evses", text(evse()))}),
         "nulls": distinct('"k#":null,', b"\4{", b"}"),
+        "a wrong time and numbers": filled(b"1e99,", b'\0{"last_updated":"2026-11-22 10:00:00","x":[', b"]}"),
     }
 
 

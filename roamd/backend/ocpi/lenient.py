@@ -92,7 +92,9 @@ class Lenient:
             if backend.settings.strict:
                 raise
             with contextlib.suppress(Malformed, Refusal):
-                return await self._mended(backend, kind, version, data, check, addressee, error)
+                mended = await self._mended(backend, kind, version, data, check, addressee, error)
+                if mended is not None:
+                    return mended
             raise
         if backend.settings.strict or not any(each.code in MENDABLE for each in good.warnings):
             return good
@@ -107,16 +109,18 @@ class Lenient:
         check: Callable[[bytes], R],
         addressee: str | None,
         error: Malformed | None,
-    ) -> R:
+    ) -> R | None:
+        """What it is when it is mended; None where there was nothing to mend, so that it is not checked in vain."""
         text, value = object_text(data)
         mending = Mending(version, fill=error is not None)
         if error is not None:
             await self._look_up(kind, value, mending, addressee)
         del value  # the check makes as much once more: of 256 KiB of empty objects 8 MiB each
         mended = mend(kind, text, mending)
+        if mended == text:
+            return None
         result = check(mended)
-        if mending.met:
-            note(backend, mending.met)
+        note(backend, mending.met)
         return result
 
     # --- what is known beside the body --------------------------------------------------------------------------
