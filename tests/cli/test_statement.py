@@ -84,7 +84,7 @@ def test_a_statement_is_a_plain_table_that_names_no_side_as_us(
     roamd: Roamd, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert roamd("statement", "xyz", "2026-10") == 0
-    said = capsys.readouterr()
+    told = capsys.readouterr()
     assert told.out.splitlines() == [
         "Statement 2026-10: 3 records, by the UTC day on which each ended",
         f"  between  {'A' * 56}",
