@@ -56,7 +56,7 @@ class OutgoingCalls:
 
     def __init__(self, clock: Clock, deadlines: Deadlines) -> None:
         self._clock = clock
-        self._deadlines = deadlines
+        self._timers = deadlines.line()
         self._open: dict[bytes, OpenCall] = {}
 
     def start(self, peer: Peer, call: Call, deadline_at: float, done: Answered) -> None:
@@ -64,7 +64,7 @@ class OutgoingCalls:
         if peer.exchange is None:
             done(None)
             return
-        timer = self._deadlines.add(deadline_at, lambda: self._expire(call.id))
+        timer = self._timers.add(deadline_at, lambda: self._expire(call.id))
         self._open[call.id] = OpenCall(call, peer, deadline_at, done, timer)
         peer.exchange.send_call(call)
 

@@ -8,6 +8,7 @@ from roamd.roaming.deadlines import Deadlines
 from roamd.roaming.waiting import Outcome, Wake, write
 from roamd.storage.cx import Cx
 from roamd.storage.store import Store
+from tests.support.roaming import StillClock
 
 
 class TrioTime:
@@ -78,6 +79,38 @@ async def test_the_fault_of_one_timer_is_raised_after_the_others_that_are_due(au
         await deadlines.run()
     assert fired == ["the other"]
     assert caught.group_contains(LookupError, match="this one")
+
+
+async def test_timers_of_lines_fire_among_all_others_also_one_that_comes_before_the_last(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    deadlines, fired = Deadlines(TrioTime()), []
+    began, one, other = trio.current_time(), deadlines.line(), deadlines.line()
+    for name, place, after_s in (("third", one, 3), ("fifth", one, 5), ("first", one, 1), ("fourth", other, 4)):
+        place.add(began + after_s, lambda name=name: fired.append((name, round(trio.current_time() - began, 6))))
+    deadlines.after(2, lambda: fired.append(("second", round(trio.current_time() - began, 6))))
+    with trio.move_on_after(10):
+        await deadlines.run()
+    assert fired == [("first", 1), ("second", 2), ("third", 3), ("fourth", 4), ("fifth", 5)]
+
+
+async def test_a_line_wakes_who_sleeps_for_something_later(autojump_clock: trio.abc.Clock) -> None:
+    deadlines, fired = Deadlines(TrioTime()), []
+    began, line = trio.current_time(), deadlines.line()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deadlines.run)
+        await trio.testing.wait_all_tasks_blocked()
+        line.add(began + 1, lambda: fired.append(round(trio.current_time() - began, 6)))
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert fired == [1]
+
+
+def test_cancelled_timers_of_a_line_do_not_heap_up() -> None:
+    line = Deadlines(StillClock()).line()
+    for number in range(1000):
+        line.add(10.0 + number, lambda: None).cancel()
+    assert len(line.entries) == 1
 
 
 async def test_sets_that_come_together_are_one_wake_up_and_none_is_lost() -> None:

@@ -5,6 +5,7 @@ arrives, when, and what is lost. Nothing here waits, and nothing is random but w
 """
 
 import io
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -74,15 +75,16 @@ class Timers(Deadlines):
     def pass_by(self, seconds: float) -> None:
         """Time goes by, and what is due in it fires at its own moment."""
         end = self._still.seconds + seconds
-        while self._heap and self._heap[0][0] <= end:
-            self._still.pass_by(max(0.0, self._heap[0][0] - self._still.seconds))
+        while self.next_at <= end:
+            self._still.pass_by(max(0.0, self.next_at - self._still.seconds))
             self._fire_due()
         self._still.pass_by(end - self._still.seconds)
 
     @property
     def waiting(self) -> int:
         """Timers that will still do something."""
-        return sum(1 for *_, timer in self._heap if timer.fn is not None)
+        entries = itertools.chain(self._heap, *(line.entries for line in self._lines))
+        return sum(1 for *_, timer in entries if timer.fn is not None)
 
 
 class Told:

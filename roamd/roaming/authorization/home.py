@@ -20,7 +20,7 @@ from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming.authorization.report import LineRate, trace_of
 from roamd.roaming.authorization.unknown import UnknownCards
 from roamd.roaming.calls import Respond
-from roamd.roaming.deadlines import Deadlines, Timer
+from roamd.roaming.deadlines import Deadlines, Line, Timer
 from roamd.roaming.decisions import DecisionJournal
 from roamd.roaming.directory import Peer
 from roamd.roaming.ports import AuthorizeQuestion, Backend, BackendAnswer, NoAnswer
@@ -65,9 +65,11 @@ class HomeAuthorization:
     unknown: UnknownCards
     real: Callable[[str, AuthorizeRequest], AuthorizeRequest] = lambda peer, request: request
     _rate: LineRate = field(init=False)
+    _timers: Line = field(init=False)
 
     def __post_init__(self) -> None:
         self._rate = LineRate(self.clock)
+        self._timers = self.deadlines.line()
 
     def answer(self, peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
         """Serve one call (roaming.calls.Service)."""
@@ -88,7 +90,7 @@ class HomeAuthorization:
             return
         # A backend that stays silent is given up here: every call is answered, whoever else keeps its time.
         asked = _Asked(peer, call, request, deadline_at, respond)
-        asked.timer = self.deadlines.add(deadline_at, lambda: self._too_late(asked))
+        asked.timer = self._timers.add(deadline_at, lambda: self._too_late(asked))
         self.unknown.admit(peer, request.type, request.uid, lambda ask, charged: self._admitted(asked, ask, charged))
 
     def _admitted(self, asked: "_Asked", ask: bool, charged: bool) -> None:
