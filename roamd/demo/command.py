@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from roamd.demo.cast import PATIENCE_S, Company, Story, new_room
 from roamd.demo.checks import StoryError
 from roamd.demo.client import NotAnsweredError, RefusedError, TooLateError
 from roamd.demo.objects import EVSE_UID, LISTED_DRIVER, LOCATION_ID
 from roamd.demo.processes import ROAMD, Children, CommandFailedError, DaemonDiedError
-from roamd.demo.story import PATIENCE_S, Company, Story, new_room
+from roamd.demo.story import tell_all
 from roamd.demo.timeline import Timeline, colours_wanted
 
 FAILURES = (
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None, *, command: Sequence[str] = ROAMD, p
     try:
         return _run(options, command, patience_s)
     except KeyboardInterrupt:
-        sys.stderr.write("demo: interrupted; both daemons and their backends were ended\n")
+        sys.stderr.write("demo: interrupted; the daemons and their backends were ended\n")
         return INTERRUPTED
     finally:
         for number, handler in before.items():
@@ -55,8 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="roamd demo", description="Two companies meet, pair, roam and settle, on this machine and in seconds."
     )
-    parser.add_argument("--keep", action="store_true", help="leave both daemons running until Ctrl-C, to play with")
-    parser.add_argument("--full", action="store_true", help="tell the second half, too: terms, a dispute, a statement")
+    parser.add_argument("--keep", action="store_true", help="leave the daemons running until Ctrl-C, to play with")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="tell more: terms, a dispute, a statement; and a clearing house that can read nothing",
+    )
     parser.add_argument("--json", action="store_true", help="print a summary as JSON; the timeline goes to stderr")
     return parser
 
@@ -82,7 +87,7 @@ def _run(options: argparse.Namespace, command: Sequence[str], patience_s: float)
 def _tell(story: Story) -> str | None:
     """Tell the story; what went wrong, as a sentence, or None."""
     try:
-        story.tell_all()
+        tell_all(story)
     except FAILURES as error:
         return str(error)
     except UNEXPECTED as error:
@@ -132,7 +137,7 @@ def _invitation_to_play(story: Story) -> list[str]:
     cso, csp = story.companies
     return [
         "",
-        "Both daemons keep running. Some things to try in another terminal:",
+        "The daemons keep running. Some things to try in another terminal:",
         "",
         f"# {cso.name}: its partner, and the records that it handed in",
         _curl(cso, "/v1/peers"),
@@ -148,8 +153,18 @@ def _invitation_to_play(story: Story) -> list[str]:
         f"curl -sS http://{csp.backend.control.address}/asked",
         "# as the operator",
         *(f"{_shell_command(company)} status -c {company.daemon.config}" for company in story.companies),
+        *(_look_through_the_house(story) if story.full else []),
         "",
-        "Ctrl-C ends both and removes their directories.",
+        "Ctrl-C ends them and removes their directories.",
+    ]
+
+
+def _look_through_the_house(story: Story) -> list[str]:
+    park, house = story.park, story.house
+    return [
+        f"# {park.name}: by which ways it reaches {story.taxi.name}; {house.name}: what it counts of what it carries",
+        f"{_shell_command(park)} peers routes {park.named(story.taxi)['peer']} -c {park.daemon.config}",
+        f"curl -sS http://{house.api.address}/metrics",
     ]
 
 

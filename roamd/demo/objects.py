@@ -1,6 +1,7 @@
-"""What the two invented companies of the demo own: a station, its price, two drivers, and what comes of a charge.
+"""What the invented companies of the demo own: a station, its price, drivers, and what comes of a charge.
 
-Belgian charge point operator BE*RMC, French mobility provider FR*RMD; neither is registered anywhere. Everything is
+Belgian charge point operator BE*RMC, French mobility provider FR*RMD; a car park, a taxi company and a clearing house
+join them in the end. None of them is registered anywhere. Everything is
 OCPI 2.3.0 and whole; numbers that are money or energy are written as a backend would write them.
 """
 
@@ -20,8 +21,15 @@ TARIFF_ID = "RMC-DAY"
 
 QUARTER_MS = 900_000
 
+PARK_PARTY, PARK_NAME = "BE*RMP", "Demo Park"
+TAXI_PARTY, TAXI_NAME = "FR*RMT", "Demo Taxi"
+HOUSE_PARTY, HOUSE_NAME = "NL*RMH", "Demo Hub"
+SEALED_CDR, MIXED_CDR = "RMP-CDR-0001", "RMP-CDR-0002"
+
 OWNED_BY_CSO = {"country_code": "BE", "party_id": "RMC"}
 OWNED_BY_CSP = {"country_code": "FR", "party_id": "RMD"}
+OWNED_BY_PARK = {"country_code": "BE", "party_id": "RMP"}
+OWNED_BY_TAXI = {"country_code": "FR", "party_id": "RMT"}
 
 Object = dict[str, Any]
 
@@ -58,6 +66,7 @@ APP_DRIVER = Driver("the driver with the app", "04F19C22B7D380", "FR-RMD-C000000
 GRANTED_DRIVER = Driver("the driver with a signed permission", "04AA31C0527B80", "FR-RMD-C00000045-W")
 REVOKED_DRIVER = Driver("the driver whose permission was taken back", "04BB42D1638C80", "FR-RMD-C00000046-Y")
 STRANGER = Driver("somebody with a card that nobody knows", "04CC53E2749D80", "FR-RMD-C00000047-V")
+TAXI_DRIVER = Driver("a taxi", "04DE64F3850A80", "FR-RMT-C00000042-0")
 LISTED_DRIVER = Driver("the driver on the whitelist", "04D83F90AA1280", "FR-RMD-C00000043-T")
 
 
@@ -204,6 +213,13 @@ def cdr(
         "total_time": 1.0,
         "last_updated": rfc3339(end_ms),
     }
+
+
+def taxi_cdr(cdr_id: str, end_ms: int) -> Object:
+    """The same hour, of a taxi at the car park."""
+    token = OWNED_BY_TAXI | TAXI_DRIVER.credential()
+    place = _cdr_location() | {"evse_id": "BE*RMP*E00001*1"}
+    return cdr(cdr_id, TAXI_DRIVER, end_ms) | OWNED_BY_PARK | {"cdr_token": token, "cdr_location": place}
 
 
 def _cdr_location() -> Object:

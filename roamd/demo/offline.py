@@ -1,14 +1,12 @@
 """The part of the story about who is known: a card that nobody knows, a place that is held, and a permission that
 works while the CSP is dead."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roamd.demo import objects
+from roamd.demo.cast import Story
 from roamd.demo.checks import check, now_ms
 from roamd.demo.objects import APP_DRIVER, GRANTED_DRIVER, LOCATION_ID, REVOKED_DRIVER, STRANGER, Driver
-
-if TYPE_CHECKING:
-    from roamd.demo.story import Story
 
 GRANT, REVOKED = "RMD-GRANT-0001", "RMD-GRANT-0002"
 RESERVATION_ID = "RMD-PLACE-0001"
@@ -16,7 +14,7 @@ OFFLINE_MS = 1500
 """What a driver is willing to wait while nobody answers."""
 
 
-def show_a_strange_card(story: "Story") -> None:
+def show_a_strange_card(story: Story) -> None:
     """Somebody shows a card that no company knows."""
     story.csp.backend.decide(STRANGER.uid, "UNKNOWN")
     answer = _ask(story, STRANGER)
@@ -24,7 +22,7 @@ def show_a_strange_card(story: "Story") -> None:
     story.tell(story.cso, f"{STRANGER.name}: {answer['decision']}, source {answer['source']}")
 
 
-def reserve_from_the_app(story: "Story") -> None:
+def reserve_from_the_app(story: Story) -> None:
     """A driver reserves a place in the CSP's app, and gives it up again."""
     asked = story.csp.api.need(
         "POST", "/v1/commands/RESERVE_NOW", objects.reserve(APP_DRIVER, RESERVATION_ID, now_ms())
@@ -39,7 +37,7 @@ def reserve_from_the_app(story: "Story") -> None:
     story.counts["commands"] += 2
 
 
-def _see_reservation(story: "Story", status: str) -> None:
+def _see_reservation(story: Story, status: str) -> None:
     def seen() -> bool:
         held = story.csp.api.find(f"/v1/peers/{story.csp.partner}/reservations/{RESERVATION_ID}")
         return bool(held and held["status"] == status)
@@ -48,7 +46,7 @@ def _see_reservation(story: "Story", status: str) -> None:
     story.tell(story.csp, f"the place for {APP_DRIVER.name} is {status}")
 
 
-def grant_two_drivers(story: "Story") -> None:
+def grant_two_drivers(story: Story) -> None:
     """The CSP signs a permission for two drivers, and takes one back."""
     for name, driver in ((GRANT, GRANTED_DRIVER), (REVOKED, REVOKED_DRIVER)):
         story.csp.api.need("PUT", f"/v1/grants/{name}", objects.grant(name, driver, now_ms()))
@@ -57,15 +55,15 @@ def grant_two_drivers(story: "Story") -> None:
     story.tell(story.cso, f"has {GRANT} signed by {story.cso.partner}, and knows that {REVOKED} is revoked")
 
 
-def _mirrored(story: "Story", name: str) -> Any:
+def _mirrored(story: Story, name: str) -> Any:
     return story.cso.api.find(f"/v1/peers/{story.cso.partner}/grants/{name}")
 
 
-def _revoked(story: "Story") -> bool:
+def _revoked(story: Story) -> bool:
     return bool((_mirrored(story, REVOKED) or {}).get("revoked"))
 
 
-def start_on_a_grant(story: "Story") -> None:
+def start_on_a_grant(story: Story) -> None:
     """With the CSP dead, one driver starts on its signed permission; the one that was taken back opens nothing."""
     answer = _ask(story, GRANTED_DRIVER)
     check(answer["decision"] == "ALLOWED", f"the granted driver got {answer['decision']} ({answer.get('reason')})")
@@ -77,7 +75,7 @@ def start_on_a_grant(story: "Story") -> None:
     story.tell(story.cso, f"{REVOKED_DRIVER.name}: {refused['decision']}, source {refused['source']}")
 
 
-def _ask(story: "Story", driver: Driver) -> Any:
+def _ask(story: Story, driver: Driver) -> Any:
     place = {"location_id": LOCATION_ID, "evse_uid": objects.EVSE_UID, "connector_id": objects.CONNECTOR_ID}
     question = {"credential": driver.credential(), "location": place, "deadline_ms": OFFLINE_MS}
     return story.cso.api.need("POST", "/v1/authorizations", question)

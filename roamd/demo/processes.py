@@ -286,11 +286,21 @@ class Children:
 
 
 def init_daemon(
-    directory: Path, *, party: str, role: str, name: str, backend_url: str | None = None, command: Sequence[str] = ROAMD
+    directory: Path,
+    *,
+    party: str,
+    role: str,
+    name: str,
+    backend_url: str | None = None,
+    advertise: bool = True,
+    command: Sequence[str] = ROAMD,
 ) -> Daemon:
-    """Make a directory with `roamd init` whose every port is free and on 127.0.0.1."""
+    """Make a directory with `roamd init` whose every port is free and on 127.0.0.1.
+
+    Without `advertise` no partner is told where it listens: it dials and is never dialled, as behind NAT.
+    """
     link, pairing, api = (f"127.0.0.1:{port}" for port in free_ports(3))
-    addresses = ["--listen", link, "--advertise", link, "--pairing", pairing, "--api", api]
+    addresses = ["--listen", link, "--pairing", pairing, "--api", api, *(["--advertise", link] if advertise else [])]
     backend = ["--backend", backend_url] if backend_url else []
     who = ["--party", party, "--role", role, "--name", name]
     run_roamd("init", str(directory), *who, *addresses, *backend, command=command)

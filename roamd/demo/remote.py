@@ -1,19 +1,17 @@
 """The part of the story that is told from a driver's app: a session that the CSP starts and stops from afar."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roamd.demo import objects
+from roamd.demo.cast import Story
 from roamd.demo.checks import check, now_ms
 from roamd.demo.objects import APP_DRIVER
-
-if TYPE_CHECKING:
-    from roamd.demo.story import Story
 
 SESSION_ID = "RMC-SESSION-0002"
 REFERENCE = "RMD-APP-0001"
 
 
-def start_from_the_app(story: "Story") -> None:
+def start_from_the_app(story: Story) -> None:
     """A driver taps start in the CSP's app: the CSO's backend is told, and both sides watch it begin."""
     asked = story.csp.api.need("POST", "/v1/commands/START_SESSION", objects.start(APP_DRIVER, REFERENCE, now_ms()))
     check(asked["result"] == "ACCEPTED", f"the start got {asked['result']} ({asked.get('reason')})")
@@ -33,7 +31,7 @@ def start_from_the_app(story: "Story") -> None:
     story.counts["commands"] += 1
 
 
-def stop_from_the_app(story: "Story") -> None:
+def stop_from_the_app(story: Story) -> None:
     """The driver taps stop."""
     asked = story.csp.api.need("POST", "/v1/commands/STOP_SESSION", {"session_id": SESSION_ID})
     check(asked["result"] == "ACCEPTED", f"the stop got {asked['result']} ({asked.get('reason')})")
@@ -43,7 +41,7 @@ def stop_from_the_app(story: "Story") -> None:
     story.counts["commands"] += 1
 
 
-def _see_state(story: "Story", command_id: str, state: str) -> Any:
+def _see_state(story: Story, command_id: str, state: str) -> Any:
     def reached() -> Any:
         command = story.csp.api.get(f"/v1/commands/{command_id}")
         return command if command["state"] == state else None

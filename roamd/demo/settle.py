@@ -1,4 +1,4 @@
-"""The second half of the story (`--full`): what two companies do about a bill that is wrong, without anybody between.
+"""The second part of the story (`--full`): what two companies do about a bill that is wrong, without anybody between.
 
 They sign terms, the CSP's daemon disputes a bill that is dearer than its tariff, the CSO credits and replaces it, both
 hold their records against each other, and sign the same statement of the month.
@@ -8,23 +8,21 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roamd.clock import rfc3339
 from roamd.demo import objects
+from roamd.demo.cast import Company, Story
 from roamd.demo.checks import check, now_ms
 from roamd.demo.objects import LISTED_DRIVER
 from roamd.demo.processes import run_roamd
-
-if TYPE_CHECKING:
-    from roamd.demo.story import Company, Story
 
 WRONG, CREDIT, RIGHT = "RMC-CDR-0012", "RMC-CDR-0012-C", "RMC-CDR-0013"
 VERIFY = Path(__file__).parents[2] / "scripts" / "verify-evidence"
 """The auditor's script; it is not there where roamd is installed without its sources."""
 
 
-def sign_terms(story: "Story") -> None:
+def sign_terms(story: Story) -> None:
     """The two agree on terms: a bill that is more than 50 cents too dear is disputed by itself."""
     terms = ("--set", "dispute_above=0.50", "--set", "dispute_days=45")
     proposed = _told(story.csp, "agreement", "propose", story.csp.partner, *terms)
@@ -38,11 +36,11 @@ def sign_terms(story: "Story") -> None:
     story.tell(story.cso, f"`roamd agreement accept`: number {number} is signed by both and in force")
 
 
-def _in_force(company: "Company", number: str) -> bool:
+def _in_force(company: Company, number: str) -> bool:
     return bool(str(company.api.get(f"/v1/peers/{company.partner}/agreement").get("number")) == number)
 
 
-def overcharge(story: "Story") -> None:
+def overcharge(story: Story) -> None:
     """A bill of last month asks for more than its tariff: the CSP's daemon disputes it, line by line."""
     bill = _bill(WRONG, 12.0)
     story.cso.api.need("POST", f"/v1/records?peer={story.cso.partner}", bill)
@@ -52,7 +50,7 @@ def overcharge(story: "Story") -> None:
         story.tell(story.csp, f"its evidence: {line}")
 
 
-def credit_and_replace(story: "Story") -> None:
+def credit_and_replace(story: Story) -> None:
     """The CSO credits the bill and sends the right one; the CSP accepts it."""
     files = {CREDIT: _bill(CREDIT, -12.0, credit=True, credit_reference_id=WRONG), RIGHT: _bill(RIGHT, 9.0)}
     for name, bill in files.items():
@@ -69,7 +67,7 @@ def credit_and_replace(story: "Story") -> None:
     story.tell(None, f"both sides show {WRONG} as CREDITED and {RIGHT} as ACCEPTED")
 
 
-def prove_it(story: "Story") -> None:
+def prove_it(story: Story) -> None:
     """An auditor checks one file, offline."""
     bundle = story.room / "evidence.json"
     story.csp.daemon.run("ledger", "export", WRONG, str(bundle))
@@ -80,7 +78,7 @@ def prove_it(story: "Story") -> None:
     story.tell(story.csp, f"`scripts/verify-evidence`: {done.out.strip().splitlines()[-1]}")
 
 
-def sign_the_month(story: "Story") -> None:
+def sign_the_month(story: Story) -> None:
     """They hold their records against each other, and sign the same statement of last month."""
     month = rfc3339(_last_month_ms())[:7]
     story.csp.daemon.run("reconcile", story.csp.partner)
@@ -97,11 +95,11 @@ def sign_the_month(story: "Story") -> None:
     story.tell(None, "both print the same statement, byte for byte, and both have signed it")
 
 
-def _statement(company: "Company", month: str) -> Any:
+def _statement(company: Company, month: str) -> Any:
     return company.api.get(f"/v1/peers/{company.partner}/statements/{month}")["state"]
 
 
-def _in_state(company: "Company", name: str, state: str) -> Any:
+def _in_state(company: Company, name: str, state: str) -> Any:
     record = company.api.find(f"/v1/records/{name}")
     return record if record and record["state"] == state else None
 
@@ -119,5 +117,5 @@ def _last_month_ms() -> int:
     return int((first - timedelta(days=10)).timestamp() * 1000)
 
 
-def _told(company: "Company", *words: str) -> Any:
+def _told(company: Company, *words: str) -> Any:
     return json.loads(company.daemon.run(*words, "--json").out)

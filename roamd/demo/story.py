@@ -1,19 +1,17 @@
-"""The story that the demo tells: two companies meet, pair, roam and settle, through the death of one of them.
+"""The story that the demo tells: companies meet, pair, roam and settle, through the death of one, and through a third.
 
 `STEPS` at the end is the table of contents. Each step drives the daemons only as an operator (the command) or a
 backend (the HTTP API) would, and checks what it claims: a step that cannot show its point raises, and the demo fails.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from roamd.demo import objects
+from roamd.demo.cast import Company, Story, found
 from roamd.demo.checks import check, now_ms
-from roamd.demo.client import Api, wait_until
+from roamd.demo.clearing import cross_sealed, introduce_them, join_a_clearing_house, mix_the_ways, pair_through_it
 from roamd.demo.objects import (
     CSO_NAME,
     CSO_PARTY,
@@ -25,74 +23,16 @@ from roamd.demo.objects import (
     LOCATION_ID,
 )
 from roamd.demo.offline import grant_two_drivers, reserve_from_the_app, show_a_strange_card, start_on_a_grant
-from roamd.demo.processes import ROAMD, Backend, Children, Daemon, init_daemon
 from roamd.demo.remote import start_from_the_app, stop_from_the_app
 from roamd.demo.settle import credit_and_replace, overcharge, prove_it, sign_terms, sign_the_month
-from roamd.demo.timeline import Timeline
+from roamd.demo.spying import alter_the_proof, look_into_the_house
 from roamd.discovery.multicast import multicast_trouble
 
-T = TypeVar("T")
-
 SESSION_ID = "RMC-SESSION-0001"
-COUNTED = ("authorizations", "objects", "commands", "records", "receipted", "ledgers")
-"""What the summary counts, zero where the story did not come so far."""
-
 FIRST_CDR = "RMC-CDR-0001"
 TEN_CDRS = tuple(f"RMC-CDR-{number:04}" for number in range(2, 12))
 
-PATIENCE_S = 15.0
-"""How long to wait for one thing: enough for a machine under load; most take milliseconds."""
-
 RECEIPTED = {"DELIVERED", "ACCEPTED", "FINAL"}
-
-
-@dataclass
-class Company:
-    """One of the two: its name, its daemon, its simulated backend, and what it calls the other one."""
-
-    name: str
-    daemon: Daemon
-    backend: Backend
-    partner: str = ""
-
-    @property
-    def api(self) -> Api:
-        return self.daemon.api
-
-
-@dataclass
-class Story:
-    """What the steps share. `children` ends every process when the story is over, however it ends."""
-
-    timeline: Timeline
-    children: Children
-    room: Path
-    command: Sequence[str] = ROAMD
-    patience_s: float = PATIENCE_S
-    counts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(COUNTED, 0)))
-    full: bool = False
-    reference: str | None = None
-    mdns_trouble: str | None = None
-
-    cso: Company = field(init=False)
-    csp: Company = field(init=False)
-
-    @property
-    def companies(self) -> tuple[Company, Company]:
-        return self.cso, self.csp
-
-    def tell(self, who: Company | None, what: str) -> None:
-        self.timeline.tell(who.name if who else "demo", what)
-
-    def wait_until(self, what: str, look: Callable[[], T | None]) -> T:
-        """Look until there is something; raises TooLateError when the patience ends."""
-        return wait_until(what, look, self.patience_s)
-
-    def tell_all(self) -> None:
-        """Go through all steps; raises whatever the first step that fails raises."""
-        for step in (*STEPS, *FULL_STEPS) if self.full else STEPS:
-            self.timeline.heading((step.__doc__ or step.__name__).rstrip("."))
-            step(self)
 
 
 # --- two companies ----------------------------------------------------------------------------------------------
@@ -100,21 +40,11 @@ class Story:
 
 def found_two_companies(story: Story) -> None:
     """Two companies are founded."""
-    story.cso = _found(story, "cso", CSO_NAME, CSO_PARTY)
-    story.csp = _found(story, "csp", CSP_NAME, CSP_PARTY)
+    story.cso = found(story, "cso", CSO_NAME, CSO_PARTY)
+    story.csp = found(story, "csp", CSP_NAME, CSP_PARTY)
     story.mdns_trouble = multicast_trouble("127.0.0.1")
     for company, other in ((story.cso, story.csp), (story.csp, story.cso)):
         _set_discovery(story, company, other)
-
-
-def _found(story: Story, role: str, name: str, party: str) -> Company:
-    backend = story.children.backend()
-    daemon = init_daemon(
-        story.room / role, party=party, role=role, name=name, backend_url=backend.url, command=story.command
-    )
-    company = Company(name, story.children.own(daemon), backend)
-    story.tell(company, f"`roamd init` made {daemon.directory} for {party}, role {role}; backend at {backend.url}")
-    return company
 
 
 def _set_discovery(story: Story, company: Company, other: Company) -> None:
@@ -393,9 +323,18 @@ FULL_STEPS: tuple[Callable[[Story], None], ...] = (
     credit_and_replace,
     prove_it,
     sign_the_month,
+    join_a_clearing_house,
+    introduce_them,
+    pair_through_it,
+    cross_sealed,
+    look_into_the_house,
+    alter_the_proof,
+    mix_the_ways,
 )
 
 
-def new_room() -> "tempfile.TemporaryDirectory[str]":
-    """Where the two directories live while the demo runs."""
-    return tempfile.TemporaryDirectory(prefix="roamd-demo-")
+def tell_all(story: Story) -> None:
+    """Go through all steps; raises whatever the first step that fails raises."""
+    for step in (*STEPS, *FULL_STEPS) if story.full else STEPS:
+        story.timeline.heading((step.__doc__ or step.__name__).rstrip("."))
+        step(story)

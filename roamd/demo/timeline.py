@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 RESET, BOLD, DIM, RED, GREEN = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m"
-COLOURS = {"Demo CSO": "\x1b[36m", "Demo CSP": "\x1b[35m"}
+COLOURS = {"Demo CSO": "\x1b[36m", "Demo CSP": "\x1b[35m", "Demo Park": "\x1b[36m", "Demo Taxi": "\x1b[35m"}
 
 
 def colours_wanted(stream: TextIO) -> bool:

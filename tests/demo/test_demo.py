@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from roamd.demo import main, story
+from roamd.demo import cast, main, story
 from roamd.demo.processes import Children
 from roamd.demo.timeline import Timeline
 from tests.support.demo_process import NO_CURL, DemoProcess
@@ -118,7 +118,7 @@ def test_interrupted_in_the_middle_it_ends_its_children_and_says_130(demo: DemoP
     demo.process.send_signal(how)
     rest, _ = demo.process.communicate(timeout=20)
     assert demo.process.returncode == 130
-    assert rest.endswith("demo: interrupted; both daemons and their backends were ended\n")
+    assert rest.endswith("demo: interrupted; the daemons and their backends were ended\n")
     assert "Traceback" not in rest
 
 
@@ -144,8 +144,8 @@ def test_each_daemon_is_told_how_to_look_around_and_the_timeline_says_when_there
 ) -> None:
     monkeypatch.setattr("roamd.demo.story.multicast_trouble", lambda _interface: trouble)
     out = io.StringIO()
-    with story.new_room() as room, Children() as children:
-        told = story.Story(Timeline(out), children, Path(room), FAKE)
+    with cast.new_room() as room, Children() as children:
+        told = cast.Story(Timeline(out), children, Path(room), FAKE)
         for step in story.STEPS[: story.STEPS.index(story.find_each_other) + 1]:
             step(told)
         settings = [tomllib.loads((one.directory / "conf.d" / "demo.toml").read_text()) for one in children.daemons]

@@ -9,7 +9,7 @@ from roamd.demo.processes import child_environment
 
 NO_CURL = shutil.which("curl") is None
 
-LAST_LINE = "Ctrl-C ends both"
+LAST_LINE = "Ctrl-C ends them"
 
 
 class DemoProcess:
