@@ -226,9 +226,40 @@ def _ledger_items() -> dict[str, Maker]:
 
 def _dns() -> dict[str, Maker]:
     """As many records as are read, of names as long as there are: each points into the one name that is written out."""
-    head = b"\0" + b"\0\1\x81\x80\0\1\0\x9f\0\0\0\0" + b"\1a" * 126 + b"\0\0\x0c\0\1"
-    record = b"\xc0\x0c\0\x0c\0\1\0\0\0\x3c\0\2\xc0\x0e"
-    return {**NOISE, "long names": filled(record, head), "too many": filled(record, head.replace(b"\x9f", b"\xff"))}
+    return {
+        **NOISE,
+        "long names": _dns_records(126, 159),
+        "the longest names": _dns_records(14, 159),
+        "the longest names, wide": _dns_records(7, 159, b"\x23" + b"a" * 0x23),
+        "too many": _dns_records(126, 255),
+        "texts": _dns_record(b"\2", 16, b"\0"),
+        "options": _dns_record(b"\0", 41, b"\0\3\0\0"),
+    }
+
+
+def _dns_records(labels: int, records: int, label: bytes = b"\1a") -> Maker:
+    def make(size: int) -> bytes:
+        head = b"\0" + _dns_head(records) + label * labels + b"\0\0\x0c\0\1"
+        second = (12 + len(label)).to_bytes(1, "big")
+        return filled(b"\xc0\x0c\0\x0c\0\1\0\0\0\x3c\0\2\xc0" + second, head)(min(size, len(head) + 14 * records))
+
+    return make
+
+
+def _dns_record(question: bytes, kind: int, unit: bytes) -> Maker:
+    """One record that fills the size."""
+
+    def make(size: int) -> bytes:
+        length = min(size, 8 * 1024 + 1) - 40
+        data = (unit * length)[: length // len(unit) * len(unit)]
+        fields = kind.to_bytes(2, "big") + b"\0\1\0\0\0\0" + len(data).to_bytes(2, "big")
+        return question + _dns_head(0)[:-2] + b"\0\1" + b"\1a\0\0\x0c\0\1" + b"\0" + fields + data
+
+    return make
+
+
+def _dns_head(answers: int) -> bytes:
+    return b"\0\1\x81\x80\0\1" + answers.to_bytes(2, "big") + bytes(4)
 
 
 def _toml() -> dict[str, Maker]:
@@ -394,7 +425,7 @@ LIMITS: dict[str, int] = {
     "signed-descriptor": 12 * 1024 - 120,
     "invitation": 600,
     "certificate": 4096,
-    "dns-answer": 16 * 1024 + 1,
+    "dns-answer": 8 * 1024 + 1,
     "object": 256 * 1024,
     "patch": 128 * 1024,
     "record": 256 * 1024,
