@@ -63,8 +63,17 @@ class Fleet:
         self.patience_s = patience_s
         self.children = Children()
 
-    def company(self, name: str, party: str, role: str = "", *, backend: bool = True, settings: str = "") -> Company:
-        """A new company that does not run yet; `role` is its name when not given.
+    def company(
+        self,
+        name: str,
+        party: str,
+        role: str = "",
+        *,
+        backend: bool = True,
+        advertise: bool = True,
+        settings: str = "",
+    ) -> Company:
+        """A new company that does not run yet; `role` is its name when not given. Without `advertise` it only dials.
 
         `settings` is TOML for `conf.d/test.toml`. mDNS is off unless they say otherwise: tests should not meet.
         """
@@ -75,6 +84,7 @@ class Fleet:
             role=role or name,
             name=f"Test {name.upper()}",
             backend_url=served.url if served else None,
+            advertise=advertise,
             command=self.command,
         )
         self._settle(daemon, settings or "[discovery]\nmdns = false\n")
@@ -92,10 +102,14 @@ class Fleet:
         for company in companies:
             company.daemon.wait_ready(self.patience_s)
 
-    def pair(self, inviter: Company, joiner: Company) -> None:
-        """Pair two that run, by invitation and confirmation, and wait until both see the link up."""
+    def pair(self, inviter: Company, joiner: Company, via: Company | None = None) -> None:
+        """Pair two that run, by invitation and confirmation, and wait until both see the link up.
+
+        `via` is a clearing house that both are linked with; their link goes through it, too.
+        """
         before = _labels(inviter), _labels(joiner)
-        line = inviter.daemon.run("invite").out.strip()
+        through = ("--via", inviter.partners[via.name]) if via else ()
+        line = inviter.daemon.run("invite", *through).out.strip()
         joiner.daemon.run("pair", line, expect=(0, 75))
         (inviter.partners[joiner.name],) = _labels(inviter) - before[0]
         inviter.daemon.run("peers", "confirm", inviter.partners[joiner.name])
@@ -125,7 +139,7 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
     ) -> None:
-        if kind is not None:
+        if kind is not None and not issubclass(kind, KeyboardInterrupt):
             sys.stderr.write(self.logs() + "\n")
         self.children.close()
 
