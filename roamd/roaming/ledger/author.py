@@ -20,6 +20,7 @@ from roamd.errors import ProtocolError, StoreDamaged, StoreFull
 from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, fitting, pack_ledger_batch
 from roamd.protocol.codes import GoodbyeCode
+from roamd.protocol.ledger import LedgerItem
 from roamd.protocol.messages import Mark, Receipt
 from roamd.roaming.directory import Peer
 from roamd.roaming.events import record_event_txn, record_events_txn
@@ -112,20 +113,20 @@ class Author:
         items = [as_item(row) for row in rows]
         count = fitting(items)
         rows, items = rows[:count], items[:count]
-        self._require_sound(chain, rows)
+        self._require_sound(chain, rows, items)
         head = self._sign(chain, rows[-1])
         batch = LedgerBatch(chain.epoch, rows[0].sequence, self._hash, head.time_ms, head.signature, items)
         self._sequence, self._hash = rows[-1].sequence, rows[-1].hash
         metrics.ledger_entries.labels(self.peer.label, "out").inc(len(rows))
         return pack_ledger_batch(batch)
 
-    def _require_sound(self, chain: Chain, rows: list[EntryRow]) -> None:
+    def _require_sound(self, chain: Chain, rows: list[EntryRow], items: list[LedgerItem]) -> None:
         """Sign nothing that the disk has changed. A body that is lost parks its record; the chain goes on."""
         previous = self._hash
-        for row in rows:
+        for row, item in zip(rows, items, strict=True):
             require_chained(previous, row)
             previous = row.hash
-            if not body_holds(row):
+            if item.erased and not body_holds(row):  # `as_item` has held all others against their commitments
                 self._lose(chain, row)
 
     def _lose(self, chain: Chain, entry: EntryRow) -> None:

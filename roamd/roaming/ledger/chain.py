@@ -7,7 +7,7 @@ entries: records then wait without a place, and get one when the new epoch opens
 from collections.abc import Callable, Sequence
 
 from roamd.model.objects import CheckedRecord
-from roamd.protocol.ledger import EntryKind, LedgerItem, chain_items, item_commitment
+from roamd.protocol.ledger import EntryKind, LedgerItem, entry_bytes, entry_hash, item_commitment
 from roamd.roaming.ledger.sound import body_holds
 from roamd.storage import ledgers
 from roamd.storage.ledgers import Chain, EntryRow
@@ -31,13 +31,13 @@ def append_items_txn(cx: Cx, chain: Chain, items: Sequence[LedgerItem], now_ms: 
 
 def entry_rows(previous_hash: bytes, first: int, items: Sequence[LedgerItem], now_ms: int) -> list[EntryRow]:
     """The rows of items that are chained on to `previous_hash`."""
-    chained = chain_items(previous_hash, first, items)
-    return [
-        EntryRow(
-            sequence, item.kind, item.record_id, item_commitment(item), hash_, item.salt, item.body, now_ms, item.ocpi
-        )
-        for sequence, (item, (_, hash_)) in enumerate(zip(items, chained, strict=True), first)
-    ]
+    rows = []
+    for sequence, item in enumerate(items, first):
+        committed = item_commitment(item)
+        previous_hash = entry_hash(entry_bytes(sequence, previous_hash, item.kind, item.record_id, committed))
+        content = (item.salt, item.body, now_ms, item.ocpi)
+        rows.append(EntryRow(sequence, item.kind, item.record_id, committed, previous_hash, *content))
+    return rows
 
 
 def record_entry_kind(record: CheckedRecord) -> EntryKind:
