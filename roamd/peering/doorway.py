@@ -23,8 +23,6 @@ from typing import Final
 
 import trio
 
-from roamd.roaming.waiting import Wake
-
 AMPLE_S: Final = 2.0
 """Two round trips around the world, with a lost packet; who needs longer keeps its place while nobody wants it."""
 
@@ -112,7 +110,7 @@ class Doorway:
         self._visitors: set[Visitor] = set()
         self.numbers = itertools.count()
         self._turn = trio.Lock()
-        self._left = Wake()
+        self._left = trio.Event()
         self._sent_away_at = -math.inf
 
     def __len__(self) -> int:
@@ -158,6 +156,7 @@ class Doorway:
         """Its place is free."""
         self._visitors.discard(visitor)
         self._left.set()
+        self._left = trio.Event()
 
     async def take_turn(self) -> None:
         """Wait until it is one's turn to work; one visitor gets it in each pass of the scheduler."""

@@ -12,6 +12,8 @@ run that was replaced comes back. Once may be chance (a late link of a process t
 import itertools
 from collections.abc import Callable, Mapping
 
+import trio
+
 from roamd import metrics
 from roamd.clock import Clock
 from roamd.log import get_logger
@@ -24,7 +26,6 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.dispatch import Exchange, Parts
 from roamd.roaming.events import peer_event_txn
 from roamd.roaming.peerbook import REMOVED
-from roamd.roaming.waiting import Wake
 
 log = get_logger()
 
@@ -58,7 +59,7 @@ class Registry:
         self._links: dict[str, list[Link]] = {}
         self._farewells: dict[tuple[str, str], Goodbye | None] = {}
         self._runs: dict[str, bytes] = {}
-        self._ended = Wake()
+        self._ended = trio.Event()
         self._taken_over = 0
         self._replaced: dict[str, dict[bytes, int]] = {}
 
@@ -134,6 +135,7 @@ class Registry:
         if not self._links[peer.label]:
             self._forget(peer)
         self._ended.set()
+        self._ended = trio.Event()
 
     def routes_changed(self, peer: Peer) -> None:
         """The operator has chosen other routes: links by those that are no longer wanted end."""

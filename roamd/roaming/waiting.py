@@ -11,21 +11,38 @@ T = TypeVar("T")
 
 
 class Wake:
-    """A flag for one waiting task; sets that come together are one wake-up."""
+    """A flag for one waiting task; sets that come together are one wake-up.
 
-    __slots__ = ("_event",)
+    On trio's own traps: an Event for each wait would be an object, a set of waiters and two more calls each time.
+    """
+
+    __slots__ = ("_is_set", "_task")
 
     def __init__(self) -> None:
-        self._event = trio.Event()
+        self._is_set = False
+        self._task: trio.lowlevel.Task | None = None
 
     def set(self) -> None:
         """Wake the task now, or at its next `wait`."""
-        self._event.set()
+        self._is_set = True
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
 
     async def wait(self) -> None:
-        """Wait until set, and clear. Cancellation leaves the flag as it is."""
-        await self._event.wait()
-        self._event = trio.Event()
+        """Wait until set, and clear. Cancellation leaves the flag as it is. RuntimeError when another task waits."""
+        if self._is_set:
+            await trio.lowlevel.checkpoint()
+        elif self._task is not None:
+            raise RuntimeError("another task waits already")
+        else:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._give_up)
+        self._is_set = False
+
+    def _give_up(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 class Outcome(Generic[T]):
