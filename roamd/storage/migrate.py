@@ -6,7 +6,8 @@ this program knows is refused with words that say what to do. Before an existing
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
@@ -29,15 +30,16 @@ class Migration(NamedTuple):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def load() -> list[Migration]:
-    """The migrations that this program brings, in order."""
+@cache
+def load() -> tuple[Migration, ...]:
+    """The migrations that this program brings, in order; read once."""
     files = resources.files("roamd.storage").joinpath("migrations").iterdir()
     found = [
         Migration(int(file.name[:4]), file.name.removesuffix(".sql"), file.read_text("utf-8"))
         for file in files
         if file.name.endswith(".sql")
     ]
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def applied(connection: apsw.Connection) -> dict[int, tuple[str, str]]:
@@ -48,7 +50,7 @@ def applied(connection: apsw.Connection) -> dict[int, tuple[str, str]]:
 
 
 def migrate(
-    connection: apsw.Connection, migrations: list[Migration], now_ms: int, before: Callable[[int], None]
+    connection: apsw.Connection, migrations: Sequence[Migration], now_ms: int, before: Callable[[int], None]
 ) -> list[int]:
     """Bring the schema up to date; the numbers that were applied now.
 
@@ -65,7 +67,7 @@ def migrate(
     return [migration.number for migration in pending]
 
 
-def _require_fit(done: dict[int, tuple[str, str]], migrations: list[Migration]) -> None:
+def _require_fit(done: dict[int, tuple[str, str]], migrations: Sequence[Migration]) -> None:
     """Refuse a store that another program made, or that was changed behind our back."""
     known = {migration.number: migration for migration in migrations}
     newest, newest_known = max(done, default=0), max(known, default=0)
