@@ -16,3 +16,13 @@ class SimClock:
 
     def now_ms(self) -> int:
         return BASE_MS + round(trio.current_time() * 1000) + self.skew_ms
+
+
+class AtBase(SimClock):
+    """Outside of a run: time has not begun."""
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def now_ms(self) -> int:
+        return BASE_MS

@@ -4,6 +4,8 @@ trio shuffles the tasks that are ready, so that nobody relies on their order; Hy
 the two names used here, and so do we. The clock jumps to the next deadline whenever nothing can run.
 """
 
+import heapq
+import itertools
 import math
 import random
 from collections.abc import Awaitable, Callable
@@ -23,10 +25,15 @@ class JumpingClock(trio.abc.Clock):
 
     trio asks how long it may sleep only when no task can run. Nothing here waits for anything but time and other
     tasks, so the answer is: not at all, it is that time already.
+
+    What only wakes others at some time (bytes that arrive, a disk that has synced) is a function in `call_at` and no
+    task that sleeps: a sleep costs trio a cancel scope and an exception, which was a quarter of what a run cost.
     """
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._order = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
 
     def start_clock(self) -> None:
         """Time begins when the run does."""
@@ -34,21 +41,29 @@ class JumpingClock(trio.abc.Clock):
     def current_time(self) -> float:
         return self._now
 
+    def call_at(self, at: float, fn: Callable[[], None]) -> None:
+        """Call `fn` once it is that time: between two tasks, so it may wake them, and it may not raise."""
+        heapq.heappush(self._due, (at, next(self._order), fn))
+
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        if math.isinf(deadline):
+        due = self._due
+        at = due[0][0] if due else math.inf
+        if math.isinf(min(at, deadline)):
             return PATIENCE_S  # trio's own tasks wake each other by a socket, at the end of a run
-        self._now = max(self._now, deadline)
+        self._now = now = max(self._now, min(at, deadline))
+        while due and due[0][0] <= now:
+            heapq.heappop(due)[2]()
         return 0.0
 
 
-def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
+def run_seeded(seed: int, main: Callable[[], Awaitable[T]], clock: JumpingClock | None = None) -> T:
     """`trio.run` under a seed and simulated time. Not reentrant, like trio itself."""
     scheduler: Any = _run
     state, allowed = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
     scheduler._r.seed(seed)
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
     try:
-        return trio.run(main, clock=JumpingClock(), strict_exception_groups=True)
+        return trio.run(main, clock=clock or JumpingClock(), strict_exception_groups=True)
     finally:
         scheduler._r.setstate(state)
         scheduler._ALLOW_DETERMINISTIC_SCHEDULING = allowed

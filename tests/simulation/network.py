@@ -15,6 +15,7 @@ import trio
 
 from roamd.errors import NotTrusted
 from roamd.roaming.waiting import Wake
+from tests.simulation.determinism import JumpingClock
 from tests.simulation.trace import Trace
 
 BUFFER = 256 * 1024
@@ -76,13 +77,9 @@ class Stream:
         await trio.lowlevel.checkpoint_if_cancelled()
         while self._usable():
             due_at = self._network.due_at(self.incoming)
-            if due_at is None:
-                await self.incoming.changed.wait()
-            elif due_at > trio.current_time():
-                with trio.move_on_at(due_at):
-                    await self.incoming.changed.wait()
-            else:
+            if due_at is not None and due_at <= trio.current_time():
                 return self._take()
+            await self.incoming.changed.wait()
         return b""
 
     def _take(self) -> bytes:
@@ -136,8 +133,9 @@ class Port:
 class SimNetwork:
     """All connections between all nodes."""
 
-    def __init__(self, rng: random.Random, trace: Trace) -> None:
+    def __init__(self, rng: random.Random, trace: Trace, clock: JumpingClock) -> None:
         self._rng = rng
+        self.clock = clock
         self._trace = trace
         self._ports: dict[str, Port] = {}
         self._streams: list[tuple[str, str, Stream, Stream]] = []
@@ -186,7 +184,7 @@ class SimNetwork:
         direction.last_at = at = max(at, direction.last_at)
         direction.waiting.append((at, data))
         direction.size += len(data)
-        direction.changed.set()
+        self.clock.call_at(at, direction.changed.set)
         self._trace.count(
             "bytes",
             b"%s %s %d %d" % (direction.source.encode(), direction.target.encode(), len(data), zlib.crc32(data)),

@@ -31,7 +31,7 @@ from tests.simulation.dialect import OURS, Dialect, speaking
 from tests.simulation.faults import HONEST, Faults
 from tests.simulation.keys import Authority, Identity
 from tests.simulation.network import Port, SimNetwork, Stream, refused
-from tests.simulation.store import SimStore
+from tests.simulation.store import SimStore, empty_image
 from tests.simulation.trace import Trace
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ class Node:
             for row in rows:
                 peers.put_txn(cx, row)
 
-        with SimStore.open_memory(self.image, clock=self.clock) as store:
+        with SimStore.open_memory(empty_image(), clock=self.clock) as store:
             store.write(txn)
             self.image = self.pristine = store.snapshot_bytes()
 
@@ -177,7 +177,7 @@ class Node:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 self.core = Core(self._ground(store, run, nursery), self._world(nursery))
-                nursery.start_soon(store.pace, self.rng)
+                nursery.start_soon(store.pace, self.rng, self.around.network.clock)
                 nursery.start_soon(self.core.deadlines.run)
                 await nursery.start(self.core.peering.run)
                 task_status.started()

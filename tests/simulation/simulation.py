@@ -15,7 +15,7 @@ import trio
 
 from roamd.storage.records import DELIVERED, PARKED, QUEUED
 from tests.simulation.backend import LawBroken, SimBackend
-from tests.simulation.determinism import run_seeded, stream
+from tests.simulation.determinism import JumpingClock, run_seeded, stream
 from tests.simulation.faults import HONEST, Faults
 from tests.simulation.keys import Authority
 from tests.simulation.law import Law
@@ -72,7 +72,8 @@ class Simulation:
         self.trace = Trace()
         self.trace.echo = echo
         self.rng = stream(seed, "steps")
-        self.network = SimNetwork(stream(seed, "network"), self.trace)
+        self.clock = JumpingClock()
+        self.network = SimNetwork(stream(seed, "network"), self.trace, self.clock)
         self.around = Surroundings(self.network, Authority(), self.trace, plan.heartbeat_s, plan.backoff_s, faults)
         self.nodes = {node.name: node for node in map(self._node, range(plan.nodes))}
         self.law = Law(list(self.nodes.values()))
@@ -195,7 +196,7 @@ def simulate(plan: Plan, seed: int, *, faults: Faults = HONEST, echo: bool = Fal
             digest = simulation.trace.digest()
 
     try:
-        run_seeded(seed, main)
+        run_seeded(seed, main, simulation.clock)
     except* Exception as group:  # noqa: BLE001 - the edge: whatever breaks is the result
         error = _told(group)
     return Result(

@@ -6,6 +6,7 @@ one has lost its reserve, too.
 """
 
 import random
+from functools import cache
 from typing import Any
 
 import trio
@@ -14,9 +15,18 @@ from roamd.errors import StoreFull
 from roamd.roaming.waiting import Wake
 from roamd.storage.group import Job
 from roamd.storage.store import Store
+from tests.simulation.clock import AtBase
+from tests.simulation.determinism import JumpingClock
 
 SYNC_S = (0.001, 0.02)
 """How long a commit takes."""
+
+
+@cache
+def empty_image() -> bytes:
+    """A store in which nothing stands but the schema: migrating one costs more than a node's usual life."""
+    with Store.open_memory(clock=AtBase()) as store:
+        return store.snapshot_bytes()
 
 
 class SimStore(Store):
@@ -50,12 +60,13 @@ class SimStore(Store):
         """What is found on the disk after the process died."""
         return self.snapshot_bytes()
 
-    async def pace(self, rng: random.Random) -> None:
+    async def pace(self, rng: random.Random, clock: JumpingClock) -> None:
         """Commit what waits, group by group, until cancelled."""
-        self._wake = Wake()
+        self._wake, synced = Wake(), Wake()
         while True:
             await self._wake.wait()
-            await trio.sleep(rng.uniform(*SYNC_S))
+            clock.call_at(trio.current_time() + rng.uniform(*SYNC_S), synced.set)
+            await synced.wait()
             jobs, self._jobs = self._jobs, []
             refused = [job for job in jobs if not self._has_room(job)]
             accepted = [job for job in jobs if self._has_room(job)]
