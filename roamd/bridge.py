@@ -55,7 +55,7 @@ T = TypeVar("T")
 MAX_DRAIN: Final = 4096
 """Items handled in one wake-up; the rest waits one turn, so that a flood cannot starve the receiving loop's sockets."""
 
-Around = Callable[[], AbstractContextManager[Any]]
+Around = Callable[[Sequence[T]], AbstractContextManager[Any]]
 """What is held while one wake-up's items are handled: what they have in common is paid once."""
 
 
@@ -63,7 +63,10 @@ class Port(Generic[T]):
     """Carries items to another thread's loop. `handle` runs there; it should not raise."""
 
     def __init__(
-        self, wake: Callable[[Callable[[], None]], object], handle: Callable[[T], None], around: Around = nullcontext
+        self,
+        wake: Callable[[Callable[[], None]], object],
+        handle: Callable[[T], None],
+        around: Around[T] = nullcontext,
     ) -> None:
         """`wake` runs its argument soon on the receiving loop: `token.run_sync_soon`, `loop.call_soon_threadsafe`."""
         self._wake = wake
@@ -86,16 +89,19 @@ class Port(Generic[T]):
     def _drain(self) -> None:
         self._pending = False
         items, handle = self._items, self._handle
+        taken, done = [items.popleft() for _ in range(min(len(items), MAX_DRAIN))], 0
         try:
-            with self._around():
-                for _ in range(min(len(items), MAX_DRAIN)):
-                    handle(items.popleft())
+            with self._around(taken):
+                for item in taken:
+                    done += 1
+                    handle(item)
         finally:
+            items.extendleft(reversed(taken[done:]))
             if items and not self._pending:
                 self._signal()
 
 
-def port_to_trio(handle: Callable[[T], None], around: Around = nullcontext) -> Port[T]:
+def port_to_trio(handle: Callable[[T], None], around: Around[T] = nullcontext) -> Port[T]:
     """A port into the running trio loop; call this on the trio thread."""
     return Port(trio.lowlevel.current_trio_token().run_sync_soon, handle, around)
 
@@ -221,9 +227,15 @@ class CoreClient:
     """The core as the asyncio side sees it. Make it on the trio thread, use it on the asyncio thread."""
 
     def __init__(
-        self, core: Core, fail: Callable[[BaseException], None] | None = None, around: Around = nullcontext
+        self,
+        core: Core,
+        fail: Callable[[BaseException], None] | None = None,
+        around: Around[tuple[object, Reply]] = nullcontext,
     ) -> None:
-        """`fail` is told when the core raises while it takes an operation, which is a bug; see `AsyncioThread.fail`."""
+        """`fail` is told when the core raises while it takes an operation, which is a bug; see `AsyncioThread.fail`.
+
+        `around` is held on the trio thread while it takes those of one wake-up.
+        """
         self._core = core
         self._fail = fail
         self._operations: Port[tuple[object, Reply]] = port_to_trio(self._take, around)

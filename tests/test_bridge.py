@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -325,8 +325,8 @@ def test_what_is_held_around_a_wake_up_is_held_once_for_all_its_items() -> None:
     seen: list[str] = []
 
     @contextlib.contextmanager
-    def around() -> Iterator[None]:
-        seen.append("begin")
+    def around(items: Sequence[str]) -> Iterator[None]:
+        seen.append(f"begin {''.join(items)}")
         yield
         seen.append("end")
 
@@ -335,4 +335,4 @@ def test_what_is_held_around_a_wake_up_is_held_once_for_all_its_items() -> None:
         port.send(item)
     (drain,) = wakes
     drain()
-    assert seen == ["begin", "a", "b", "c", "end"]
+    assert seen == ["begin abc", "a", "b", "c", "end"]

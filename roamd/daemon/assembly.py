@@ -109,7 +109,7 @@ class Assembly:
         self.core.relayed.visits = PairingVisits(self.pairing_server, ground.start)
         self.reloader = Reloader(self, self.core.visited)
         self.desk = self._desk()
-        self.client = CoreClient(self.core.operations, ground.fail, ground.store.snapshot)
+        self.client = CoreClient(self.core.operations, ground.fail, self.core.together)
 
     # --- groups of parts ----------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ simulated network, backend and store in memory. So nothing in here knows a socke
 clock: what it needs of the world comes in through `Ground` and `World`.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -56,9 +57,10 @@ from roamd.roaming.ledger.take import TakeEntries
 from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.mirror import Mirror
 from roamd.roaming.ocpi import OcpiDesk
+from roamd.roaming.operations import Authorize
 from roamd.roaming.peerbook import Change, PeerBook
 from roamd.roaming.peerstatus import OwnStatus
-from roamd.roaming.ports import Backend
+from roamd.roaming.ports import Backend, Reply
 from roamd.roaming.pricecheck import PriceChecks
 from roamd.roaming.privacy.desk import SubjectDesk
 from roamd.roaming.privacy.fields import without_withheld
@@ -408,6 +410,13 @@ class Core:
         """Our backend publishes a session: it may be a command's, and it is held while it goes on."""
         self.visited_control.session_txn(cx, checked)
         self.visited_leases.session_txn(cx, checked)
+
+    @contextlib.contextmanager
+    def together(self, asked: Sequence[tuple[object, Reply]]) -> Iterator[None]:
+        """Within, the operations of one wake-up are handled: they see one committed state, and share what it costs."""
+        drivers = [operation for operation, _ in asked if isinstance(operation, Authorize)]
+        with self.ground.store.snapshot(), self.visited.foreseeing(drivers):
+            yield
 
     # --- what follows from what ---------------------------------------------------------------------------------
 

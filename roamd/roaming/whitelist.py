@@ -2,13 +2,19 @@
 
 A peer may list its credentials under hashes (`model.keyedlist`); each such peer costs a look-up one HMAC and one
 more place in the index, some 5 us together.
+
+Drivers who come together are looked up together (`Whitelist.foreseeing`): a statement of their own for each costs
+five times as much.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from roamd.model.agreement import may_follow
-from roamd.model.credentials import EMAID, RFID, VEHICLE, UserCredential
+from roamd.model.credentials import EMAID, RFID, VEHICLE, UserCredential, canonical_uid
 from roamd.model.ids.contract import parse_contract_id
 from roamd.model.jsontext import tree
 from roamd.model.keyedlist import hash_of, key_of, uid_name
@@ -17,7 +23,7 @@ from roamd.model.views import user_credential_view
 from roamd.roaming.directory import Directory, Peer
 from roamd.storage import feeds
 from roamd.storage.feeds import MirroredRow
-from roamd.storage.store import Cx
+from roamd.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +34,75 @@ class Listed:
     entry: UserCredential
 
 
-def look_up(cx: Cx, directory: Directory, type_: str, uid: str) -> list[Listed]:
-    """Every listing of a canonical uid by an active peer; two CSPs may list the same one (identifiers.md 5.3).
+class Found(NamedTuple):
+    """A credential as it is compared (folded type, canonical uid), and every listing of it by an active peer.
 
-    Of one party the newest: while a list is replaced by a keyed one, or back, a credential stands in it twice.
+    Two CSPs may list the same one (identifiers.md 5.3). Of one party the newest counts: while a list is replaced by a
+    keyed one, or back, a credential stands in it twice.
     """
-    folded, plain = fold(type_), spellings(type_, uid)
-    hashed = _hashed(directory, folded, uid) if directory.list_keys else {}
-    rows = feeds.find_mirrored_any(cx, "user-credentials", (*plain, *hashed), folded)
-    if not rows:
-        return []
-    found = {
-        (row.peer, row.key.party): listed for row in rows if (listed := _listed(directory, row, hashed)) is not None
-    }
-    return list(found.values())
+
+    type: str
+    uid: str
+    listed: Sequence[Listed]
+
+
+class _Sought(NamedTuple):
+    type: str
+    uid: str
+    keys: tuple[str, ...]
+    hashed: Mapping[str, tuple[str, bytes]]
+
+
+Spelled = tuple[str, str]
+"""Type and uid as somebody wrote them."""
+
+
+@dataclass(slots=True)
+class Whitelist:
+    """Every list that peers publish to us."""
+
+    store: Store
+    directory: Directory
+    _foreseen: dict[Spelled, Found] = field(default_factory=dict)
+
+    def find(self, type_: str, uid: str) -> Found:
+        """Who lists this credential."""
+        return self._foreseen.get((type_, uid)) or self._found([(type_, uid)])[type_, uid]
+
+    @contextlib.contextmanager
+    def foreseeing(self, credentials: Iterable[Spelled]) -> Iterator[None]:
+        """Within, `find` knows of these already. For plain code that is soon done, inside one snapshot of the store."""
+        wanted = list(dict.fromkeys(credentials))
+        self._foreseen = self._found(wanted) if len(wanted) > 1 else {}
+        try:
+            yield
+        finally:
+            self._foreseen = {}
+
+    def _found(self, credentials: Sequence[Spelled]) -> dict[Spelled, Found]:
+        sought = {spelled: self._sought(*spelled) for spelled in credentials}
+        ids = list(dict.fromkeys(key for one in sought.values() for key in one.keys))
+        rows: defaultdict[str, list[MirroredRow]] = defaultdict(list)
+        for row in self.store.look(lambda cx: feeds.find_mirrored_any(cx, "user-credentials", ids)):
+            rows[row.key.id].append(row)
+        return {
+            spelled: Found(one.type, one.uid, self._listings(one, rows) if rows else ())
+            for spelled, one in sought.items()
+        }
+
+    def _sought(self, type_: str, uid: str) -> _Sought:
+        folded, canonical = fold(type_), canonical_uid(type_, uid)
+        hashed = _hashed(self.directory, folded, canonical) if self.directory.list_keys else {}
+        return _Sought(folded, canonical, (*spellings(folded, canonical), *hashed), hashed)
+
+    def _listings(self, sought: _Sought, rows: Mapping[str, list[MirroredRow]]) -> Sequence[Listed]:
+        own = sorted(row for key in sought.keys for row in rows.get(key, ()) if row.key.sub == sought.type)
+        found = {
+            (row.peer, row.key.party): listed
+            for row in own
+            if (listed := _listed(self.directory, row, sought.hashed)) is not None
+        }
+        return list(found.values())
 
 
 def _hashed(directory: Directory, folded: str, uid: str) -> dict[str, tuple[str, bytes]]:

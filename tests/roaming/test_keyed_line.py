@@ -10,7 +10,7 @@ from roamd.model.keyedlist import keyed_body, uid_hash
 from roamd.model.keys import ObjectKey
 from roamd.protocol.bulk import FeedItem
 from roamd.roaming.privacy.keyed import OwnLists, TheirKeys
-from roamd.roaming.whitelist import look_up
+from roamd.roaming.whitelist import Whitelist
 from roamd.storage import feeds, listkeys
 from tests.model import bodies
 from tests.support.roaming import Company, FeedLine
@@ -57,8 +57,8 @@ class List:
         self.line.pump()
 
     def find(self, uid: str = UID, type_: str = "RFID") -> list[Any]:
-        found = self.cso.store.read(lambda cx: look_up(cx, self.cso.directory, type_, uid))
-        return [listed.entry for listed in found]
+        found = Whitelist(self.cso.store, self.cso.directory).find(type_, uid)
+        return [listed.entry for listed in found.listed]
 
     def held(self) -> list[dict[str, Any]]:
         return [json.loads(body) for body in self.cso.mirrored("rmd", FEED).values()]

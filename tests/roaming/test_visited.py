@@ -419,3 +419,26 @@ def test_the_lines_bear_the_trace_that_the_request_came_with(station: Station, l
     station.answer("rmd", "BLOCKED", 1)
     assert [line.get("trace_id") for line in log.of("authorization_refused")] == [trace, None]
     assert station.lines["rmd"].calls[0].traceparent == f"00-{trace}-00f067aa0ba902b7-01"
+
+
+# --- drivers who come together ----------------------------------------------------------------------------------
+
+
+def test_drivers_who_are_foreseen_are_decided_as_one_by_one(station: Station) -> None:
+    station.lists("rmd", UID, whitelist="ALWAYS")
+    station.lists("rmd", "04FFFFFF", whitelist="ALWAYS", valid=False)
+    listed = [CredentialIn("RFID", UID), CredentialIn("rfid", "04:a1:b2:c3"), CredentialIn("RFID", "04FFFFFF")]
+    others = [CredentialIn("APP_USER", UID), CredentialIn("RFID", "04000000")]
+    alone = [summary(station.ask(credential=card)) for card in listed]
+    assert [decision for decision, _, _ in alone] == ["ALLOWED", "ALLOWED", "BLOCKED"]
+    with station.visited.foreseeing([Authorize(card) for card in (*listed, *others)]):
+        assert [summary(station.ask(credential=card)) for card in listed] == alone
+        assert [station.ask(credential=card).all for card in others] == [[], []]
+    assert len(station.lines["rmd"].calls) == 2
+
+
+def test_what_was_foreseen_counts_no_longer_than_its_wake_up(station: Station) -> None:
+    with station.visited.foreseeing([Authorize(CredentialIn("RFID", uid)) for uid in (UID, "04000000")]):
+        pass
+    station.lists("rmd", UID, whitelist="ALWAYS")
+    assert summary(station.ask(credential=CredentialIn("RFID", UID)))[0] == "ALLOWED"

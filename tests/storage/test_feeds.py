@@ -187,6 +187,15 @@ def test_a_credential_is_found_over_all_peers(memory: Store) -> None:
     assert len(memory.read(lambda cx: feeds.find_mirrored(cx, "locations", "UID", peer="beta"))) == 1
 
 
+def test_many_ids_are_looked_up_together_however_many_they_are(memory: Store) -> None:
+    for number in (0, 4, 1023, 1024, 1499):
+        mirror(memory, ObjectKey("FRRMD", f"C{number}"), b"1")
+    for count, expected in ((0, 0), (1, 1), (5, 2), (1024, 3), (1025, 4), (1500, 5)):
+        ids = [f"C{number}" for number in range(count)]
+        rows = memory.read(lambda cx, ids=ids: feeds.find_mirrored_any(cx, "locations", ids))
+        assert len({row.key.id for row in rows}) == len(rows) == expected
+
+
 # --- runs -------------------------------------------------------------------------------------------------------
 
 

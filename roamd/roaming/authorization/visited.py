@@ -18,7 +18,8 @@ use is committed before the driver is let in; if the disk is too slow for that, 
 Everything here runs in plain functions; a waiting authorization is one object and one heap entry or two.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ import msgspec
 
 from roamd.clock import Clock, rfc3339
 from roamd.model.agreement import may_ask
-from roamd.model.credentials import canonical_uid, contract_of, is_random_uid, way_of
+from roamd.model.credentials import contract_of, is_random_uid, way_of
 from roamd.model.decision import ANSWER, ASK, WAIT, Facts, Row, decide
 from roamd.model.keys import fold
 from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest, Service
@@ -41,8 +42,18 @@ from roamd.roaming.directory import Directory, Peer, provider_of
 from roamd.roaming.grants import Granted, VisitedGrants, shown_limits
 from roamd.roaming.operations import AuthorizationReply, Authorize
 from roamd.roaming.ports import Candidates, everyone
-from roamd.roaming.whitelist import Listed, look_up
+from roamd.roaming.whitelist import Whitelist
 from roamd.storage.store import Store
+
+IDS_DRAWN = 64
+"""Ids drawn at once: each draw is a system call, in which the other thread may take the interpreter away."""
+
+
+def _fresh_ids(random: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Ids of 16 random bytes."""
+    while True:
+        drawn = random(16 * IDS_DRAWN)
+        yield from (drawn[at : at + 16] for at in range(0, len(drawn), 16))
 
 
 def margin_s(deadline_ms: int) -> float:
@@ -68,9 +79,17 @@ class VisitedAuthorization:
     patience_ms: int = 1000
     stagger_ms: int = 100
     held: HeldPlaces = field(init=False)
+    whitelist: Whitelist = field(init=False)
+    _ids: Iterator[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.held = HeldPlaces(self.store)
+        self.whitelist = Whitelist(self.store, self.directory)
+        self._ids = _fresh_ids(self.random)
+
+    def foreseeing(self, operations: Iterable[Authorize]) -> AbstractContextManager[None]:
+        """Within, these operations are decided at less cost; they come from the same wake-up (`Whitelist`)."""
+        return self.whitelist.foreseeing((one.credential.type, one.credential.uid) for one in operations)
 
     def authorize(self, operation: Authorize, done: Done) -> None:
         """Decide; `done` comes once, before `operation.deadline_ms` is over."""
@@ -86,18 +105,17 @@ class VisitedAuthorization:
 
     def _gathered(self, operation: Authorize, done: Done) -> Asking:
         credential = operation.credential
-        type_, uid = fold(credential.type), canonical_uid(credential.type, credential.uid)
+        type_, uid, listed = self.whitelist.find(credential.type, credential.uid)
         way = way_of(type_)
         contract = contract_of(type_, credential.uid, credential.contract_id)
         owners = self.directory.contract_owners(provider_of(contract))
-        listed: Sequence[Listed] = self.store.look(lambda cx: look_up(cx, self.directory, type_, uid))
         granted = self._granted(operation, type_, uid) if way.granted else []
         if owners:  # another CSP's word about the uid is no word of the one whose contract this is
             listed = [one for one in listed if one.peer in owners]
             granted = [one for one in granted if one.peer in owners]
         now, total_ms = self.clock.monotonic(), operation.deadline_ms
         asking = Asking(
-            operation, self.random(16), now, now + total_ms / 1000 - margin_s(total_ms), done, type_, uid, way,
+            operation, next(self._ids), now, now + total_ms / 1000 - margin_s(total_ms), done, type_, uid, way,
             owners, listed, granted,
         )  # fmt: skip
         if operation.location is not None and operation.location.evse_uid is not None:
@@ -114,7 +132,7 @@ class VisitedAuthorization:
 
     def _group_of(self, type_: str, uid: str) -> str | None:
         """A card's driver group at its CSP, as that lists it."""
-        listed = self.store.look(lambda cx: look_up(cx, self.directory, type_, uid))
+        listed = self.whitelist.find(type_, uid).listed
         group = listed[0].entry.group_id if len(listed) == 1 else None
         return f"{listed[0].peer.label} {fold(group)}" if group else None
 
@@ -166,7 +184,7 @@ class VisitedAuthorization:
         asked_now: list[tuple[bytes, Peer]] = []
         for peer in peers:
             # One peer is asked under the authorization's own id, so that the lines of both companies join by it.
-            asked_now.append((self.random(16) if asking.asked else asking.id, peer))
+            asked_now.append((next(self._ids) if asking.asked else asking.id, peer))
             asking.asked.append(peer.label)
         asking.open.update(asked_now)
         for call_id, peer in asked_now:
