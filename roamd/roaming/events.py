@@ -78,8 +78,7 @@ def record_body(cx: Cx, row: RecordRow) -> bytes | None:
     """The record's own text, wherever it stands; None once it is erased. StoreDamaged when it is not what came in."""
     if row.body is not None or row.chain_id is None or row.sequence is None:
         return sound_body(row, row.body)
-    entry = ledgers.get_entry(cx, row.chain_id, row.sequence)
-    return sound_body(row, entry.body if entry is not None else None)
+    return sound_body(row, ledgers.get_body(cx, row.chain_id, row.sequence))
 
 
 class EventDesk:

@@ -8,62 +8,43 @@ both. An outcome that DIFFERS by more than the agreement's `dispute_above` is di
 keeps it, with the lines that explain the price as its evidence; one with doubts is for a person to look at.
 """
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import tzinfo
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Final
 
 import msgspec
 import trio
 
 from roamd import metrics
 from roamd.clock import Clock
-from roamd.errors import Conflict, RoamdError, StoreFull
+from roamd.errors import Conflict, StoreFull
 from roamd.log import get_logger
-from roamd.model.keys import ObjectKey, fold
-from roamd.model.pricing.check import DIFFERS, UNPRICED, Check, Difference, as_stated, check_cdr
-from roamd.model.pricing.tariff import Tariff, UnreadableTariffError, read_tariff, stated_money
+from roamd.model.pricing.check import DIFFERS, UNPRICED, Check, Difference, as_stated, check_cdr, unpriced
+from roamd.model.pricing.tariff import stated_money
 from roamd.model.records import sdr_items
 from roamd.model.terms import Terms
-from roamd.model.times import time_ms
 from roamd.protocol.ledger import EntryKind, Word
-from roamd.roaming.events import record_body
+from roamd.roaming.heldagainst import Asked, Reading, decode_exactly
 from roamd.roaming.ledger.chain import Random
 from roamd.roaming.ledger.words import say_txn
 from roamd.roaming.waiting import Wake, write
-from roamd.storage import feeds, meta, prices, records
+from roamd.storage import meta, prices, records
 from roamd.storage.prices import PriceRow
-from roamd.storage.records import DELIVERED, RecordRow
+from roamd.storage.records import DELIVERED
 from roamd.storage.store import Cx, Store
 
 log = get_logger()
 
 CURSOR: Final = "prices:after"
-AT_ONCE: Final = 32
+AT_ONCE: Final = 64
 """Records that are read, checked and committed together."""
 
 RETRY_S: Final = 30.0
 """After a full disk."""
-
-
-_decode_exactly: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
-"""For bodies that were checked when they came."""
-
-
-class Asked(NamedTuple):
-    """A record with what it is held against, read in one go."""
-
-    row: RecordRow
-    text: bytes
-    body: dict[str, Any]
-    published: dict[str, Tariff]
-    zone: tzinfo | None
-    terms: Terms
-    credited: dict[str, Any] | None = None
-    """What a credit takes back."""
 
 
 @dataclass(slots=True)
@@ -98,7 +79,9 @@ class PriceChecks:
         found, upto = self.store.read(self._read)
         if upto is None:
             return False
-        checked = await trio.to_thread.run_sync(_all_checked, found)
+        known = [one for one in found if one.unknown is None]
+        outcomes = iter(await trio.to_thread.run_sync(_all_checked, known) if known else ())
+        checked = [next(outcomes) if one.unknown is None else unpriced(one.unknown) for one in found]
         disputed = await write(self.store, lambda cx: self._keep_txn(cx, found, checked, upto))
         for peer in disputed:
             self.queued(peer)
@@ -109,25 +92,7 @@ class PriceChecks:
 
     def _read(self, cx: Cx) -> tuple[list[Asked], int | None]:
         numbers = prices.unchecked(cx, int(meta.get(cx, CURSOR) or 0), AT_ONCE)
-        asked = [one for number in numbers if (one := self._asked(cx, number)) is not None]
-        return asked, numbers[-1] if numbers else None
-
-    def _asked(self, cx: Cx, number: int) -> Asked | None:
-        """None for what was erased, or what the disk has changed: there is nothing to check."""
-        row = records.get_by_id(cx, number)
-        try:
-            text = record_body(cx, row) if row is not None else None
-        except RoamdError:
-            return None
-        if row is None or text is None:
-            return None
-        body = _decode_exactly(text)
-        terms = self.terms(row.peer)
-        if row.kind == "SDR":
-            return Asked(row, text, body, {}, None, terms)
-        if row.kind == "CREDIT":
-            return Asked(row, text, body, {}, None, terms, _credited(cx, row, body))
-        return Asked(row, text, body, _published(cx, row, body), _zone(cx, row, body), terms)
+        return Reading(cx, self.terms).asked(numbers), numbers[-1] if numbers else None
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 
@@ -141,8 +106,10 @@ class PriceChecks:
 
     def _dispute_txn(self, cx: Cx, asked: Asked, check: Check, now_ms: int) -> bool:
         above = asked.terms.dispute_above
+        if above is None or check.verdict != DIFFERS:
+            return False
         row = records.get_by_id(cx, asked.row.id)
-        if row is None or row.state != DELIVERED or above is None or check.verdict != DIFFERS:
+        if row is None or row.state != DELIVERED:
             return False
         if all(abs(difference.amount) <= above for difference in check.differences):
             return False
@@ -156,35 +123,40 @@ class PriceChecks:
         return True
 
     def _tell(self, asked: list[Asked], checked: list[Check]) -> None:
+        for verdict, count in Counter(check.verdict for check in checked).items():
+            metrics.price_checks.labels(verdict).inc(count)
         for one, check in zip(asked, checked, strict=True):
-            metrics.price_checks.labels(check.verdict).inc()
             if check.verdict == DIFFERS:
                 differences = [_said(difference) for difference in check.differences[:5]]
                 log.warning("record_price_differs", peer=one.row.peer, differences=differences)
 
 
 def _all_checked(asked: list[Asked]) -> list[Check]:
-    return [_checked(one) for one in asked]
+    checked = []
+    for one in asked:
+        time.sleep(0)  # gives the loop its turn at the interpreter, which else waits 5 ms for it
+        checked.append(_checked(one))
+    return checked
 
 
 def _checked(asked: Asked) -> Check:
+    body, terms = decode_exactly(asked.text), asked.terms
     if asked.row.kind == "SDR":
-        return _checked_sdr(asked)
+        return _checked_sdr(asked, body)
     if asked.row.kind == "CREDIT":
-        return _checked_credit(asked)
-    terms = asked.terms
+        return _checked_credit(asked, body)
     return check_cdr(
-        asked.body, published=asked.published, zone=asked.zone, rounding=terms.rounding, tolerance=terms.tolerance
+        body, published=asked.published, zone=asked.zone, rounding=terms.rounding, tolerance=terms.tolerance
     )
 
 
-def _checked_sdr(asked: Asked) -> Check:
+def _checked_sdr(asked: Asked, body: dict[str, Any]) -> Check:
     """An SDR's items bear their own prices: they must add up to its total."""
     items = sdr_items(asked.text)
     if any(item.price is None for item in items):
         return Check(UNPRICED, reason="an item has no price")
     amount = sum((item.quantity * (item.price or 0) for item in items), Decimal(0))
-    stated = stated_money(asked.body["total_cost"]).before or Fraction(0)
+    stated = stated_money(body["total_cost"]).before or Fraction(0)
     total = asked.terms.rounding.round_decimal(amount)
     difference = Difference("total_cost.before_taxes", as_stated(abs(stated), asked.terms.rounding.decimals), total)
     agrees = abs(difference.amount) <= asked.terms.tolerance
@@ -192,11 +164,11 @@ def _checked_sdr(asked: Asked) -> Check:
     return Check("AGREES" if agrees else DIFFERS, total, lines, () if agrees else (difference,))
 
 
-def _checked_credit(asked: Asked) -> Check:
+def _checked_credit(asked: Asked, body: dict[str, Any]) -> Check:
     """A credit takes back what the record asked for, be that right or wrong by the tariff."""
     if asked.credited is None:
         return Check(UNPRICED, reason="the record that it credits is not here")
-    credit, record = (stated_money(body["total_cost"]) for body in (asked.body, asked.credited))
+    credit, record = (stated_money(each["total_cost"]) for each in (body, decode_exactly(asked.credited)))
     rounding = asked.terms.rounding
     differences = tuple(
         Difference(f"total_cost.{side}_taxes", as_stated(abs(one), rounding.decimals), rounding.round(abs(other)))
@@ -222,51 +194,3 @@ def _row(asked: Asked, check: Check, now_ms: int) -> PriceRow:
 
 def _said(difference: Difference) -> str:
     return f"{difference.field} is {difference.stated}, priced {difference.priced}"
-
-
-# --- what a record is held against --------------------------------------------------------------------------------
-
-
-def _credited(cx: Cx, row: RecordRow, body: dict[str, Any]) -> dict[str, Any] | None:
-    record = records.get(cx, "in", row.party, str(body.get("credit_reference_id") or ""), peer=row.peer)
-    try:
-        text = record_body(cx, record) if record is not None else None
-    except RoamdError:
-        return None
-    return None if text is None else _decode_exactly(text)
-
-
-def _published(cx: Cx, row: RecordRow, body: dict[str, Any]) -> dict[str, Tariff]:
-    """The peer's published tariffs that the record names, where they are not younger than the session."""
-    names = {str(period["tariff_id"]) for period in body["charging_periods"] if period.get("tariff_id") is not None}
-    began_ms = time_ms(body["start_date_time"])
-    found = {}
-    for name in names:
-        mirrored = feeds.get_mirrored(cx, row.peer or "", "tariffs", ObjectKey(row.party, fold(name), ""))
-        if mirrored is None:
-            continue
-        text = _decode_exactly(mirrored.body)
-        try:
-            if time_ms(text["last_updated"]) <= began_ms:
-                found[name] = read_tariff(text)
-        except (UnreadableTariffError, ValueError):
-            continue  # the record's own copy is judged, and says the same
-    return found
-
-
-def _zone(cx: Cx, row: RecordRow, body: dict[str, Any]) -> tzinfo | None:
-    """The station's time zone, as its location says."""
-    place = (body.get("cdr_location") or {}).get("id")
-    if place is None:
-        return None
-    mirrored = feeds.get_mirrored(cx, row.peer or "", "locations", ObjectKey(row.party, fold(str(place)), ""))
-    if mirrored is None:
-        return None
-    try:
-        return ZoneInfo(msgspec.json.decode(mirrored.body, type=_Zoned).time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
-
-
-class _Zoned(msgspec.Struct):
-    time_zone: str = ""

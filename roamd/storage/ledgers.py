@@ -190,6 +190,12 @@ def get_entry(cx: Cx, chain_id: int, sequence: int) -> EntryRow | None:
     return EntryRow._make(row) if row else None
 
 
+def get_body(cx: Cx, chain_id: int, sequence: int) -> bytes | None:
+    """The body of one entry; None where it was erased, or there is no such entry."""
+    body: bytes | None = cx.value("SELECT body FROM entries WHERE id = ?", (place(chain_id, sequence),))
+    return body
+
+
 def entries_of_record(cx: Cx, record_id: str) -> list[tuple[int, EntryRow]]:
     """Every entry about a record id with its chain, over all chains and epochs, in the order of chains."""
     sql = f"SELECT id >> {_SEQUENCE_BITS}, {_ENTRY} FROM entries WHERE record_id = ? ORDER BY id"

@@ -89,7 +89,8 @@ def check_cdr(
     try:
         tariffs = {tariff.id: tariff for tariff in map(read_tariff, cdr.get("tariffs") or ())} | dict(published or {})
         if not tariffs:  # told before the periods are read: where tariffs are not exchanged it is every record
-            return Check(UNPRICED, reason=_no_tariff(cdr))
+            named = (period.get("tariff_id") for period in cdr["charging_periods"])
+            return unpriced(next(filter(None, named), ""))
         _require_one_currency(cdr, tariffs.values())
         usage = _with_default_tariff(read_usage(cdr), tariffs)
         priced = price(usage, tariffs, zone)
@@ -104,9 +105,12 @@ def check_cdr(
     return Check(verdict, total, lines, differences, tuple(priced.doubts))
 
 
-def _no_tariff(cdr: Mapping[str, Any]) -> str:
-    named = next((tariff for period in cdr["charging_periods"] if (tariff := period.get("tariff_id"))), None)
-    return f"its tariff {named} is not known" if named else "it comes with no tariff, and none is known"
+def unpriced(named: str) -> Check:
+    """What comes of a CDR that no tariff is known for; the first one that it names, or ""."""
+    return Check(UNPRICED, reason=f"its tariff {named} is not known" if named else _NO_TARIFF)
+
+
+_NO_TARIFF: Final = "it comes with no tariff, and none is known"
 
 
 def _require_one_currency(cdr: Mapping[str, Any], tariffs: Iterable[Tariff]) -> None:
