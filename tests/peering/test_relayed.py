@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from roamd.errors import Malformed
 from roamd.model.objects import check_record
 from roamd.model.routes import CALLS, DIRECT, FEEDS, FUNCTIONS, LEDGER
-from roamd.peering.passage import LIFE_S
+from roamd.peering.passage import LIFE_S, WINDOW
 from roamd.protocol.calls import Service
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.envelope import Header, Kind, letter, read_envelope, signed_document
@@ -233,6 +233,37 @@ async def test_many_records_cross_without_a_break(triangle: Triangle, autojump_c
         await triangle.bill(number)
     await triangle.delivered(299)
     assert triangle.received() == [f"CDR-{number}" for number in range(300)]
+    assert not triangle.has_broken
+
+
+async def test_a_sender_without_answers_stops_at_the_window_and_goes_on_when_they_come(
+    triangle: Triangle, autojump_clock: MockClock
+) -> None:
+    await triangle.linked()
+    held: list[Pass] = []
+
+    def hold(house: LyingHouse, header: Header, call: Call, respond: Respond, pass_on: Pass) -> None:
+        if header.sender == triangle.cso.endpoint_id:
+            held.append(pass_on)
+        else:
+            pass_on()
+
+    await trio.sleep(5)  # what a new link says is answered
+    triangle.house.lie = hold
+    for number in range(20):
+        await triangle.bill(number)
+        await trio.sleep(0.1)
+    assert len(held) == WINDOW
+    released = 0
+    while released < len(held):
+        held[released]()
+        released += 1
+        await trio.sleep(0.1)
+        assert len(held) - released <= WINDOW
+    assert released > WINDOW, "each answer made room"
+    triangle.house.lie = None
+    await triangle.delivered(19)
+    assert triangle.received() == [f"CDR-{number}" for number in range(20)]
     assert not triangle.has_broken
 
 

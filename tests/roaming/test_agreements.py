@@ -210,6 +210,21 @@ async def test_only_the_other_side_answers_and_only_what_there_is(two: Two) -> N
         await two.cso.show(99)
 
 
+async def test_of_two_answers_at_once_one_counts_and_the_other_is_told_so(two: Two) -> None:
+    number = (await two.cso.propose())["number"]
+    await two.exchange()
+    told: list[Any] = []
+    for accept in (False, True):  # both look before either has written
+        two.csp.desk.answer(op.AnswerAgreement("abc", number, accept, "no"), told.append)
+    await settled()
+    (refused,), (done,) = ([one for one in told if isinstance(one, Conflict) is wanted] for wanted in (True, False))
+    assert refused.reason == "wrong-state"
+    await two.exchange()
+    kinds = two.cso.company.store.read(lambda cx: [kind for (kind,) in cx.run("SELECT kind FROM entries ORDER BY id")])
+    assert len(kinds) == 2, "the proposal and one answer"
+    assert two.csp.states() == two.cso.states() == {number: done["state"]}
+
+
 async def test_events_tell_the_backend_of_each_step(two: Two) -> None:
     number = await two.agree()
     told = two.csp.company.store.read(lambda cx: events.page(cx, 0, 100))
@@ -560,3 +575,20 @@ async def test_who_proposed_and_was_rolled_back_knows_his_proposal_and_its_answe
     await again.look()
     assert again.states() == {number: "IN_FORCE"}
     assert two.csp.states() == {number: "IN_FORCE"}
+
+
+async def test_an_acceptance_that_nobody_had_received_is_said_again_in_the_new_epoch(
+    two: Two, cso: Company, csp: Company, nursery: trio.Nursery
+) -> None:
+    number = (await two.cso.propose(clauses={"dispute_days": 45}))["number"]
+    await two.exchange()
+    image = csp.store.snapshot_bytes()
+    await two.csp.propose()  # the CSO has this entry, and the backup will have forgotten it
+    await two.exchange()
+    restored = csp.restored(image)
+    await Side(restored, "abc", nursery).answer(number)  # at a place that the CSO knows otherwise
+    await mend(restored, cso)
+    carry(restored, cso)
+    await two.cso.look()
+    assert two.cso.states()[number] == "IN_FORCE"
+    assert two.cso.settings.terms.dispute_days == 45

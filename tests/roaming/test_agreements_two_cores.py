@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from roamd.clock import rfc3339
 from roamd.errors import Forbidden
 from roamd.model.commands import check_command
 from roamd.model.objects import Checked, CheckedRecord, check_object, check_record
@@ -140,6 +141,23 @@ async def test_a_peer_that_is_away_finds_the_proposal_when_it_comes_back(autojum
         cso.crash()
         await cso.restart()
         await until(lambda: cso.peer(csp).agreement.number == number)
+
+
+async def test_what_begins_while_the_daemon_is_down_is_in_effect_when_it_starts_without_a_word_of_the_partner(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (cso, csp):
+        begins = rfc3339(cso.clock.now_ms() + 120_000)[:19] + "Z"
+        number = await propose(cso, csp, clauses={"dispute_days": 45, "valid_from": begins})
+        await ask(csp, op.AnswerAgreement(cso.name, number, accept=True))
+        await until(lambda: state(cso, csp, number) == "UPCOMING")
+        for endpoint in (cso, csp):
+            endpoint.crash()
+        await trio.sleep(240)
+        await cso.restart()
+        await until(lambda: cso.peer(csp).agreement.number == number)
+        assert not cso.is_up(csp)
+        assert cso.peer(csp).agreement.terms.dispute_days == 45
 
 
 async def test_an_agreement_survives_the_end_of_the_relation_as_evidence_and_holds_when_it_begins_again(
