@@ -20,6 +20,7 @@ from roamd.peering.maker import LinkMaker
 from roamd.peering.registry import Registry
 from roamd.peering.relayed import Relayed
 from roamd.peering.service import Peering
+from roamd.peering.turns import Turns
 from roamd.protocol.calls import Service
 from roamd.protocol.heartbeat import Timing
 from roamd.protocol.messages import Call
@@ -241,12 +242,13 @@ class Core:
         )  # fmt: skip
         self.parts = self._parts()
         self.registry = Registry(self.endpoint_id, self.parts, self._link_changed, self._route_changed)
+        self.turns = Turns()
         self.maker = self._maker()
         self.network = world.network(self)
         self.relayed = self._relayed()
         self.peering = Peering(
-            self.directory, self.registry, self.network.connect, self.relayed.connect, self._addresses, clock, random,
-            settings.backoff_s, self.endpoint_id, settings.dialable,
+            self.directory, self.registry, self.turns, self.network.connect, self.relayed.connect, self._addresses,
+            clock, random, settings.backoff_s, self.endpoint_id, settings.dialable,
         )  # fmt: skip
         self.visited = VisitedAuthorization(
             clock, store, self.directory, self.outgoing, self.deadlines, DecisionReport(clock, self.journal), random,
@@ -318,7 +320,8 @@ class Core:
 
     def _maker(self) -> LinkMaker:
         ground, run = self.ground, self.ground.run
-        own = OwnEnd(ground.clock, ground.signer.sign, ground.signer.verify, self.registry)
+        signer = ground.signer
+        own = OwnEnd(ground.clock, signer.sign, signer.verify, self.registry, self.turns, self.deadlines)
         timing = Timing(heartbeat_s=ground.settings.heartbeat_s)
         return LinkMaker(
             self.endpoint_id, run.instance, run.run_id, own, ground.clock, ground.store, ground.random, timing

@@ -1,17 +1,18 @@
 """One live link to a paired endpoint: a thin driver that joins a protocol connection to a TLS stream.
 
 It decides nothing about the protocol (`protocol.connection` does) and nothing about roaming (`roaming.dispatch` does).
-Four things run while it lives: a reader, a writer, a timer, and the exchange's bulk task. The writer takes everything
-that waits in one go, so that messages which were queued in one pass of the scheduler leave in one TLS write; that is
-where most of the speed comes from. What reading itself brought about (answers that were ready, receipts, Pongs) the
-reader sends unless the kernel is full, which saves a lone call a pass of the scheduler. A link ends in one of three
-ways: the peer says Goodbye or is gone, we say Goodbye, or a rule is broken; in each the last words are flushed within a
-bounded time and the stream is closed.
+Its own task reads. Sending is done in turns that all links share (`peering.turns`), and so are the timers
+(`roaming.deadlines`): a peer that has nothing to say costs a task, not five. A turn takes everything that waits in one
+go, so that messages which were queued in one pass of the scheduler leave in one TLS write; that is where most of the
+speed comes from. What reading itself brought about (answers that were ready, receipts, Pongs) the reader sends unless
+the kernel is full, which saves a lone call a pass of the scheduler. While the kernel is full a task of the link's waits
+for it, and turns pass it over. A link ends in one of three ways: the peer says Goodbye or is gone, we say Goodbye, or a
+rule is broken; in each the last words are flushed within a bounded time and the stream is closed.
 """
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -22,6 +23,7 @@ from roamd.clock import Clock
 from roamd.errors import NotTrusted, PeerError, ProtocolError
 from roamd.log import get_logger
 from roamd.model.routes import DIRECT
+from roamd.peering.turns import Turns
 from roamd.protocol import events
 from roamd.protocol.codes import GoodbyeCode, code_name
 from roamd.protocol.connection import Connection
@@ -30,10 +32,10 @@ from roamd.protocol.flow import Pattern
 from roamd.protocol.messages import Answer, Call, FeedAck, Goodbye, Hello, Receipt
 from roamd.protocol.outbox import OutboxFullError
 from roamd.protocol.states import OPEN, State
+from roamd.roaming.deadlines import Deadlines, Timer
 from roamd.roaming.directory import Peer
 from roamd.roaming.dispatch import Exchange
 from roamd.roaming.ledger.signer import Verify
-from roamd.roaming.waiting import Wake
 
 log = get_logger()
 
@@ -42,9 +44,6 @@ LAST_WORDS_S = 2.0
 
 LINGER_S = 0.5
 """How long we then read on: closing over unread data resets the connection, which would take the Goodbye with it."""
-
-LONG_WRITE = 16 * 1024
-"""Bytes after which others have their turn before more is written: bulk does not keep the reader from reading."""
 
 STALLED_S = 60.0
 """How long one write may take. A peer that reads slower than a kilobyte a second is not there for a driver."""
@@ -82,6 +81,8 @@ class OwnEnd:
     sign: Callable[[bytes], bytes]
     verify: Verify
     links: Links
+    turns: Turns
+    deadlines: Deadlines
 
 
 class Link:
@@ -102,14 +103,14 @@ class Link:
         self._stream = stream
         self._connection = connection
         self._own = own
-        self._work = Wake()
-        self._work.set()
         self._scope = trio.CancelScope()
         self._bytes_in = metrics.link_bytes.labels(peer.label, "in")
         self._bytes_out = metrics.link_bytes.labels(peer.label, "out")
-        self._sending = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
+        self._timer: Timer | None = None
+        self._sending: trio.CancelScope | None = None
         self._is_clogged = False
-        self._bulk_owner: trio.Nursery | None = None
+        self._fault: Exception | None = None
 
     @property
     def peer_hello(self) -> Hello:
@@ -123,7 +124,8 @@ class Link:
         """Bring the link up, run it, end it. Returns when it has ended, whatever the reason; raises only Cancelled."""
         try:
             with self._scope:
-                await self._run_tasks()
+                await self._live()
+            self._raise_fault()
         except* ProtocolError as group:
             self._broke(first_of(group))
         except* PeerError as refused:
@@ -147,16 +149,37 @@ class Link:
             finally:
                 await self._say_last_words()
 
-    async def _run_tasks(self) -> None:
+    async def _live(self) -> None:
         async with trio.open_nursery() as nursery:
-            self._bulk_owner = nursery
-            nursery.start_soon(self._write)
-            nursery.start_soon(self._keep_time)
+            self._nursery = nursery
+            self._plan_timer()
+            self.wake()
             try:
                 await self._read()
                 nursery.cancel_scope.cancel()
             finally:
-                self._hurry(0 if self._connection.state is State.CLOSED else LAST_WORDS_S)
+                self._stop_tasks()
+
+    def _stop_tasks(self) -> None:
+        """No turn does anything any more. What is being written has a moment left."""
+        self._nursery = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._hurry(0 if self._connection.state is State.CLOSED else LAST_WORDS_S)
+
+    def fail(self, error: Exception) -> None:
+        """Something that is done for the link elsewhere has failed: it ends as if its own task had."""
+        self._fault = self._fault or error
+        self._scope.cancel()
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run something for as long as the link lives."""
+        if self._nursery is not None:
+            self._nursery.start_soon(function)
 
     def _broke(self, error: ProtocolError) -> None:
         """A rule was broken: logged once, by its code, and the peer is told."""
@@ -195,7 +218,7 @@ class Link:
         if not self._stream.send_nowait(self._connection.data_to_send()):
             await self._stream.flush()
 
-    # --- the tasks ----------------------------------------------------------------------------------------------
+    # --- reading and sending ------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
         while self._connection.state is not State.CLOSED:
@@ -210,30 +233,35 @@ class Link:
                 self._send_at_once()
 
     def _send_at_once(self) -> None:
-        """The upper lanes, unless the kernel is full; the writer does the rest."""
+        """The upper lanes, unless the kernel is full; a turn does the rest."""
         if self._connection.is_up and not self._is_clogged:
             self._hand_over(self._connection.data_to_send(bulk_limit=0))
-        if self._is_clogged or self._connection.has_data:
-            self._work.set()
+        if self._connection.has_data:
+            self.wake()
 
     def _hand_over(self, data: bytes) -> None:
-        """To the kernel, as much as it takes; the writer waits until it takes the rest."""
+        """To the kernel, as much as it takes; a task of its own waits until it takes the rest."""
         self._bytes_out.inc(len(data))
-        self._is_clogged = not self._stream.send_nowait(data)
+        if not self._stream.send_nowait(data):
+            self._is_clogged = True
+            self.start(self._write_rest)
 
-    async def _write(self) -> None:
-        while True:
-            await self._work.wait()
-            while (data := self._connection.data_to_send()) or self._is_clogged:
-                self._hand_over(data)
-                if self._is_clogged:
-                    await self._write_rest()
-                elif len(data) > LONG_WRITE:
-                    await trio.lowlevel.checkpoint()
-                if self.exchange is not None:
-                    self.exchange.wake()
-            if self._connection.state is State.LEAVING:
-                self._scope.cancel()
+    def wake(self) -> None:
+        """There is something to do, or to send."""
+        self._own.turns.add(self)
+
+    def turn(self) -> bool:
+        """One payload each way and one write (`peering.turns`). Whether there is more to do."""
+        if self._nursery is None or self._is_clogged:
+            return False
+        busy = self.exchange is not None and self.exchange.is_up and self.exchange.step()
+        if data := self._connection.data_to_send():
+            self._hand_over(data)
+        if self._is_clogged:
+            return False
+        if self._connection.state is State.LEAVING:
+            self._scope.cancel()
+        return busy or self._connection.has_data
 
     async def _write_rest(self) -> None:
         """Shielded, within limits: after half a record nothing can be sent, and a Goodbye may have to follow."""
@@ -241,24 +269,32 @@ class Link:
             await self._stream.flush()
         if self._sending.cancelled_caught:
             raise trio.TooSlowError
+        self._sending = None
         self._is_clogged = False
+        self.wake()
 
     def _hurry(self, seconds: float) -> None:
         """The link ends: what is being written has so much time left."""
-        self._sending.deadline = min(self._sending.deadline, trio.current_time() + seconds)
+        if self._sending is not None:
+            self._sending.deadline = min(self._sending.deadline, trio.current_time() + seconds)
 
-    async def _keep_time(self) -> None:
-        """Heartbeats. Traffic moves the timer without telling, so it is only looked at when it would have fired.
+    # --- time ---------------------------------------------------------------------------------------------------
 
-        At whole seconds, so that all links whose time has come in one share a wake-up of the idle process: that costs
-        more than the Ping.
-        """
-        while (at := self._connection.next_timer()) is not None:
-            await trio.sleep(max(0.0, math.ceil(at) - self._own.clock.monotonic()))
+    def _plan_timer(self) -> None:
+        """At whole seconds, so that all links whose time has come in one share a wake-up of the idle process."""
+        at = self._connection.next_timer()
+        self._timer = None if at is None else self._own.deadlines.add(math.ceil(at), self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        """Heartbeats. Traffic moves the timer without telling, so it is only looked at when it would have fired."""
+        try:
             now = self._own.clock.monotonic()
             self._take(self._connection.handle_timer(now, self._own.clock.now_ms()))
             if self._connection.has_data:
-                self._work.set()
+                self._send_at_once()
+            self._plan_timer()
+        except Exception as error:  # noqa: BLE001 - it ends this link alone, and is told apart and logged in `run`
+            self.fail(error)
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -301,8 +337,7 @@ class Link:
             self.close(GoodbyeCode.SUSPENDED, "not a peer any more")
             return
         self.exchange = self._own.links.up(self)
-        assert self._bulk_owner is not None  # noqa: S101 - events are taken by tasks of that nursery only
-        self._bulk_owner.start_soon(self.exchange.run)
+        self.exchange.begin()
 
     def _farewell(self, goodbye: Goodbye) -> None:
         self.goodbye = goodbye
@@ -340,7 +375,7 @@ class Link:
             send(what)
         except OutboxFullError as error:
             self.close(GoodbyeCode.OVERLOADED, str(error))
-        self._work.set()
+        self.wake()
 
     def waiting(self, pattern: Pattern) -> int:
         return self._connection.waiting(pattern)
@@ -348,7 +383,7 @@ class Link:
     def grant(self, pattern: Pattern, amount: int) -> None:
         if self._connection.is_up:
             self._connection.grant(pattern, amount)
-            self._work.set()
+            self.wake()
 
     def close(self, code: int, reason: str, until_ms: int = 0) -> None:
         """Say Goodbye and end. Safe to call again, from anywhere on the trio thread."""
@@ -363,7 +398,7 @@ class Link:
         """A Goodbye is queued. A peer that does not read it is not waited for."""
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + LAST_WORDS_S)
         self._hurry(LAST_WORDS_S)
-        self._work.set()
+        self.wake()
 
 
 E = TypeVar("E", bound=PeerError)

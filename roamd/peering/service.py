@@ -11,6 +11,7 @@ from roamd.clock import Clock
 from roamd.model.routes import DIRECT, every_route
 from roamd.peering.dialler import Connect, Dialler
 from roamd.peering.registry import Registry
+from roamd.peering.turns import Turns
 from roamd.protocol.codes import GoodbyeCode
 from roamd.roaming.directory import Directory, Peer
 
@@ -26,7 +27,7 @@ FAREWELL_S = 1.0
 
 @dataclass(slots=True)
 class Peering:
-    """Owns the dialling tasks; `run` is the task that they live in.
+    """Owns the dialling tasks and the links' turns; `run` is the task that they live in.
 
     `connect` dials, and itself bounds how many handshakes run at a time; `through` opens a passage, its address is the
     clearing house's label. `addresses` says where a peer may be tried by a route.
@@ -35,6 +36,7 @@ class Peering:
 
     directory: Directory
     registry: Registry
+    turns: Turns
     connect: Connect
     through: Connect
     addresses: Callable[[Peer, str], tuple[str, ...]]
@@ -47,9 +49,10 @@ class Peering:
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Dial until cancelled."""
+        """Dial, and let links send, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self.turns.run)
             peers = sorted(self.directory, key=lambda peer: peer.label)
             window_s = len(peers) / SPREAD_PER_S
             for peer in peers:

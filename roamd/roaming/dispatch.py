@@ -1,15 +1,13 @@
 """What runs over one link that is up: each event of the connection goes to the part that knows what to do with it.
 
 This is the last stop of the newcomer's path: cli -> daemon -> peering/link -> protocol/connection -> here. Calls and
-answers are handled at once, in plain functions; bulk waits in a queue for the link's one bulk task, which also makes
+answers are handled at once, in plain functions; bulk waits in a queue for the link's turn (`step`), which also makes
 what we send: first what came in, then a ledger batch or a feed chunk, as long as the link takes it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
-
-import trio
 
 from roamd.clock import Clock
 from roamd.log import get_logger
@@ -33,7 +31,6 @@ from roamd.roaming.ledger.rollback import Rollback
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.projections import Projections
 from roamd.roaming.publisher import Publisher
-from roamd.roaming.waiting import Wake
 from roamd.storage.store import Store
 
 log = get_logger()
@@ -43,7 +40,10 @@ QUEUED_BULK = 256 * 1024
 
 
 class LinkPort(Protocol):
-    """The link as the services see it (implemented by `peering.link.Link`). Nothing here blocks or raises."""
+    """The link as the services see it (implemented by `peering.link.Link`). Nothing here blocks or raises.
+
+    `wake` asks for a turn, in which `Exchange.step` is called; `start` runs something for as long as the link lives.
+    """
 
     def send_calls(self, calls: list[Call]) -> None: ...
     def send_answers(self, answers: list[Answer]) -> None: ...
@@ -55,6 +55,8 @@ class LinkPort(Protocol):
     def waiting(self, pattern: Pattern) -> int: ...
     def grant(self, pattern: Pattern, amount: int) -> None: ...
     def close(self, code: int, reason: str, until_ms: int = 0) -> None: ...
+    def wake(self) -> None: ...
+    def start(self, function: Callable[[], Awaitable[None]]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ class Exchange:
         self._parts = parts
         self._marks = marks
         self._shown = own_head_shown(marks)
-        self._work = Wake()
-        self._inflow = Inflow(parts.store, self._take_bulk, self._took_bulk, self._found_room)
+        self._due = True
+        self._inflow = Inflow(parts.store, self._take_bulk, self._took_bulk, self._found_room, link.start)
         self._held: list[tuple[Bulk, Settle]] | None = []
         self._author_begins: Callable[[], None] | None = None
         self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id, parts.projections)
@@ -126,21 +128,22 @@ class Exchange:
                 pass  # the backend has been asked, and the call is answered all the same, for its credit's sake
             case _:
                 self._on_bulk_event(event)
-                self._work.set()
 
     def _on_bulk_event(self, event: events.Event) -> None:
         match event:
             case events.BulkLedger() | events.BulkFeed():
                 self._inflow.add(event)
+                self.wake()
             case events.Receipts(receipts):
                 # Receipts are cumulative: the last one of a frame settles what the others of its epoch do.
                 for receipt in {receipt.epoch: receipt for receipt in receipts}.values():
                     self.author.on_receipt(receipt)
             case events.FeedAcks(acks):
-                for ack in acks:
-                    self.publisher.on_ack(ack)
+                began = [self.publisher.on_ack(ack) for ack in acks]
+                if any(began):
+                    self.wake()
             case _:
-                pass  # CreditArrived: the task looks how much there is
+                self.wake()  # CreditArrived: the next turn looks how much there is
 
     def _take_bulk(self, bulk: Bulk, settle: Settle) -> None:
         if isinstance(bulk, events.BulkFeed):
@@ -156,21 +159,21 @@ class Exchange:
 
     def _found_room(self) -> None:
         self.author.keep_again()
-        self._work.set()
+        self.wake()
 
-    # --- the bulk task ------------------------------------------------------------------------------------------
+    # --- bulk ---------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Mend a rollback if there is one, then move bulk both ways until cancelled. ProtocolError ends the link."""
+    def begin(self) -> None:
+        """The link is up: mend a rollback if there is one, then move bulk both ways, turn by turn."""
         self._follow()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._begin_authoring)
-            nursery.start_soon(self._inflow.run)
-            while True:
-                await self._work.wait()
-                self._follow()
-                while self._step():
-                    await trio.lowlevel.checkpoint()  # one payload a pass: calls go in between
+        shown, parts = self._shown, self._parts
+        if shown is not None and not is_ours(parts.signer, self.peer, shown):
+            log.warning("unsigned_claim_ignored", peer=self.peer.label, claimed_sequence=shown.sequence)
+            shown = None
+        if (shown is not None and self._was_rolled_back(shown)) or self._is_recovering():
+            self._link.start(lambda: self._mend(shown))
+        else:
+            self._begin_authoring(shown)
 
     def _follow(self) -> None:
         """Follow the peer's feeds over the link that stays. One that was passed over meanwhile has gaps, and ends."""
@@ -181,16 +184,16 @@ class Exchange:
         else:
             self._follower.begin()
 
-    async def _begin_authoring(self) -> None:
-        shown, parts = self._shown, self._parts
-        if shown is not None and not is_ours(parts.signer, self.peer, shown):
-            log.warning("unsigned_claim_ignored", peer=self.peer.label, claimed_sequence=shown.sequence)
-            shown = None
+    async def _mend(self, shown: Mark | None) -> None:
+        parts = self._parts
         rollback = Rollback(self.peer, parts.store, parts.clock, parts.outgoing, parts.random)
-        if shown is not None and self._was_rolled_back(shown):
+        if shown is not None:
             await rollback.mend(shown)
-        elif self._is_recovering():
+        else:
             await rollback.give_up()
+        self._begin_authoring(shown)
+
+    def _begin_authoring(self, shown: Mark | None) -> None:
         self._release()
         self._author_begins = lambda: self.author.begin(shown)
         self.carry()
@@ -205,7 +208,7 @@ class Exchange:
             self.author.sending = False
         elif self._author_begins is not None and not self.author.sending:
             self._author_begins()
-        self._work.set()
+        self.wake()
 
     def _was_rolled_back(self, shown: Mark) -> bool:
         """We do not know what we signed; or we did not, and a crash came before all of it was mended."""
@@ -220,40 +223,48 @@ class Exchange:
         for bulk, settle in held:
             self._receiver.on_batch(bulk.payload, settle)
 
-    def _step(self) -> bool:
-        """One payload in, one out; whether there may be more to do."""
-        busy = self._inflow.step()
-        if self._link.waiting(Pattern.LEDGER) < QUEUED_BULK:
-            payload = self.author.next_batch()
-            if payload is not None:
-                self._link.send_ledger(payload)
-                busy = True
-        if self._link.waiting(Pattern.FEEDS) < QUEUED_BULK:
-            payload = self.publisher.next_chunk()
-            if payload is not None:
-                self._link.send_feed(payload)
-                busy = True
+    def step(self) -> bool:
+        """One payload in, one out, of each kind; whether there may be more to do. ProtocolError ends the link.
+
+        What has no room in the outbox waits for a later turn, and credit for the outbox brings one.
+        """
+        if not self._due:
+            return False
+        self._follow()
+        busy, full = self._inflow.step(), False
+        if self._link.waiting(Pattern.LEDGER) >= QUEUED_BULK:
+            full = True
+        elif (payload := self.author.next_batch()) is not None:
+            self._link.send_ledger(payload)
+            busy = True
+        if self._link.waiting(Pattern.FEEDS) >= QUEUED_BULK:
+            full = True
+        elif (payload := self.publisher.next_chunk()) is not None:
+            self._link.send_feed(payload)
+            busy = True
+        self._due = busy or full
         return busy
 
     def wake(self) -> None:
-        """There may be room to send, or something that came in."""
-        self._work.set()
+        """There may be something to send."""
+        self._due = True
+        self._link.wake()
 
     def rights_changed(self) -> None:
         """Another agreement rules: feeds that it has more are followed, those that the peer was sent are replaced."""
         if self.peer.follower is self._follower:
             self._follower.follow()
-        self._work.set()
+        self.wake()
 
     def ledger_grew(self) -> None:
         """Our chain towards the peer has new entries."""
         self.author.behind = True
-        self._work.set()
+        self.wake()
 
     def published(self, feed: str) -> None:
         """Something was published in a feed."""
         self.publisher.wake(feed)
-        self._work.set()
+        self.wake()
 
     def down(self) -> None:
         """The link has ended: nothing is sent over it any more."""

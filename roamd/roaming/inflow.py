@@ -8,15 +8,13 @@ there is room. The link stays up meanwhile, and calls pass. The peer is given no
 bounded by the windows.
 """
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import trio
 
 from roamd.errors import ProtocolError, StoreFull
 from roamd.protocol.events import BulkFeed, BulkLedger
-from roamd.roaming.waiting import Wake
 from roamd.storage.store import Store
 
 Bulk: TypeAlias = BulkLedger | BulkFeed
@@ -31,7 +29,8 @@ ROOM_S = 1.0
 class Inflow:
     """See the module. `take` hands one payload over and has its outcome settled once; `finished` is told its cost.
 
-    `take` may raise ProtocolError instead. `go_on` is called when what was refused may be tried again.
+    `take` may raise ProtocolError instead. `go_on` is called when what was refused may be tried again; `start` runs
+    `look_for_room` meanwhile, for as long as the link lives.
     """
 
     def __init__(
@@ -40,15 +39,16 @@ class Inflow:
         take: Callable[[Bulk, Settle], None],
         finished: Callable[[Bulk], None],
         go_on: Callable[[], None],
+        start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self._store = store
         self._take = take
         self._finished = finished
         self._go_on = go_on
-        self._waiting: deque[Bulk] = deque()
+        self._start = start
+        self._waiting: list[Bulk] = []  # a window's worth at most; every link has one, so no deque
         self._refused: list[Bulk] = []
         self._under_way = 0
-        self._no_room = Wake()
         self.stuck = False
 
     def add(self, bulk: Bulk) -> None:
@@ -59,7 +59,7 @@ class Inflow:
         """Hand one payload over; False when none may be."""
         if self.stuck or not self._waiting:
             return False
-        bulk = self._waiting.popleft()
+        bulk = self._waiting.pop(0)
         self._under_way += 1
         self._take(bulk, lambda outcome: self._settle(bulk, outcome))
         return True
@@ -75,18 +75,17 @@ class Inflow:
 
     def wait_for_room(self) -> None:
         """The disk is full: nothing is handed over until it no longer is, and then `go_on` is called."""
-        self.stuck = True
-        self._no_room.set()
+        if not self.stuck:
+            self.stuck = True
+            self._start(self.look_for_room)
 
-    async def run(self) -> None:
-        """Look for room whenever there was none, until cancelled."""
+    async def look_for_room(self) -> None:
+        """Until there is some."""
         while True:
-            await self._no_room.wait()
-            while True:
-                await trio.sleep(ROOM_S)
-                if not (self._store.full or self._under_way):
-                    break
-            self._waiting.extendleft(reversed(self._refused))
-            self._refused.clear()
-            self.stuck = False
-            self._go_on()
+            await trio.sleep(ROOM_S)
+            if not (self._store.full or self._under_way):
+                break
+        self._waiting[:0] = self._refused
+        self._refused.clear()
+        self.stuck = False
+        self._go_on()

@@ -69,12 +69,12 @@ class Publisher:
     _rights: int = 0
     _refused: dict[int, FeedAck] = field(default_factory=dict)
 
-    def on_ack(self, ack: FeedAck) -> None:
-        """The first of a feed begins it; later ones say how far the peer has committed."""
+    def on_ack(self, ack: FeedAck) -> bool:
+        """The first of a feed begins it (True); later ones say how far the peer has committed."""
         following = self._following.get(ack.feed)
         if following is not None:
             following.acknowledged = ack.cursor
-            return
+            return False
         row = FEED_BY_NUMBER.get(ack.feed)
         if row is None or not may_publish(self.peer.agreement, row.name):
             feed = row.name if row is not None else str(ack.feed)
@@ -83,9 +83,10 @@ class Publisher:
             )
             if row is not None:
                 self._refused[ack.feed] = ack  # a new agreement may allow it, and is not in effect here yet
-            return
+            return False
         self._refused.pop(ack.feed, None)
         self._following[ack.feed] = self._begin(row.name, row.number, ack.cursor)
+        return True
 
     def _begin(self, feed: str, number: int, cursor: bytes) -> _Following:
         place = self.seal.open(self.peer.label, feed, cursor)

@@ -33,7 +33,7 @@ class Follower(NullExchange):
         super().__init__(link)
         self._feeds = feeds
 
-    async def run(self) -> None:
+    def begin(self) -> None:
         """The link is up."""
         self.link.send_feed_acks([FeedAck(FEEDS[feed].number, b"") for feed in self._feeds])
 
@@ -60,7 +60,7 @@ async def _keep_linked(
                 tune_socket(stream)
                 tls = TlsStream.dial(stream, end.contexts)
                 await tls.handshake()
-            await end.maker.make(end.peer, tls, dialler=True).run()
+            await end.run(end.maker.make(end.peer, tls, dialler=True))
         except (OSError, PeerError, trio.BrokenResourceError):
             pass  # the daemon is away: it is dialled again
         await trio.sleep(PAUSE_S)

@@ -22,10 +22,12 @@ from roamd.model.agreement import preset
 from roamd.peering.link import Link, OwnEnd
 from roamd.peering.maker import LinkMaker
 from roamd.peering.tls import TlsStream, tune_socket
+from roamd.peering.turns import Turns
 from roamd.protocol import events
 from roamd.protocol.flow import Pattern
 from roamd.protocol.heartbeat import Timing
 from roamd.protocol.messages import Answer, AnswerStatus
+from roamd.roaming.deadlines import Deadlines
 from roamd.roaming.directory import Peer
 from roamd.roaming.dispatch import Exchange
 from roamd.storage.peers import PeerRow
@@ -64,12 +66,13 @@ class NullExchange:
             case events.CreditArrived():
                 self.refill()
 
-    def wake(self) -> None:
-        """The writer has sent something."""
+    def step(self) -> bool:
+        """The link's turn: what was queued before may be sent."""
         self.refill()
+        return False
 
-    async def run(self) -> None:
-        """The bulk task, which has nothing to do here."""
+    def begin(self) -> None:
+        """The link is up."""
 
     def down(self) -> None:
         """The link has ended."""
@@ -92,10 +95,19 @@ class End:
         self.exchange: NullExchange | None = None
         self.up_event = trio.Event()
         store = Store.open_memory()
-        end = OwnEnd(clock, self.identity.sign, verify, cast(Any, self))
+        self.turns, self.deadlines = Turns(), Deadlines(clock)
+        end = OwnEnd(clock, self.identity.sign, verify, cast(Any, self), self.turns, self.deadlines)
         self.maker = LinkMaker(
             self.identity.endpoint_id, os.urandom(16), os.urandom(16), end, clock, store, os.urandom, Timing()
         )
+
+    async def run(self, link: Link) -> None:
+        """Run a link, and what it needs of its endpoint meanwhile."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.turns.run)
+            nursery.start_soon(self.deadlines.run)
+            await link.run()
+            nursery.cancel_scope.cancel()
 
     def up(self, link: Link) -> Exchange:
         """The link is up (peering.link.Links)."""
@@ -125,7 +137,7 @@ async def _listen(folder: Path) -> None:
     tune_socket(stream)
     tls = TlsStream.accept(stream, end.contexts)
     await tls.handshake()
-    await end.maker.make(end.peer, tls, dialler=False).run()
+    await end.run(end.maker.make(end.peer, tls, dialler=False))
 
 
 class LinkDialler:
@@ -230,7 +242,7 @@ async def _dial(folder: Path, port: int, peer_pid: int) -> None:
     tls = TlsStream.dial(stream, end.contexts)
     await tls.handshake()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(end.maker.make(end.peer, tls, dialler=True).run)
+        nursery.start_soon(end.run, end.maker.make(end.peer, tls, dialler=True))
         await end.up_event.wait()
         say({})
         assert end.exchange is not None

@@ -15,6 +15,7 @@ from roamd.peering.backoff import CAP_S, FIRST_S, Backoff
 from roamd.peering.dialler import CONTACT_S, FRESH_CAP_S, FRESH_MS, SETTLED_S, Dialler
 from roamd.peering.link import Link
 from roamd.peering.service import SPREAD_PER_S, Peering
+from roamd.peering.turns import Turns
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.messages import Goodbye
 from roamd.roaming.directory import SUSPENDED, Directory, Peer
@@ -326,7 +327,7 @@ async def test_the_first_dials_of_hundreds_are_spread(autojump_clock: MockClock)
     async with Neighbourhood() as hood:
         registry = (await hood.endpoint("DE*ABC", "cso")).core.registry
         peering = Peering(
-            directory, registry, network.connect, network.connect, lambda peer, _: (peer.label,), TrioClock(),
+            directory, registry, Turns(), network.connect, network.connect, lambda peer, _: (peer.label,), TrioClock(),
             os.urandom, CAP_S, "A", True,
         )  # fmt: skip
         hood.nursery.start_soon(peering.run)

@@ -1,7 +1,7 @@
-"""All patterns over one link: two exchanges, each with its bulk task, joined by a link that a test can hold and cut."""
+"""All patterns over one link: two exchanges, joined by a link that a test can hold and cut."""
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from typing import Any
@@ -19,6 +19,7 @@ from roamd.roaming.dispatch import QUEUED_BULK, Exchange, Parts
 from roamd.roaming.ledger.forgotten import LedgerFetches
 from roamd.roaming.ledger.marks import marks_for
 from roamd.roaming.ledger.take import TakeEntries
+from roamd.roaming.waiting import Wake
 from tests.model import bodies
 from tests.support.roaming import Company, LedgerLine, LogLines, Told, carry
 
@@ -31,6 +32,15 @@ class Wire:
         self.granted = {Pattern.LEDGER: 0, Pattern.FEEDS: 0}
         self.sent = {Pattern.LEDGER: 0, Pattern.FEEDS: 0}
         self.closed: list[str] = []
+        self.work = Wake()
+        self.run: Callable[[Callable[[], Awaitable[None]]], None] | None = None
+
+    def wake(self) -> None:
+        self.work.set()
+
+    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+        assert self.run is not None
+        self.run(function)
 
     def send_calls(self, calls: list[Call]) -> None:
         self.out.append(events.Calls(calls))
@@ -100,6 +110,16 @@ class End:
             self.peer.exchange = self.exchange
         return self.exchange
 
+    async def run(self) -> None:
+        """Begin it, and give it its turns."""
+        async with trio.open_nursery() as nursery:
+            self.wire.run = nursery.start_soon
+            self.exchange.begin()
+            while True:
+                await self.wire.work.wait()
+                while self.exchange.step():
+                    await trio.lowlevel.checkpoint()
+
 
 class Joined:
     """Two ends and the wire between them."""
@@ -126,8 +146,9 @@ async def joined(cso: Company, csp: Company, marks_of_csp: list[Mark] | None = N
     shown_by_cso = cso.store.read(lambda cx: marks_for(cx, "rmd"))
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ends[0].begin(shown_by_csp).run)
-            nursery.start_soon(ends[1].begin(shown_by_cso).run)
+            for end, shown in zip(ends, (shown_by_csp, shown_by_cso), strict=True):
+                end.begin(shown)
+                nursery.start_soon(end.run)
             yield Joined(*ends)
             for end in ends:
                 end.exchange.down()
@@ -246,8 +267,10 @@ async def test_only_the_link_that_was_chosen_is_followed_and_the_other_when_it_t
 ) -> None:
     async with trio.open_nursery() as nursery:
         first, second = End(csp, "abc"), End(csp, "abc")
-        nursery.start_soon(first.begin([]).run)
-        nursery.start_soon(second.begin([], chosen=False).run)
+        first.begin([])
+        second.begin([], chosen=False)
+        nursery.start_soon(first.run)
+        nursery.start_soon(second.run)
         await wait_all_tasks_blocked()
         assert len(first.wire.out) > 0
         assert len(second.wire.out) == 0

@@ -65,13 +65,15 @@ class FeedInflow(Inflow):
     """The chunks of one line, as a link's exchange takes them in."""
 
     def __init__(self, line: FeedLine, disk: SmallDisk) -> None:
+        started: list[object] = []
         super().__init__(
             disk,
             lambda bulk, settle: line.follower.on_chunk(bulk.payload, settle),
             lambda bulk: None,
             self._go_on,
+            started.append,
         )
-        self.line = line
+        self.line, self.started = line, started
 
     def _go_on(self) -> None:
         self.hand_over()
@@ -106,9 +108,10 @@ async def test_a_chunk_never_passes_over_one_that_found_the_disk_full(
     cso.publish("tariffs", tariff(3))
     inflow.take_in()
     assert disk.jobs == [], "while some wait, those behind them wait, too"
+    assert inflow.started == [inflow.look_for_room], "one looks for room"
     disk.held = False
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(inflow.run)
+        nursery.start_soon(inflow.look_for_room)
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
     assert set(csp.mirrored("abc", "tariffs").values()) == {bodies.text(tariff(number)) for number in (1, 2, 3)}
@@ -129,7 +132,7 @@ async def test_nothing_is_handed_over_while_the_disk_is_full(
         disk.turn(room=False)
     disk.tell()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(inflow.run)
+        nursery.start_soon(inflow.look_for_room)
         await trio.sleep(3600)
         assert disk.jobs == []
         disk.held = disk.no_room = False
@@ -143,9 +146,11 @@ async def test_batches_behind_one_that_found_the_disk_full_are_no_gap_in_the_cha
 ) -> None:
     disk = on_small_disk(csp)
     line = LedgerLine(cso, csp).begin()
+    started: list[object] = []
     inflow = Inflow(
-        disk, lambda bulk, settle: line.taker.on_batch(bulk.payload, settle), lambda bulk: None, lambda: None
-    )
+        disk, lambda bulk, settle: line.taker.on_batch(bulk.payload, settle), lambda bulk: None, lambda: None,
+        started.append,
+    )  # fmt: skip
     disk.held = True
     for number in (1, 2):
         cso.hand_in(bodies.cdr(id=f"C-{number}"))
@@ -160,9 +165,10 @@ async def test_batches_behind_one_that_found_the_disk_full_are_no_gap_in_the_cha
     assert line.closed == []
     disk.held = False
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(inflow.run)
+        nursery.start_soon(inflow.look_for_room)
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
+    assert started == [inflow.look_for_room]
     assert inflow.step()
     assert inflow.step()
     assert not inflow.step()
