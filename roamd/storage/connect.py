@@ -67,6 +67,8 @@ def _set_common(connection: apsw.Connection) -> None:
     connection.pragma("secure_delete", "on")  # deleted personal data does not linger in free pages
     connection.pragma("mmap_size", 0)  # a read error must be an error, not a SIGBUS
     connection.pragma("trusted_schema", "off")
+    # Without this a parameter beside the condition of a partial index has its statement prepared anew at each use.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)  # "x" is a name, never silently a string
 
 
