@@ -19,6 +19,7 @@ from tests.bench.load import Measured
 from tests.bench.probes import PROBES, Probe
 from tests.bench.rows import ROWS
 from tests.bench.stage import Stage
+from tests.support.progress import say
 
 MODULES = (
     "authorization_probes",
@@ -41,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         import_module(f"tests.bench.{name}")
     chosen = _chosen(options.only)
     if not chosen:
-        _say(f"there is no probe {options.only!r}; these are: {', '.join(sorted(PROBES))}")
+        say(f"there is no probe {options.only!r}; these are: {', '.join(sorted(PROBES))}")
         return 2
     found, failed = _measure(chosen, options.rounds, options.seconds)
     told = report.cases(found)
     sys.stdout.write(report.table(told) + "\n")
     _keep(options, told, found)
     for name, why in failed.items():
-        _say(f"{name} could not be measured: {why}")
+        say(f"{name} could not be measured: {why}")
     return 1 if failed else 0
 
 
@@ -86,7 +87,7 @@ def _measure(chosen: Sequence[Probe], rounds: int, seconds: float) -> tuple[dict
                     found[probe.name].append(probe.run(stage))
                 except Exception as error:  # noqa: BLE001 -- the edge: one probe's failure must not lose the others
                     failed[probe.name] = f"{type(error).__name__}: {error}"
-                _say(f"round {turn + 1}/{rounds}  {probe.name}  {time.monotonic() - began:.1f} s")
+                say(f"round {turn + 1}/{rounds}  {probe.name}  {time.monotonic() - began:.1f} s")
     return found, failed
 
 
@@ -102,11 +103,6 @@ def _keep(options: argparse.Namespace, told: list[dict[str, Any]], found: dict[s
     if options.chart is not None:
         about: Any = described["machine"]
         chart.write(options.chart, told, f"{about['cores']} cores, {about['cpu']}, commit {described['commit']}")
-
-
-def _say(line: str) -> None:
-    """Progress goes to stderr, so that stdout is the table."""
-    sys.stderr.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tests.interop.story import Step, Story, play
+from tests.support import progress
 from tests.support.daemons import Fleet
 
 PUSHES = {"extrawest_ocpi": True, "py_ocpi": False}
@@ -35,7 +37,11 @@ def main(words: list[str]) -> int:
 
 
 def _round(cpo: str, emsp: str, libraries: dict[str, Path], *, quiet: bool) -> dict[str, Any]:
+    done: Counter[bool] = Counter()
+
     def say(step: Step) -> None:
+        done[step.ok] += 1
+        progress.keep(f"{cpo} and {emsp}: {done.total()} steps, {done[False]} failed")
         if not quiet:
             _out(f"  {'ok    ' if step.ok else 'FAILED'}  {step.name}: {step.seen}")
 

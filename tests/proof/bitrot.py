@@ -54,7 +54,8 @@ from roamd.storage.records import DELIVERED, QUEUED, RecordRow
 from roamd.storage.store import Cx, Store
 from roamd.trust.identity import Identity
 from roamd.trust.signing import verify
-from tests.proof.report import Report, Say, finish, parser, say, seeded
+from tests.proof.report import Report, Say, finish, parser, seeded
+from tests.support.progress import say
 
 PEER = "csp"
 BATCH = 10

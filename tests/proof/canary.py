@@ -24,8 +24,9 @@ from typing import Any
 
 from roamd.demo.client import Reply
 from roamd.demo.objects import OWNED_BY_CSO, OWNED_BY_CSP, Driver, cdr, session
-from tests.proof.report import Report, Say, finish, parser, say, seeded
+from tests.proof.report import Report, Say, finish, parser, seeded
 from tests.support.daemons import Company, Fleet
+from tests.support.progress import say
 
 SETTINGS = '[discovery]\nmdns = false\n\n[log]\nlevel = "debug"\n'
 ARRAY = 50

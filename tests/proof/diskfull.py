@@ -22,8 +22,9 @@ from typing import Any
 
 from roamd.demo.client import NotAnsweredError, Reply
 from roamd.demo.objects import LIVE_DRIVER, cdr
-from tests.proof.report import Report, Say, finish, parser, say
+from tests.proof.report import Report, Say, finish, parser
 from tests.support.daemons import Company, Fleet
+from tests.support.progress import say
 
 MIB = 1 << 20
 STEP = MIB // 4

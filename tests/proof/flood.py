@@ -28,8 +28,9 @@ from roamd.demo.objects import LIVE_DRIVER
 from roamd.trust.identity import Identity
 from tests.proof.attacks import MISDEEDS, Guest
 from tests.proof.processes import Drivers, attacking, question, resident_mib
-from tests.proof.report import Report, Say, finish, parser, say, seeded
+from tests.proof.report import Report, Say, finish, parser, seeded
 from tests.support.daemons import Company, Fleet
+from tests.support.progress import say
 
 PLACES = 64
 """`peering.network.PLACES`, which the attackers outnumber."""

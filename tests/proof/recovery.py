@@ -23,7 +23,7 @@ from roamd.roaming import operations as op
 from roamd.roaming.ports import AuthorizeQuestion, BackendAnswer, NoAnswer
 from roamd.roaming.waiting import write
 from roamd.storage import feeds
-from tests.proof.report import Report, Say, finish, parser, quantile, say
+from tests.proof.report import Report, Say, finish, parser, quantile
 from tests.simulation.backend import SimBackend, contract_of, uid_of
 from tests.simulation.determinism import run_seeded, stream
 from tests.simulation.keys import Authority
@@ -31,6 +31,7 @@ from tests.simulation.law import Law
 from tests.simulation.network import SimNetwork, Stream
 from tests.simulation.node import Company, Node, Surroundings
 from tests.simulation.trace import Trace
+from tests.support.progress import say
 
 T = TypeVar("T")
 

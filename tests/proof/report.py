@@ -53,12 +53,6 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
-def say(line: str) -> None:
-    """Progress, apart from the outcome."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
 def finish(name: str, options: argparse.Namespace, report: Report) -> int:
     """Print the outcome; the exit code."""
     if options.json:

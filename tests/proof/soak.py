@@ -24,8 +24,9 @@ from roamd.clock import SystemClock
 from roamd.demo import objects
 from roamd.demo.client import TooLateError, wait_until
 from tests.proof.processes import descriptors, question, resident_mib
-from tests.proof.report import Report, Say, finish, parser, quantile, say, seeded
+from tests.proof.report import Report, Say, finish, parser, quantile, seeded
 from tests.storm.world import Company, World, founded
+from tests.support.progress import say
 
 SHARES = {"records": 0.4, "status": 0.3, "authorizations": 0.3}
 SAMPLE_S = 2.0

@@ -13,14 +13,17 @@ import io
 import json
 import multiprocessing
 import resource
+import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from roamd import log
 from tests.simulation.simulation import ALL_FAULTS, Plan, Result, simulate
+from tests.support import progress
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -41,16 +44,27 @@ def main() -> int:
     began = time.monotonic()
     run = partial(one, plan, verbose=options.verbose)
     if options.jobs > 1:
-        with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-            bad = sum(report(result, options.json) for result in pool.imap(run, seeds))
+        spawned, deaf = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+        with spawned.Pool(options.jobs, signal.signal, deaf) as pool:  # Ctrl-C is ours; leaving the block ends them
+            bad = reported(pool.imap(run, seeds), len(seeds), as_json=options.json)
     else:
-        bad = sum(report(run(seed), options.json) for seed in seeds)
+        bad = reported(map(run, seeds), len(seeds), as_json=options.json)
     took_s = round(time.monotonic() - began, 1)
     if options.json:
         print(json.dumps({"seeds": len(seeds), "failed": bad, "seconds": took_s, "peak_mib": peak_mib()}))
     else:
         print(f"{len(seeds)} seeds, {bad} failed, {took_s} s, {peak_mib()} MiB at most")
     return 1 if bad else 0
+
+
+def reported(results: Iterable[Result], count: int, *, as_json: bool) -> int:
+    """Print each result when it is there; how many broke the law."""
+    bad = 0
+    progress.keep(f"none of {count} seeds done")
+    for number, result in enumerate(results, 1):
+        bad += report(result, as_json)
+        progress.keep(f"{number} of {count} seeds done, {bad} failed")
+    return bad
 
 
 def parsed() -> argparse.Namespace:

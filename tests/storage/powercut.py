@@ -29,6 +29,7 @@ from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import RecordRow
 from roamd.storage.store import Store
 from tests.support.crashfs import Acknowledged, Disk, Journal, RecordingVFS
+from tests.support.progress import say
 
 IMAGES_PER_RUN = 100
 """A new workload after so many images, so that the cuts see different ones."""
@@ -191,11 +192,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
 
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    full = measure("FULL", options.images, options.seed, progress)
-    control = measure("NORMAL", options.images, options.seed, progress)
+    full = measure("FULL", options.images, options.seed, say)
+    control = measure("NORMAL", options.images, options.seed, say)
     passed = full.rows_lost == full.bad_images == 0 and control.rows_lost > 0
     if options.json:
         print(json.dumps({"ok": passed, "seed": options.seed, "FULL": vars(full), "NORMAL": vars(control)}))

@@ -19,6 +19,8 @@ from tests.storm.backends import Actor, Drivers, Inbox, Publishing, Quota, Settl
 from tests.storm.verdict import Verdict, judge_ledgers, judge_objects, judge_records, settle
 from tests.storm.world import World, founded
 from tests.storm.worlds import Size, side_by_side
+from tests.support import progress
+from tests.support.progress import say
 
 WRITERS = 3
 KEYS = 40
@@ -71,6 +73,13 @@ class Storm:
         self._drivers = Drivers(world.cso, self._over)
 
     def rage(self) -> Verdict:
+        try:
+            return self._rage()
+        except KeyboardInterrupt:
+            progress.keep(self._tally())
+            raise
+
+    def _rage(self) -> Verdict:
         began = time.monotonic()
         workers, readers = self._workers(), self._readers()
         for actor in (*workers, *readers):
@@ -131,8 +140,11 @@ class Storm:
         self._theirs.release(round(theirs * share))
 
     def _progress(self, pace: str) -> None:
-        self._say(
-            f"{pace}: {sum(self._world.kills.values())} kills, {self._world.broken_links} broken links, "
+        self._say(f"{pace}: {self._tally()}")
+
+    def _tally(self) -> str:
+        return (
+            f"{sum(self._world.kills.values())} kills, {self._world.broken_links} broken links, "
             f"{self._records.done} records, {self._ours.done + self._theirs.done} changes, "
             f"{sum(self._drivers.sources.values())} questions"
         )
@@ -178,11 +190,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _write(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
 def _table(verdict: Verdict) -> str:
     width = max(map(len, verdict.figures))
     rows = [f"  {name:<{width}}  {_cell(value)}" for name, value in verdict.figures.items()]
@@ -198,21 +205,25 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     size = Size(options.kills, options.records, options.changes, options.links, seed)
     if options.worlds > 1:
-        outcome = side_by_side(size, options.worlds, _write)
+        outcome = side_by_side(size, options.worlds, say)
         return _told(Verdict(outcome["figures"], outcome["faults"]), as_json=options.json)
     return _told(_one(size), as_json=options.json)
 
 
 def _one(size: Size) -> Verdict:
     """A storm in a directory of its own, which is kept if anything is wrong."""
-    _write(f"seed {size.seed}")
+    say(f"seed {size.seed}")
     room = Path(tempfile.mkdtemp(prefix="roamd-storm-"))
-    verdict = rage(size, _write, room)
+    try:
+        verdict = rage(size, say, room)
+    except KeyboardInterrupt:
+        shutil.rmtree(room)
+        raise
     verdict.figures = {"seed": size.seed, **verdict.figures}
     if verdict.ok:
         shutil.rmtree(room)
     else:
-        _write(f"the daemons' directories and logs are kept in {room}")
+        say(f"the daemons' directories and logs are kept in {room}")
     return verdict
 
 

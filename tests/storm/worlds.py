@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import IO, Any
 
+from roamd.demo.processes import interrupts_later
+from tests.support import progress
+
 GREATEST = ("slowest answer, ms", "seconds of storm", "seconds in all")
 """Of these the greatest is told; all others are added up."""
 
@@ -45,14 +48,29 @@ def dealt(amount: int, hands: int, at: int) -> int:
 
 def side_by_side(size: Size, worlds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """All of them, as the JSON that one storm prints: `ok`, `figures` and `faults`, each with its seed."""
-    storms = [(share.seed, _started(share)) for share in size.shares(worlds)]
+    with interrupts_later():
+        storms = [(share.seed, _started(share)) for share in size.shares(worlds)]
     tellers = [_Teller(seed, storm.stderr, say) for seed, storm in storms if storm.stderr is not None]
     for teller in tellers:
         teller.start()
-    outcomes = [_outcome(seed, storm.outcome()) for seed, storm in storms]
-    for teller in tellers:
-        teller.join()
+    try:
+        outcomes = [_outcome(seed, storm.outcome()) for seed, storm in storms]
+    except KeyboardInterrupt:
+        _end(storms)
+        raise
+    finally:
+        for teller in tellers:
+            teller.join()
     return summed(outcomes)
+
+
+def _end(storms: Sequence[tuple[int, "_Storm"]]) -> None:
+    """Interrupt them all, and wait until each has ended its daemons and says how far it was."""
+    for _, storm in storms:
+        storm.terminate()
+    for _, storm in storms:
+        storm.wait()
+    progress.keep(f"each of {len(storms)} worlds has said what was counted in it")
 
 
 class _Storm(subprocess.Popen[str]):
@@ -71,8 +89,9 @@ class _Storm(subprocess.Popen[str]):
 
 def _started(size: Size) -> _Storm:
     sizes = [text for name in (*WORK, "seed") for text in (f"--{name}", str(getattr(size, name)))]
-    command = [sys.executable, "-m", "tests.storm", "--json", *sizes]
-    return _Storm(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.support.script", "storm", "tests.storm", "--json", *sizes]
+    # In a session of its own Ctrl-C does not reach it: it is ended once, by us.
+    return _Storm(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 class _Teller(threading.Thread):
