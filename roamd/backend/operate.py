@@ -274,12 +274,13 @@ class Operating:
         tag = "pairing"
         return [
             Route("GET", "/v1/candidates", self._plain("candidates"), tag, "Endpoints that are seen; none is trusted.",
-                  (Answer(200, "All.", "Listing"),)),
+                  (Answer(200, "All, with who vouches for whom.", "CandidatePage"),)),
             Route("POST", "/v1/invites", self.invite, tag, "Make an invitation: one line for the partner.",
                   (Answer(201, "The line, and when it ends.", "Invitation"),),
-                  Body("Invite", {"auto": False, "hours": 24}, required=False), (IDEMPOTENCY_KEY,), remembered=True),
+                  Body("Invite", {"auto": False, "hours": 24, "via": None}, required=False), (IDEMPOTENCY_KEY,),
+                  remembered=True),
             Route("GET", "/v1/invites", self._plain("invites"), tag, "Invitations, without their lines.",
-                  (Answer(200, "All.", "Listing"),)),
+                  (Answer(200, "All.", "InvitationPage"),)),
             Route("POST", "/v1/pairings", self.pair, tag, "Follow a partner's invitation line.",
                   (Answer(200, "With the six words to compare.", "Pairing"),),
                   Body("Pair", {"line": "roamd-invite-1.X", "label": "xyz"}), (IDEMPOTENCY_KEY,), remembered=True),

@@ -6,6 +6,7 @@ from roamd.model.clauses import CLAUSES
 from roamd.model.commands import DOING, LATE_RULES, PROFILE_MAX_S, PROFILE_MIN_S, PROFILE_S, RESULTS, STARTING, STATES
 from roamd.model.fields import FEEDS_WITH_FIELDS
 from roamd.model.roles import COMMANDS
+from roamd.model.routes import FUNCTIONS
 from roamd.model.terms import LIABLE
 
 Schema = dict[str, Any]
@@ -224,7 +225,36 @@ _PEER: Final = _object(
     parties=_list(_TEXT),
     state={"type": "string", "enum": ["PENDING", "PAIRED", "SUSPENDED", "REMOVED"]},
     link={"type": "string", "enum": ["UP", "DOWN", "OCPI"]},
+    words=_NULLABLE | {"description": "Six words that must be the same on both sides."},
+    introduce=_BOOL | {"description": "Whether it and others with this are told of each other."},
+    routes=_list(
+        _object(
+            ("function", "routes", "now"),
+            function={"type": "string", "enum": [*FUNCTIONS]},
+            routes=_list(_TEXT),
+            now=_NULLABLE | {"description": "The route that is in use; null: none is up."},
+        )
+    ),
 ) | {"additionalProperties": True}
+_CANDIDATE: Final = _object(
+    ("name", "sources", "addresses", "endpoint_id", "parties", "vouched_by", "peer"),
+    name=_TEXT,
+    sources=_list({"type": "string", "enum": ["config", "introduction", "dns", "mdns"]}),
+    addresses=_list(_TEXT) | {"description": "Best first; none of who only dials."},
+    endpoint_id=_NULLABLE | {"description": "null: seen under a veil that no known endpoint id lifts."},
+    parties=_list(_TEXT),
+    vouched_by=_list(_TEXT) | {"description": "Peers that introduced it. Whoever is vouched for is trusted by nobody."},
+    first_seen=_TIME,
+    last_seen=_TIME,
+    peer=_NULLABLE | {"description": "The label of the peer that it is, if it is one."},
+)
+_INVITATION: Final[dict[str, Schema]] = {
+    "id": _TEXT,
+    "address": _TEXT | {"description": "`host:port`, or `via:` and the endpoint id of a clearing house."},
+    "expires_at": _TIME,
+    "auto": _BOOL | {"description": "Who follows it needs no confirmation."},
+    "used_by": _NULLABLE | {"description": "The endpoint id of who has followed it."},
+}
 _CLAUSES: Final = _ANY | {
     "description": "By name: `us.` and `them.` begin what belongs to one side. Amounts are texts.",
     "properties": {name: {} for name in CLAUSES},
@@ -546,14 +576,29 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "AgreementDecline": _object(reason={"type": "string", "maxLength": 500}),
     "Listing": _ANY | {"description": "`{items, next}`"},
+    "CandidatePage": _page(_CANDIDATE, _NULLABLE),
+    "InvitationPage": _page(_object(("id", "address", "expires_at", "auto"), **_INVITATION), _NULLABLE),
     "Invite": _object(
         auto=_BOOL,
         hours={"type": "number", "default": 24},
         via={"type": ["string", "null"], "description": "The label of a clearing house that both are partners of."},
     ),
-    "Invitation": _ANY | {"description": "The line, the invitation's id and its end."},
+    "Invitation": _object(
+        ("line", "id", "address", "expires_at", "auto"),
+        line=_TEXT | {"description": "For one partner: whoever has it can use it."},
+        **_INVITATION,
+    ),
     "Pair": _object(("line",), line=_TEXT, label={"type": ["string", "null"], "pattern": "^[a-z0-9-]{1,40}$"}),
-    "Pairing": _ANY | {"description": "The peer's label, the state and the six words."},
+    "Pairing": _object(
+        ("peer", "name", "parties", "endpoint_id", "words", "state"),
+        peer=_TEXT,
+        name=_TEXT,
+        parties=_list(_TEXT),
+        endpoint_id=_TEXT,
+        words=_NULLABLE | {"description": "Six words that must be the same on both sides."},
+        state={"type": "string", "enum": ["PENDING", "PAIRED", "SUSPENDED"]}
+        | {"description": "PENDING until the inviter has confirmed."},
+    ),
     "Report": _ANY,
     "OcpiRemoval": _object(("module",), module={"type": "string", "enum": ["tariffs", "locations", "tokens"]}),
     "Backup": _object(("path",), path=_TEXT),

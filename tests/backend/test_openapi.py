@@ -16,10 +16,12 @@ from roamd.backend.routes import Route
 from roamd.backend.schemas import SCHEMAS
 from roamd.backend.stream import Streams
 from roamd.clock import SystemClock
+from roamd.discovery.board import Candidate
 from roamd.model.objects import check_object, check_record
 from roamd.roaming.operations import StoredObject
 from tests.support.api import DirectLink, Harness, run_api
 from tests.support.core import FakeCore
+from tests.support.schema import faults
 
 
 def an_api() -> Api:
@@ -105,3 +107,12 @@ def test_the_examples_are_free_of_warnings() -> None:
         assert checked.warnings == (), feed
     record = check_record("2.3.0", json.dumps(SERVICE_RECORD).encode(), own_parties=frozenset({"DEABC"}))
     assert record.warnings == ()
+
+
+def test_a_candidate_is_as_documented() -> None:
+    """No candidate is to be seen in the tests that ask a daemon for everything."""
+    seen = Candidate("Demo Taxi", ("introduction",), (), "A" * 56, ("FRRMT",), ("demo-hub",), 0, 0)
+    page = {"items": [{**seen.as_dict(), "peer": None}], "next": None}
+    assert not list(faults(page, SCHEMAS["CandidatePage"], SCHEMAS))
+    (documented,) = [row for row in rows() if row.path == "/v1/candidates"]
+    assert [answer.schema for answer in documented.answers if answer.status == 200] == ["CandidatePage"]
