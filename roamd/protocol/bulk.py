@@ -8,7 +8,7 @@ must name the same one, and no output beyond it is ever allocated; then the numb
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntFlag
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 import zstandard
@@ -44,6 +44,9 @@ RawSize = Annotated[int, Meta(ge=1, le=MAX_RAW)]
 Packed = Annotated[bytes, Meta(max_length=MAX_JOINED)]
 Key = Annotated[str, Meta(max_length=255)]
 _T = TypeVar("_T")
+
+Squeezed: TypeAlias = tuple[int, bytes]
+"""An envelope's `raw_size` and `data`."""
 
 
 class ChunkFlag(IntFlag):
@@ -128,8 +131,12 @@ _LEDGER_ITEMS: Final = msgspec.msgpack.Decoder(Annotated[list[LedgerItem], Meta(
 
 def pack_feed_chunk(chunk: FeedChunk) -> bytes:
     """The chunk as a payload. ValueError when it breaks a limit: put fewer items into a chunk."""
-    raw_size, data = _squeeze(chunk.items)
-    return _within(encode(FeedEnvelope(chunk.feed, int(chunk.flags), chunk.cursor, raw_size, data)))
+    return pack_squeezed(chunk.feed, chunk.flags, chunk.cursor, squeeze(chunk.items))
+
+
+def pack_squeezed(feed: int, flags: ChunkFlag, cursor: bytes, items: Squeezed) -> bytes:
+    """The same of items that are squeezed already: what many peers are sent need not be compressed for each."""
+    return _within(encode(FeedEnvelope(feed, int(flags), cursor, *items)))
 
 
 def unpack_feed_chunk(payload: bytes) -> FeedChunk:
@@ -145,7 +152,7 @@ def pack_ledger_batch(batch: LedgerBatch) -> bytes:
         raise ValueError("A ledger batch has at least one item.")
     if not all(item.well_formed() for item in batch.items):
         raise ValueError("A ledger item needs salt and body, or a commitment alone.")
-    raw_size, data = _squeeze(batch.items)
+    raw_size, data = squeeze(batch.items)
     head = (batch.epoch, batch.first_sequence, batch.previous_hash, batch.time_ms, batch.signature)
     return _within(encode(LedgerEnvelope(*head, raw_size, data, batch.algorithm)))
 
@@ -190,7 +197,8 @@ def _at_most(item: FeedItem | LedgerItem) -> int:
     return len(item.body or b"") + 4 * sum(map(len, names)) + 128  # a character has at most 4 bytes; 128 for the rest
 
 
-def _squeeze(items: Sequence[Any]) -> tuple[int, bytes]:
+def squeeze(items: Sequence[Any]) -> Squeezed:
+    """Items as they stand in an envelope. ValueError when they are too many or too large."""
     if len(items) > MAX_ITEMS:
         raise ValueError(f"{len(items)} items are more than {MAX_ITEMS}.")
     raw = encode(items)

@@ -98,7 +98,7 @@ class Catalogue:
             read = as_read(cx, _one(cx, "locations", row.key.id, row.key.party, None))
             return op.StoredObject(_require_evse(read, operation.evse_uid), read.etag, read.ocpi, changed=True)
 
-        self._commit("locations", txn, reply)
+        self._commit("locations" if status is None else "evse-status", txn, reply)
 
     def _status_of(self, patch: bytes, ocpi: str) -> bytes | None:
         """The patch as an evse-status object, or None when it touches more than that."""

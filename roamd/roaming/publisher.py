@@ -16,7 +16,7 @@ from roamd import metrics
 from roamd.log import get_logger
 from roamd.model.agreement import may_publish, not_agreed
 from roamd.model.roles import FEED_BY_NUMBER, FEEDS
-from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, fitting, pack_feed_chunk
+from roamd.protocol.bulk import ChunkFlag, FeedItem, Squeezed, fitting, pack_squeezed, squeeze
 from roamd.protocol.messages import FeedAck
 from roamd.roaming.audience import is_shown
 from roamd.roaming.cursors import CursorSeal, Place
@@ -52,6 +52,24 @@ class _Following:
     """For a projection that is being made; until the feed is woken."""
     acknowledged: bytes = b""
     sent: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One read of a tail, for all peers that stand there, and what was made of it: most of them are sent the same."""
+
+    rows: list[PublishedRow]
+    newest: int
+    purged_upto: int
+    _made: dict[tuple[FeedItem, ...], Squeezed] = field(default_factory=dict)
+
+    def squeezed(self, items: list[FeedItem]) -> Squeezed:
+        """These items, encoded and compressed once."""
+        key = tuple(items)
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = squeeze(items)
+        return made
 
 
 @dataclass(slots=True)
@@ -150,24 +168,24 @@ class Publisher:
     def _chunk(self, following: _Following) -> bytes | None:
         """One read of the tail; None when there was nothing in it that the peer has to be told."""
 
-        def read(cx: Cx) -> tuple[list[PublishedRow], int, int]:
+        def read(cx: Cx) -> _Page:
             rows = feeds.tail(cx, following.feed, following.version, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
-            return rows, meta.newest_version(cx), feeds.purged_upto(cx, following.feed)
+            return _Page(rows, meta.newest_version(cx), feeds.purged_upto(cx, following.feed))
 
         # Once for all peers that stand there: a change wakes them together.
-        rows, newest, purged_upto = self.store.read_once(("tail", following.feed, following.version), read)
-        if max(following.version, following.snapshot_end) < purged_upto:
+        page: _Page = self.store.read_once(("tail", following.feed, following.version), read)
+        if max(following.version, following.snapshot_end) < page.purged_upto:
             # A tombstone went before the peer was sent it: the link has stood still for longer than they are kept.
-            self._start_over(following, newest)
+            self._start_over(following, page.newest)
             return None
-        # The end of the tail is known by an empty read only: a page may be cut short by its bytes.
-        following.behind = bool(rows)
-        items, version = self._fitting_items(rows, following, newest)
+        items, version = self._fitting_items(page.rows, following, page.newest)
         following.version = version
-        done_replacing = following.snapshot_end > 0 and (version >= following.snapshot_end or not rows)
+        # A page may be cut short by its bytes, so its length does not tell that it is the last.
+        following.behind = bool(page.rows) and version < page.newest
+        done_replacing = following.snapshot_end > 0 and (version >= following.snapshot_end or not page.rows)
         if not items and not done_replacing and version - following.told < SILENT_VERSIONS:
             return None
-        return self._pack(following, items, done_replacing)
+        return self._pack(following, page.squeezed(items), done_replacing)
 
     def _fitting_items(
         self, rows: list[PublishedRow], following: _Following, newest: int
@@ -194,7 +212,7 @@ class Publisher:
             upto = row.version
         return shown, upto
 
-    def _pack(self, following: _Following, items: list[FeedItem], done_replacing: bool) -> bytes:
+    def _pack(self, following: _Following, items: Squeezed, done_replacing: bool) -> bytes:
         flags = ChunkFlag.REPLACING_FIRST if following.first else ChunkFlag.NONE
         if done_replacing:
             flags |= ChunkFlag.REPLACING_LAST
@@ -204,7 +222,7 @@ class Publisher:
         following.first, following.told = False, following.version
         place = Place(self.run_id, following.version, following.rights_version, following.snapshot_end)
         following.sent = self.seal.seal(self.peer.label, following.feed, place)
-        return pack_feed_chunk(FeedChunk(following.number, flags, following.sent, items))
+        return pack_squeezed(following.number, flags, following.sent, items)
 
     def _item(self, row: PublishedRow, following: _Following) -> Projected:
         project = self.projections.get(following.feed, as_it_is)

@@ -1,5 +1,6 @@
 """A publisher and a follower over one link after another: what the follower holds is what it is shown."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from roamd.errors import ProtocolError
 from roamd.model.agreement import Agreement
 from roamd.model.keys import ObjectKey
 from roamd.model.roles import FEEDS
-from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, pack_feed_chunk, unpack_feed_chunk
+from roamd.protocol.bulk import ChunkFlag, FeedChunk, FeedItem, pack_feed_chunk, squeeze, unpack_feed_chunk
 from roamd.protocol.frames import MAX_JOINED
 from roamd.protocol.messages import FeedAck
 from roamd.roaming import publisher as publisher_module
@@ -325,6 +326,36 @@ def tnm(cso: Company, csp: Company) -> Company:
     cso.meets(company, "tnm")
     company.meets(cso, "abc")
     return company
+
+
+def test_one_change_is_read_and_compressed_once_however_many_follow(
+    cso: Company, csp: Company, tnm: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cso.publish("tariffs", tariff(1))
+    lines = link(cso, csp), link(cso, tnm)
+    did: list[str] = []
+
+    def counted(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            did.append(what)
+            return function(*arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(feeds, "tail", counted("read", feeds.tail))
+    monkeypatch.setattr(publisher_module, "squeeze", counted("squeezed", squeeze))
+    cso.publish("tariffs", tariff(2))
+    payloads = []
+    for line in lines:
+        line.publisher.wake("tariffs")
+        payloads.append(line.chunk())
+        assert line.chunk() is None, "there is nothing behind the newest version"
+    assert did == ["read", "squeezed"]
+    for line, payload in zip(lines, payloads, strict=True):
+        assert payload is not None
+        assert ChunkFlag.CAUGHT_UP in unpack_feed_chunk(payload).flags
+        line.arrive(payload)
+    assert tariffs_of(csp) == tariffs_of(tnm) == texts(tariff(1), tariff(2))
 
 
 def test_a_session_is_shown_to_its_home_alone(cso: Company, csp: Company, tnm: Company) -> None:
