@@ -71,7 +71,8 @@ def begin_run(store: Store, config: Config, clock: Clock, random: Random) -> tup
 
     def txn(cx: Cx) -> tuple[Run, int]:
         run = begin_run_txn(cx, clock, random)
-        return run, descriptor_sequence_txn(cx, config, run.sealing_public)
+        restored = run.restored_ms is not None
+        return run, descriptor_sequence_txn(cx, config, run.sealing_public, clock.now_ms(), restored=restored)
 
     run, sequence = store.write(txn)
     if run.restored_ms is not None:

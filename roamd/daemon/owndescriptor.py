@@ -1,4 +1,8 @@
-"""What we say of ourselves: signed, with a sequence that grows only when something in it has changed."""
+"""What we say of ourselves: signed, with a sequence that grows only when something in it has changed.
+
+Partners keep the highest sequence, and a store that was restored has forgotten the last ones. So a new one is no less
+than the seconds since 1970, and what a restored store says is new: after a disaster it has often another address.
+"""
 
 from collections.abc import Callable
 
@@ -14,17 +18,18 @@ VALID_MS = 90 * 24 * 3600 * 1000
 _KEY = "descriptor"
 
 
-def descriptor_sequence_txn(cx: Cx, config: Config, sealing_key: bytes) -> int:
-    """The sequence of what we say of ourselves: one more than the last if that was something else."""
+def descriptor_sequence_txn(cx: Cx, config: Config, sealing_key: bytes, now_ms: int, *, restored: bool) -> int:
+    """The sequence of what we say of ourselves: a higher one than the last if that was something else."""
     endpoint, introduce = config.endpoint, config.discovery.introduce
     content = repr(
         (endpoint.name, endpoint.parties, endpoint.roles, str(config.link.advertise), introduce, sealing_key.hex())
     )
     number, _, before = (meta.get(cx, _KEY) or "0 ").partition(" ")
-    if before == content:
+    if before == content and not restored:
         return int(number)
-    meta.set_txn(cx, _KEY, f"{int(number) + 1} {content}")
-    return int(number) + 1
+    sequence = max(int(number) + 1, now_ms // 1000)
+    meta.set_txn(cx, _KEY, f"{sequence} {content}")
+    return sequence
 
 
 def own_descriptor(

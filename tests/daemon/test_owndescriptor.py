@@ -1,0 +1,66 @@
+"""The sequence of what a daemon says of itself: partners keep the highest, also after our store was restored."""
+
+from pathlib import Path
+
+import trio
+
+from roamd.config.load import load
+from roamd.daemon.owndescriptor import descriptor_sequence_txn
+from roamd.storage import backup
+from roamd.storage.store import Store
+from tests.support.assemblies import RunningDaemon, Site
+from tests.support.endpoints import until
+
+NOW_S = 1_780_000_000
+KEY = b"\x04" + bytes(64)
+
+
+def said(store: Store, room: Path, name: str, at_s: int, *, restored: bool = False) -> int:
+    """The sequence with which a daemon of this name starts."""
+    (room / "roamd.toml").write_text(f'[endpoint]\nparties = ["DE*ABC"]\nroles = ["cso"]\nname = "{name}"\n')
+    config = load(room / "roamd.toml", {})
+    return store.write(lambda cx: descriptor_sequence_txn(cx, config, KEY, at_s * 1000, restored=restored))
+
+
+def test_the_same_words_keep_their_sequence_and_other_ones_get_a_higher_one(tmp_path: Path) -> None:
+    store = Store.open_memory()
+    first = said(store, tmp_path, "one", NOW_S)
+    assert said(store, tmp_path, "one", NOW_S + 9) == first
+    second = said(store, tmp_path, "two", NOW_S + 9)
+    assert second > first
+    assert said(store, tmp_path, "one", NOW_S + 9) > second, "also within the same second"
+    assert said(store, tmp_path, "two", 0) > second, "also when the clock was put back"
+
+
+def test_a_restored_store_says_more_than_the_one_that_was_lost(tmp_path: Path) -> None:
+    """The live store changed its words after the backup; its sequences are not in the backup."""
+    live, copy = Store.open_memory(), Store.open_memory()
+    for store in (live, copy):
+        said(store, tmp_path, "one", NOW_S)
+    for number in range(5):
+        lost = said(live, tmp_path, f"later-{number}", NOW_S + 60 * number)
+    assert said(copy, tmp_path, "one", NOW_S + 600, restored=True) > lost, "the words of the backup are news again"
+
+
+async def test_partners_follow_a_daemon_that_was_restored_on_another_machine(tmp_path: Path) -> None:
+    async with Site(tmp_path) as site:
+        cso, csp = await site.daemon("DE*ABC", "cso"), await site.daemon("FR*XYZ", "csp")
+        await site.pair(cso, csp)
+        await cso.stop()
+        database = load(cso.directory / "roamd.toml", {}).database
+        await trio.to_thread.run_sync(backup.backup, database, tmp_path / "copy.db")
+        for name in ("renamed", "renamed again"):
+            await renamed(site, cso, csp, name)
+        await trio.to_thread.run_sync(backup.restore, tmp_path / "copy.db", database, cso.clock.now_ms())
+        cso.clock.ahead_ms += 60_000
+        await renamed(site, cso, csp, "moved")
+
+
+async def renamed(site: Site, daemon: RunningDaemon, partner: RunningDaemon, name: str) -> None:
+    """Start it under another name, until the partner knows it, and stop it."""
+    head = daemon._head.partition("name = ")[0]
+    daemon._head = f'{head}name = "{name}"\n[discovery]\nmdns = false\n'
+    daemon.write_config()
+    await site.start(daemon)
+    await until(lambda: partner.peer(daemon).row.name == name, 20)
+    await daemon.stop()
