@@ -44,3 +44,11 @@ def test_a_kept_child_is_the_metrics_own_and_goes_with_its_peer() -> None:
     metrics.child(metrics.calls, "brief", "ANSWERED").inc()
     assert 'roamd_calls_total{peer="brief",status="ANSWERED"} 1.0' in metrics.render().decode()
     metrics.forget_peer("brief")
+
+
+def test_what_is_tallied_shows_once_however_often_one_looks() -> None:
+    for total in ("1.0", "2.0"):
+        metrics.child(metrics.calls, "looked-at", "ANSWERED").inc()
+        for _ in range(2):
+            assert f'roamd_calls_total{{peer="looked-at",status="ANSWERED"}} {total}' in metrics.render().decode()
+    metrics.forget_peer("looked-at")

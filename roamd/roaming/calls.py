@@ -188,7 +188,7 @@ class IncomingCalls:
         known = memory.calls[call.id] = _Remembered(
             key, self._forget_later(key, deadline_at + REMEMBERED_S), [exchange]
         )
-        memory.held += known.cost
+        memory.held += ENTRY_COST
         self._serve(known, call, deadline_at)
 
     def remembered(self, label: str) -> int:
@@ -214,12 +214,13 @@ class IncomingCalls:
         memory = self._memory.get(known.key[0])
         if memory is not None and memory.calls.get(known.key[1]) is known:
             memory.held += len(body)
-            self._make_room(memory)
+            if memory.held > REMEMBERED_BYTES:
+                self._make_room(memory)
         _send(known)
 
     def _make_room(self, memory: _Memory) -> None:
         """Forget the oldest answers beyond the bound; what waits for its answer stays, its number is the credit's."""
-        for call_id in list(memory.calls) if memory.held > REMEMBERED_BYTES else ():
+        for call_id in list(memory.calls):
             if memory.calls[call_id].answer is not None:
                 known = self._drop(memory, call_id)
                 self._expiring[known.bucket].pop(known.key, None)

@@ -7,18 +7,19 @@ whitelist that this CSP published and the token's own rule; nothing is decided t
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from roamd import metrics
 from roamd.clock import Clock, rfc3339
 from roamd.errors import ProtocolError
 from roamd.log import get_logger
 from roamd.model.agreement import may_be_asked, not_agreed, owns_party
 from roamd.model.credentials import DECISIONS
-from roamd.model.keys import fold
 from roamd.model.times import time_ms
 from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming.authorization.report import LineRate, trace_of
-from roamd.roaming.authorization.unknown import UnknownCards
+from roamd.roaming.authorization.unknown import Card, UnknownCards, card_of
 from roamd.roaming.calls import Respond
 from roamd.roaming.deadlines import Deadlines, Line, Timer
 from roamd.roaming.decisions import DecisionJournal
@@ -44,6 +45,7 @@ class _Asked:
     peer: Peer
     call: Call
     request: AuthorizeRequest
+    card: Card
     deadline_at: float
     respond: Respond
     timer: Timer = field(init=False)
@@ -89,9 +91,9 @@ class HomeAuthorization:
             respond(AnswerStatus.REFUSED, f"the station's party is not one of the asker's; {reason}".encode())
             return
         # A backend that stays silent is given up here: every call is answered, whoever else keeps its time.
-        asked = _Asked(peer, call, request, deadline_at, respond)
+        asked = _Asked(peer, call, request, card_of(request.type, request.uid), deadline_at, respond)
         asked.timer = self._timers.add(deadline_at, lambda: self._too_late(asked))
-        self.unknown.admit(peer, request.type, request.uid, lambda ask, charged: self._admitted(asked, ask, charged))
+        self.unknown.admit(peer, asked.card, lambda ask, charged: self._admitted(asked, ask, charged))
 
     def _admitted(self, asked: "_Asked", ask: bool, charged: bool) -> None:
         if asked.over:  # its time went by while it waited
@@ -114,9 +116,9 @@ class HomeAuthorization:
         asked.respond(status, body)
 
     def _ask(self, asked: "_Asked") -> None:
-        left_ms = max(1, int((asked.deadline_at - self.clock.monotonic()) * 1000) - MARGIN_MS)
-        question = self._question(asked.peer, asked.call, asked.request, left_ms)
         asked_at = self.clock.monotonic()
+        left_ms = max(1, int((asked.deadline_at - asked_at) * 1000) - MARGIN_MS)
+        question = self._question(asked.peer, asked.call, asked.request, left_ms)
 
         def decided(given: BackendAnswer | NoAnswer) -> None:
             if asked.over:
@@ -138,19 +140,21 @@ class HomeAuthorization:
     def _decided(
         self, asked: "_Asked", question: AuthorizeQuestion, answer: AuthorizeAnswer, elapsed_ms: float
     ) -> None:
-        peer, request = asked.peer, asked.request
+        peer = asked.peer
         metrics.child(metrics.authorizations_answered, peer.label, answer.decision, answer.source).inc()
-        self._note(peer, request, question, answer, elapsed_ms)
+        self._note(asked, question, answer, elapsed_ms)
         self._log_answer(peer, question, answer, elapsed_ms, asked.call.traceparent)
         self._respond(asked, AnswerStatus.ANSWERED, answer.pack())
-        self.unknown.answered(peer, request.type, request.uid, answer.decision, charged=asked.charged)
+        self.unknown.answered(peer, asked.card, answer.decision, charged=asked.charged)
 
     def _question(self, peer: Peer, call: Call, request: AuthorizeRequest, left_ms: int) -> AuthorizeQuestion:
-        place = {
-            "location_id": request.location_id,
-            "evse_uid": request.evse_uid,
-            "connector_id": request.connector_id,
-        }
+        place = None
+        if request.location_id:
+            place = {
+                "location_id": request.location_id,
+                "evse_uid": request.evse_uid,
+                "connector_id": request.connector_id,
+            }
         return AuthorizeQuestion(
             authorization_id=call.id.hex(),
             peer=peer.label,
@@ -159,7 +163,7 @@ class HomeAuthorization:
             service=request.service,
             deadline_ms=left_ms,
             expires_at=rfc3339(self.clock.now_ms() + left_ms),
-            location=place if request.location_id else None,
+            location=place,
         )
 
     def _log_answer(
@@ -191,14 +195,12 @@ class HomeAuthorization:
             **trace_of(trace),
         )
 
-    def _note(
-        self, peer: Peer, request: AuthorizeRequest, question: AuthorizeQuestion, answer: AuthorizeAnswer,
-        elapsed_ms: float,
-    ) -> None:  # fmt: skip
+    def _note(self, asked: "_Asked", question: AuthorizeQuestion, answer: AuthorizeAnswer, elapsed_ms: float) -> None:
+        request = asked.request
         self.journal.add(
             DecisionRow(
-                question.authorization_id, self.clock.now_ms(), peer.label, "in", answer.decision, answer.reason,
-                answer.source, answer.authorization_reference, elapsed_ms, request.service, fold(request.type),
+                question.authorization_id, self.clock.now_ms(), asked.peer.label, "in", answer.decision, answer.reason,
+                answer.source, answer.authorization_reference, elapsed_ms, request.service, asked.card[0],
                 request.uid, request.contract_id, request.location_id, request.evse_uid,
             )
         )  # fmt: skip
@@ -237,6 +239,10 @@ def _too_long(given: BackendAnswer) -> str | None:
     """What the asker could not read, so that it is said here and not lost there."""
     if len(given.authorization_reference or "") > MAX_REFERENCE:
         return f"the backend's authorization_reference has more than {MAX_REFERENCE} characters"
-    if any(text is not None and len(bytes(text)) > MAX_TEXT for text in (given.location, given.info)):
+    if _is_long(given.location) or _is_long(given.info):
         return f"the backend's location or info has more than {MAX_TEXT} bytes"
     return None
+
+
+def _is_long(text: msgspec.Raw | None) -> bool:
+    return text is not None and len(bytes(text)) > MAX_TEXT

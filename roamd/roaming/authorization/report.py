@@ -6,7 +6,7 @@ count of what was left out, so that a rush hour does not drown the log (issue 2,
 
 from dataclasses import dataclass, field
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from roamd import metrics
 from roamd.clock import Clock
@@ -62,7 +62,7 @@ class DecisionReport:
     clock: Clock
     journal: DecisionJournal
     _rate: LineRate = field(init=False)
-    _counted: dict[tuple[str, str], tuple[Counter, Histogram]] = field(default_factory=dict)
+    _timed: dict[str, Histogram] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rate = LineRate(self.clock)
@@ -70,14 +70,11 @@ class DecisionReport:
     def decided(self, reply: AuthorizationReply, asking: Asking, facts: Facts, row: int, *, timed_out: bool) -> None:
         """Note one decision, with the facts and the row of the decision table that it came by."""
         decision, source = reply.decision, reply.source
-        counted = self._counted.get((decision, source))
-        if counted is None:
-            counted = self._counted[decision, source] = (
-                metrics.authorizations.labels(decision, source),
-                metrics.authorization_seconds.labels(source),
-            )
-        counted[0].inc()
-        counted[1].observe(reply.elapsed_ms / 1000)
+        metrics.child(metrics.authorizations, decision, source).inc()
+        timed = self._timed.get(source)
+        if timed is None:
+            timed = self._timed[source] = metrics.authorization_seconds.labels(source)
+        timed.observe(reply.elapsed_ms / 1000)
         self.journal.add(self._row(reply, asking, facts, row))
         if decision != "ALLOWED":
             self._line("authorization_refused", reply, asking)

@@ -33,6 +33,14 @@ REMEMBERED = 100_000
 Admitted = Callable[[bool, bool], None]
 """Called once: whether the backend is to be asked, and whether that was charged."""
 
+Card = tuple[str, str]
+"""A credential as it is compared: folded type, canonical uid."""
+
+
+def card_of(type_: str, uid: str) -> Card:
+    """The card that somebody asks about."""
+    return fold(type_), canonical_uid(type_, uid)
+
 
 @dataclass(slots=True)
 class _Bucket:
@@ -52,31 +60,31 @@ class UnknownCards:
     store: Store
     usual_per_minute: int = 60
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
-    _known: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
+    _known: OrderedDict[Card, None] = field(default_factory=OrderedDict)
 
-    def admit(self, peer: Peer, type_: str, uid: str, admitted: Admitted) -> None:
+    def admit(self, peer: Peer, card: Card, admitted: Admitted) -> None:
         """Whether the backend is to be asked about this card of this peer's; `admitted` may have to wait for it.
 
         Who is told that it was charged must call `answered` or `unanswered` once. What waits does so no longer than
         those under way, which have deadlines.
         """
-        if self._known and (fold(type_), canonical_uid(type_, uid)) in self._known:
+        if card in self._known:
             admitted(True, False)
             return
         bucket = self._bucket(peer)
         if bucket.left >= 1:
             self._charge(bucket, admitted)
-        elif self._is_published(type_, uid):
+        elif self.store.read(lambda cx: _is_published(cx, *card)):
             admitted(True, False)
         elif bucket.under_way and len(bucket.waiting) < WAITING:
             bucket.waiting.append(admitted)
         else:
             self._refuse(peer, bucket, admitted)
 
-    def answered(self, peer: Peer, type_: str, uid: str, decision: str, *, charged: bool) -> None:
+    def answered(self, peer: Peer, card: Card, decision: str, *, charged: bool) -> None:
         """What the backend said about it."""
         if decision != "UNKNOWN":
-            self._known[fold(type_), canonical_uid(type_, uid)] = None
+            self._known[card] = None
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         if charged:
@@ -116,17 +124,15 @@ class UnknownCards:
             log.warning("unknown_cards_limited", peer=peer.label, per_minute=self._rate(peer))
         admitted(False, False)
 
-    def _is_published(self, type_: str, uid: str) -> bool:
-        key = fold(type_), canonical_uid(type_, uid)
-        return self.store.read(lambda cx: _is_published(cx, *key))
-
     def _rate(self, peer: Peer) -> int:
         agreed = peer.agreement.unknown_cards_per_minute
         return self.usual_per_minute if agreed is None else agreed
 
     def _bucket(self, peer: Peer) -> _Bucket:
         rate, now = self._rate(peer), self.clock.monotonic()
-        bucket = self._buckets.setdefault(peer.label, _Bucket(rate, now))
+        bucket = self._buckets.get(peer.label)
+        if bucket is None:
+            bucket = self._buckets[peer.label] = _Bucket(rate, now)
         bucket.left = min(float(rate), bucket.left + (now - bucket.at) * rate / MINUTE_S)
         bucket.at = now
         if bucket.left >= max(1.0, rate / 2):
