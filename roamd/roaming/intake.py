@@ -117,7 +117,12 @@ def store_txn(
 
 
 def _placed_txn(cx: Cx, peer: str, rows: Sequence[RecordRow], random: Random) -> list[RecordRow]:
-    items = [LedgerItem(EntryKind[row.kind], row.record_id, random(SALT_SIZE), row.body, ocpi=row.ocpi) for row in rows]
+    drawn = random(SALT_SIZE * len(rows))  # at once: each draw is a call into the kernel
+    salts = [drawn[at : at + SALT_SIZE] for at in range(0, len(drawn), SALT_SIZE)]
+    items = [
+        LedgerItem(EntryKind[row.kind], row.record_id, salt, row.body, ocpi=row.ocpi)
+        for row, salt in zip(rows, salts, strict=True)
+    ]
     before = own_chain_txn(cx, peer, random)
     append_items_txn(cx, before, items, rows[0].updated_ms)
     first = before.tail_sequence + 1

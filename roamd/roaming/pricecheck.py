@@ -67,6 +67,7 @@ class PriceChecks:
         self._wake.set()
         while True:
             await self._wake.wait()
+            await trio.lowlevel.checkpoint()  # the receipt is made in the same turn of the loop, and leaves first
             try:
                 while await self._some():
                     pass
