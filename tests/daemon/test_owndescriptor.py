@@ -37,9 +37,8 @@ def test_a_restored_store_says_more_than_the_one_that_was_lost(tmp_path: Path) -
     live, copy = Store.open_memory(), Store.open_memory()
     for store in (live, copy):
         said(store, tmp_path, "one", NOW_S)
-    for number in range(5):
-        lost = said(live, tmp_path, f"later-{number}", NOW_S + 60 * number)
-    assert said(copy, tmp_path, "one", NOW_S + 600, restored=True) > lost, "the words of the backup are news again"
+    lost = [said(live, tmp_path, f"later-{number}", NOW_S + 60 * number) for number in range(5)]
+    assert said(copy, tmp_path, "one", NOW_S + 600, restored=True) > max(lost), "the backup's words are news again"
 
 
 async def test_partners_follow_a_daemon_that_was_restored_on_another_machine(tmp_path: Path) -> None:
