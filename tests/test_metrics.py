@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from roamd import metrics
 
 
@@ -28,12 +30,31 @@ def test_no_metric_carries_a_personal_label() -> None:
 
 
 def test_every_metric_with_a_peer_label_is_forgotten_with_it() -> None:
-    with_peer = [metric for metric in vars(metrics).values() if "peer" in getattr(metric, "_labelnames", ())]
-    assert with_peer
-    for metric in with_peer:
+    foreign = [metric for metric in vars(metrics).values() if "peer" in getattr(metric, "_labelnames", ())]
+    ours: list[metrics.PerPeer] = [metric for metric in vars(metrics).values() if isinstance(metric, metrics.PerPeer)]
+    assert foreign
+    assert ours
+    for metric in foreign:
         metric.labels(**dict.fromkeys(metric._labelnames, "gone"))
+    for metric in ours:
+        metric.labels(*("gone" for _ in metric.label_names)).inc()
+    assert metrics.render().decode().count('peer="gone"') > len(foreign) + len(ours) - 1
     metrics.forget_peer("gone")
     assert 'peer="gone"' not in metrics.render().decode()
+
+
+def test_a_line_by_peer_shows_from_its_first_mention_and_keeps_its_number() -> None:
+    kept = metrics.link_bytes.labels("brief", "in")
+    assert 'roamd_link_bytes_total{direction="in",peer="brief"} 0.0' in metrics.render().decode()
+    kept.inc(5)
+    metrics.link_bytes.labels("brief", "in").inc(2)
+    assert 'roamd_link_bytes_total{direction="in",peer="brief"} 7.0' in metrics.render().decode()
+    metrics.forget_peer("brief")
+
+
+def test_a_line_by_peer_needs_all_its_labels() -> None:
+    with pytest.raises(ValueError, match="link_bytes"):
+        metrics.link_bytes.labels("brief")
 
 
 def test_a_kept_child_is_the_metrics_own_and_goes_with_its_peer() -> None:

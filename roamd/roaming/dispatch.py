@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from roamd import metrics
 from roamd.clock import Clock
 from roamd.log import get_logger
 from roamd.model.routes import FEEDS, LEDGER
@@ -124,6 +125,7 @@ class Exchange:
                     self._parts.outgoing.on_answer(self.peer, answer)
             case events.SkewMeasured(skew_ms):
                 self.peer.skew_ms = round(skew_ms)
+                metrics.clock_skew_seconds.labels(self.peer.label).set(skew_ms / 1000)
             case events.Cancels():
                 pass  # the backend has been asked, and the call is answered all the same, for its credit's sake
             case _:
