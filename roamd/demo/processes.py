@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -294,14 +294,16 @@ def init_daemon(
     backend_url: str | None = None,
     advertise: bool = True,
     command: Sequence[str] = ROAMD,
+    run: Callable[..., Done] = run_roamd,
 ) -> Daemon:
     """Make a directory with `roamd init` whose every port is free and on 127.0.0.1.
 
-    Without `advertise` no partner is told where it listens: it dials and is never dialled, as behind NAT.
+    Without `advertise` no partner is told where it listens: it dials and is never dialled, as behind NAT. `run` takes
+    what `run_roamd` takes.
     """
     link, pairing, api = (f"127.0.0.1:{port}" for port in free_ports(3))
     addresses = ["--listen", link, "--pairing", pairing, "--api", api, *(["--advertise", link] if advertise else [])]
     backend = ["--backend", backend_url] if backend_url else []
     who = ["--party", party, "--role", role, "--name", name]
-    run_roamd("init", str(directory), *who, *addresses, *backend, command=command)
+    run("init", str(directory), *who, *addresses, *backend, command=command)
     return Daemon(directory, Api(api, directory / "api.key"), link, command)

@@ -8,7 +8,8 @@
         csp.daemon.kill()
 
 When the block is left by an exception, each daemon's last log lines are printed, so that pytest shows them beside the
-failure; every process is ended in any case. What drives a daemon (`Daemon`, `Api`, `wait_until`) is the demo's own.
+failure; every process is ended in any case. The operator's commands run in the test's own process. What drives a daemon
+(`Daemon`, `Api`, `wait_until`) is the demo's own.
 """
 
 import sys
@@ -19,7 +20,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from roamd.demo.client import Api, wait_until
-from roamd.demo.processes import ROAMD, Backend, Children, Daemon, init_daemon
+from roamd.demo.processes import ROAMD, Backend, Children, Daemon, init_daemon, run_roamd
+from tests.support.operating import OperatedHere, run_here
 
 T = TypeVar("T")
 
@@ -86,7 +88,10 @@ class Fleet:
             backend_url=served.url if served else None,
             advertise=advertise,
             command=self.command,
+            run=run_here if self.command == ROAMD else run_roamd,
         )
+        if self.command == ROAMD:
+            daemon = OperatedHere(daemon.directory, daemon.api, daemon.link_address)
         self._settle(daemon, settings or "[discovery]\nmdns = false\n")
         return Company(name, self.children.own(daemon), served)
 
