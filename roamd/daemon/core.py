@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from roamd.clock import Clock
+from roamd.daemon.sealingkeys import sealing_seeds_txn
 from roamd.model.fields import FEEDS_WITH_FIELDS
 from roamd.model.objects import Checked
 from roamd.model.roles import CLEARING_HOUSE, COMMANDS
@@ -79,7 +80,7 @@ from roamd.roaming.statements import Statements
 from roamd.roaming.vouch import Introduced, Vouching
 from roamd.storage import meta, peers
 from roamd.storage.store import Cx, Store
-from roamd.trust.sealing import SEED_SIZE, SealingKey
+from roamd.trust.sealing import SealingKey
 
 Random = Callable[[int], bytes]
 
@@ -92,24 +93,24 @@ class Run:
     run_id: bytes
     secret: bytes
     restored_ms: int | None
-    sealing_seed: bytes = field(repr=False)
+    sealing_seeds: tuple[bytes, ...] = field(repr=False)
 
     @property
     def sealing_public(self) -> bytes:
         """What others seal to; stands in our descriptor."""
-        return SealingKey.of_seed(self.sealing_seed).public
+        return SealingKey.of_seed(self.sealing_seeds[0]).public
 
 
 def begin_run_txn(cx: Cx, clock: Clock, random: Random) -> Run:
     """Draw a run id and note it with its first version; the instance and the secrets are drawn once."""
     run_id = random(16)
     instance, secret = _kept_txn(cx, "instance", random(16)), _kept_txn(cx, "cursor-secret", random(32))
-    sealing_seed = _kept_txn(cx, "sealing-seed", random(SEED_SIZE))
+    sealing_seeds = sealing_seeds_txn(cx, clock.now_ms(), random)
     restored_ms = meta.take_restored_txn(cx)
     meta.begin_run_txn(cx, run_id, clock.now_ms())
     home.recover_txn(cx, clock.now_ms())
     moves.recover_txn(cx, clock.now_ms())
-    return Run(instance, run_id, secret, restored_ms, sealing_seed)
+    return Run(instance, run_id, secret, restored_ms, sealing_seeds)
 
 
 def _kept_txn(cx: Cx, name: str, fresh: bytes) -> bytes:
@@ -329,10 +330,10 @@ class Core:
 
     def _relayed(self) -> Relayed:
         ground = self.ground
+        keys = tuple(SealingKey.of_seed(seed) for seed in ground.run.sealing_seeds)
         return Relayed(
-            ground.clock, ground.signer, SealingKey.of_seed(ground.run.sealing_seed), self.directory, self.deadlines,
-            self.outgoing, self.maker, ground.random, ground.start, self.world.read_descriptor, self.clearing_house,
-            self.arrived,
+            ground.clock, ground.signer, keys, self.directory, self.deadlines, self.outgoing,
+            self.maker, ground.random, ground.start, self.world.read_descriptor, self.clearing_house, self.arrived,
         )  # fmt: skip
 
     def _services(self) -> Services:

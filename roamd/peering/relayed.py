@@ -9,6 +9,7 @@ again, opens nothing: it is good for some minutes by the wall clock, and for so 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -64,11 +65,14 @@ class Visits(Protocol):
 
 @dataclass(slots=True)
 class Relayed:
-    """Owns the passages. `contacted(peer, route)` is told when a peer has opened one to us."""
+    """Owns the passages. `contacted(peer, route)` is told when a peer has opened one to us.
+
+    `keys`: what others seal to, the one in our descriptor first, then those that it named before.
+    """
 
     clock: Clock
     signer: Signer
-    key: SealingKey
+    keys: tuple[SealingKey, ...]
     directory: Directory
     deadlines: Deadlines
     calls: OutgoingCalls
@@ -187,7 +191,7 @@ class Relayed:
             respond(AnswerStatus.NO_ANSWER, word)
             return
         try:
-            their_key = opened(self.signer, self.key, peer, header, carried)
+            their_key = self._unsealed(peer, header, carried)
         except (NotTrusted, ProtocolError) as error:
             log.warning("envelope_refused", peer=peer.label, relay=relay.label, reason=str(error))
             respond(AnswerStatus.MALFORMED, b"not-sealed")
@@ -199,6 +203,13 @@ class Relayed:
         passage.accept(header, their_key)
         self.contacted(peer, relay.label)
         self.start(self.maker.make(peer, passage, dialler=False, route=relay.label).run)
+
+    def _unsealed(self, peer: Peer, header: Header, carried: bytes) -> bytes:
+        """The passage key in an OPEN; the peer may know an old descriptor of ours, and with it an old key."""
+        for key in self.keys[:-1]:
+            with suppress(NotTrusted):
+                return opened(self.signer, key, peer, header, carried)
+        return opened(self.signer, self.keys[-1], peer, header, carried)
 
     def _why_not(self, header: Header) -> bytes:
         sent_ms = header.expiry_ms - LIFE_S * 1000

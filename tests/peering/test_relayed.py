@@ -1,5 +1,6 @@
 """Links through a clearing house: three whole cores, two of them without a direct link; and one that lies."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from roamd.daemon.sealingkeys import sealing_seeds_txn
 from roamd.errors import Malformed
 from roamd.model.objects import check_record
 from roamd.model.routes import CALLS, DIRECT, FEEDS, FUNCTIONS, LEDGER
@@ -21,6 +23,7 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.operations import Authorize, CredentialIn, GetRecord, PostRecords
 from roamd.roaming.relay import BYTES_UNDER_WAY, UNDER_WAY, ClearingHouse
 from roamd.storage import ledgers
+from roamd.trust.descriptor import verify_descriptor
 from roamd.trust.sealing import seal
 from tests.model import bodies
 from tests.support.endpoints import Endpoint, Neighbourhood, events_of, logged, until
@@ -283,6 +286,31 @@ async def test_routes_survive_a_restart(triangle: Triangle, autojump_clock: Mock
     await triangle.hood.until_linked(triangle.cso, triangle.hub)
     await until(lambda: triangle.links() == [triangle.hub.name])
     assert (await triangle.tap()).source == "BACKEND"
+
+
+async def test_who_knows_an_old_sealing_key_opens_a_passage_with_it_and_is_told_the_new_one(
+    triangle: Triangle, autojump_clock: MockClock
+) -> None:
+    cso, csp = triangle.cso, triangle.csp
+    await triangle.linked()
+    known = cso.peer(csp).row.descriptor
+    csp.crash()
+    for years in (1, 2):  # it is started twice in the years in which the CSO hears nothing of it
+        at_ms = csp.clock.now_ms() + years * 365 * 86_400_000
+        csp.store.write(lambda cx: sealing_seeds_txn(cx, at_ms, os.urandom))  # noqa: B023 - called at once
+
+    def only_the_csos(house: LyingHouse, header: Header, call: Call, respond: Respond, pass_on: Pass) -> None:
+        if header.kind == Kind.OPEN and header.sender == csp.endpoint_id:
+            respond(AnswerStatus.NO_ANSWER, b"no-link")
+        else:
+            pass_on()
+
+    triangle.house.lie = only_the_csos
+    csp.sequence += 1
+    await csp.restart()
+    assert csp.sealing_key != verify_descriptor(known).sealing_key
+    await until(lambda: triangle.links() == [triangle.hub.name] and csp.is_up(cso), 1000)
+    await until(lambda: verify_descriptor(cso.peer(csp).row.descriptor).sealing_key == csp.sealing_key)
 
 
 # --- who is served -------------------------------------------------------------------------------------------------
