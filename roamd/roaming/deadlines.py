@@ -17,6 +17,7 @@ from collections.abc import Callable
 import trio
 
 from roamd.clock import Clock
+from roamd.roaming.waiting import Wake
 
 
 class Timer:
@@ -65,8 +66,9 @@ class Deadlines:
         self._heap: list[_Entry] = []
         self._lines: list[Line] = []
         self._order = itertools.count()
-        self._earlier = trio.Event()
-        self._sleeping_until = math.inf
+        self._sleeping_until = -math.inf
+        self.earlier = Wake()
+        """Set when a timer was added before the time for which `fire_due` said to sleep."""
 
     def add(self, at: float, fn: Callable[[], None]) -> Timer:
         """Call `fn` once the monotonic clock has reached `at`."""
@@ -83,7 +85,8 @@ class Deadlines:
     def entry(self, at: float, timer: Timer) -> _Entry:
         """Number a timer, and see to it that nobody sleeps beyond it."""
         if at < self._sleeping_until:
-            self._earlier.set()
+            self._sleeping_until = at
+            self.earlier.set()
         return at, next(self._order), timer
 
     @property
@@ -113,13 +116,19 @@ class Deadlines:
     async def run(self) -> None:
         """Fire timers until cancelled."""
         while True:
-            self._fire_due()
-            self._earlier = trio.Event()
-            self._sleeping_until = self.next_at
             # The sleep is relative, because the clock that came in may be a simulated one.
-            with trio.move_on_after(max(0.0, self._sleeping_until - self._clock.monotonic())):
-                await self._earlier.wait()
-            self._sleeping_until = -math.inf
+            with trio.move_on_after(self.fire_due()):
+                await self.earlier.wait()
+
+    def fire_due(self) -> float:
+        """Fire all whose time has come; for how many seconds to sleep then, unless `earlier` wakes before.
+
+        ExceptionGroup of what timers raised, once all have had their turn.
+        """
+        self._sleeping_until = -math.inf
+        self._fire_due()
+        self._sleeping_until = self.next_at
+        return max(0.0, self._sleeping_until - self._clock.monotonic())
 
     def _fire_due(self) -> None:
         now = self._clock.monotonic()

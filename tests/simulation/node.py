@@ -26,7 +26,7 @@ from roamd.storage.peers import PeerRow
 from roamd.storage.store import Cx
 from roamd.trust.descriptor import Descriptor
 from tests.simulation.backend import SimBackend
-from tests.simulation.clock import BASE_MS, SimClock
+from tests.simulation.clock import BASE_MS, SimClock, keep_deadlines
 from tests.simulation.dialect import OURS, Dialect, speaking
 from tests.simulation.faults import HONEST, Faults
 from tests.simulation.keys import Authority, Identity
@@ -178,7 +178,7 @@ class Node:
                 self._scope = nursery.cancel_scope
                 self.core = Core(self._ground(store, run, nursery), self._world(nursery))
                 nursery.start_soon(store.pace, self.rng, self.around.network.clock)
-                nursery.start_soon(self.core.deadlines.run)
+                nursery.start_soon(keep_deadlines, self.core.deadlines, self.around.network.clock)
                 await nursery.start(self.core.peering.run)
                 task_status.started()
                 await trio.sleep_forever()
