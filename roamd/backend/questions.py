@@ -207,7 +207,9 @@ class Questions:
         async with self._session.post(url, data=body, headers=self._headers, allow_redirects=False) as response:
             if response.status != 200:
                 return NoAnswer(f"status {response.status}")
-            data = await read_bounded(response, MAX_ANSWER)
+            known = response.content_length
+            short = known is not None and known <= MAX_ANSWER
+            data = await (response.read() if short else read_bounded(response, MAX_ANSWER))
         return NoAnswer("answer too large") if data is None else READERS[question.KIND](data)
 
 
@@ -224,8 +226,12 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | 
 
 
 def backend_session(connections: int) -> aiohttp.ClientSession:
-    """A session that keeps its connections to the backend and follows nothing: no proxy, no cookies."""
+    """A session that keeps its connections to the backend and follows nothing: no proxy, no cookies.
+
+    It does not offer to take compressed answers either, since they are read as they come.
+    """
     return aiohttp.ClientSession(
+        skip_auto_headers=("Accept-Encoding",),
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),

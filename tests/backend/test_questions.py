@@ -97,6 +97,27 @@ def test_anything_but_a_readable_200_is_no_answer(status: int, body: bytes, reas
     assert ask_against(handler) == [NoAnswer(reason)]
 
 
+def test_an_answer_of_unknown_length_is_read_to_its_end_and_no_further_than_it_may_go() -> None:
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in (b'{"decision":', b'"ALLOWED"', b" " * int(request.headers.get("Authorization", "0")[-6:]), b"}"):
+            await response.write(piece)
+        return response
+
+    assert ask_against(in_pieces, key="000001") == [BackendAnswer("ALLOWED")]
+    assert ask_against(in_pieces, key=f"{MAX_ANSWER:06}") == [NoAnswer("answer too large")]
+
+
+def test_a_backend_that_likes_to_compress_is_not_asked_to() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        response = web.json_response({"decision": "ALLOWED"})
+        response.enable_compression()
+        return response
+
+    assert ask_against(handler) == [BackendAnswer("ALLOWED")]
+
+
 def test_a_redirect_is_not_followed() -> None:
     paths: list[str] = []
 
