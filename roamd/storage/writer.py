@@ -23,7 +23,11 @@ MAX_GROUP = 1024
 """More rows a commit gain nothing (the sync is paid by then) and make the first of them wait."""
 
 _IDLE_S = 0.5
-"""Without work for this long, the log is brought into the database file, so that no commit has to."""
+"""Without work for this long, a log of some length is brought into the database file, so that no commit has to."""
+
+_IDLE_PAGES = 256
+"""A megabyte of log; a shorter one stays. The first commit after that starts the log anew and syncs it twice, which
+each record would pay for that comes alone."""
 
 
 class Waiter:
@@ -135,7 +139,7 @@ class WriterThread:
 
     def _patience(self) -> float | None:
         """How long to wait for work before looking after the log or the free space; None is for ever."""
-        return _IDLE_S if self._group.log_pages or self.ballast.full else None
+        return _IDLE_S if self._group.log_pages >= _IDLE_PAGES or self.ballast.full else None
 
     def _turn(self, jobs: list[Job]) -> None:
         """One group, from the free space to the deliveries; then the log, so that nobody waits for it."""
@@ -176,7 +180,8 @@ class WriterThread:
 
     def _look_after_log(self, *, idle: bool) -> None:
         """Take in the log when there is time for it, when it is long, and after each group while space is short."""
-        wanted = idle or self.ballast.full or self._group.log_pages >= self._checkpoint_pages
+        long = self._group.log_pages >= (_IDLE_PAGES if idle else self._checkpoint_pages)
+        wanted = long or self.ballast.full
         if wanted and self._group.log_pages and self.ballast.log_fits():
             self._group.checkpoint()
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from roamd.demo.client import wait_until
 from roamd.errors import Conflict, OperatorError, StoreBroken, StoreError
+from roamd.storage import writer
 from roamd.storage.cx import Cx
 from roamd.storage.store import Store
 from roamd.storage.writer import MAX_GROUP
@@ -158,6 +160,29 @@ def test_a_log_that_became_long_is_taken_in_under_load(tmp_path: Path) -> None:
             store.write(note(f"{number:02}", 10_000))
         assert (tmp_path / "store.db-wal").stat().st_size < 200 * 4096
         assert len(store.read(noted)) == 100
+
+
+def test_what_comes_alone_is_synced_once_also_after_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_IDLE_S", 0.0)
+    vfs = RecordingVFS("alone")
+    with Store.open(tmp_path / "store.db", ballast_bytes=0, vfs=vfs.name) as store:
+        store.write(note("the log is begun"))
+        before = len(vfs.journal)
+        for number in range(20):
+            store.write(note(f"{number:02}"))
+        synced = [step.file for step in vfs.journal[before:] if isinstance(step, Sync)]
+    assert synced == ["store.db-wal"] * 20
+    vfs.unregister()
+
+
+def test_a_log_of_some_length_is_taken_in_when_nothing_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_IDLE_S", 0.0)
+    vfs = RecordingVFS("pausing")
+    with Store.open(tmp_path / "store.db", ballast_bytes=0, vfs=vfs.name) as store:
+        store.write(note("long", 300 * 4096))
+        before = len(vfs.journal)
+        wait_until("the log being taken in", lambda: Sync("store.db") in vfs.journal[before:], 20)
+    vfs.unregister()
 
 
 def test_two_processes_cannot_have_the_same_store(store: Store) -> None:
