@@ -6,7 +6,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 ALONE = ("daemon", "demo", "discovery", "processes", "proof/test_scan.py", "storm")
-"""Folders and files whose tests would otherwise see each other: by mDNS, by a port that was free a moment ago, by sheer load."""
+"""Whose tests would otherwise see each other: by mDNS, by a port that was free a moment ago, by sheer load."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import msgspec
-import trio
 
 from roamd.model.commands import check_command
 from roamd.model.objects import check_object
@@ -65,40 +64,22 @@ def session_body(session_id: str = "S1", reference: str | None = REFERENCE, **ch
     }
 
 
-async def ask(endpoint: Endpoint, operation: object) -> Any:
-    """The reply to an operation; raises it when it is a refusal."""
-    replies: list[Any] = []
-    arrived = trio.Event()
-
-    def reply(value: Any) -> None:
-        replies.append(value)
-        arrived.set()
-
-    endpoint.core.operations.handle(operation, reply)
-    with trio.fail_after(100):
-        await arrived.wait()
-    assert len(replies) == 1
-    if isinstance(replies[0], BaseException):
-        raise replies[0]
-    return replies[0]
-
-
 async def put(endpoint: Endpoint, feed: str, body: dict[str, Any]) -> None:
     """Its backend publishes an object."""
     own = frozenset({endpoint.party})
-    await ask(endpoint, op.PutObject(feed, check_object(feed, "2.3.0", json.dumps(body).encode(), own_parties=own)))
+    await endpoint.ask(op.PutObject(feed, check_object(feed, "2.3.0", json.dumps(body).encode(), own_parties=own)))
 
 
 async def command(csp: Endpoint, name: str, body: dict[str, Any], **options: Any) -> op.CommandReply:
     """The home-CSP's backend asks for something."""
     checked = check_command(name, "2.3.0", json.dumps(body).encode())
-    reply: op.CommandReply = await ask(csp, op.SendCommand(checked, **options))
+    reply: op.CommandReply = await csp.ask(op.SendCommand(checked, **options))
     return reply
 
 
 async def shown(endpoint: Endpoint, command_id: str) -> op.CommandReply:
     """How a command stands at this side."""
-    reply: op.CommandReply = await ask(endpoint, op.GetCommand(command_id))
+    reply: op.CommandReply = await endpoint.ask(op.GetCommand(command_id))
     return reply
 
 

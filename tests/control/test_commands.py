@@ -16,7 +16,6 @@ from tests.control.commanding import (
     LOCATION,
     REFERENCE,
     TOKEN,
-    ask,
     command,
     events_at,
     linked,
@@ -44,9 +43,9 @@ async def test_a_start_is_told_to_the_backend_and_followed_until_it_has_started(
         )
         assert json.loads(bytes(told.body)) == start_body()
         for report in ("AT_STATION", "WAITING_FOR_CABLE"):
-            await ask(cso, op.ReportCommand(reply.command_id, report))
+            await cso.ask(op.ReportCommand(reply.command_id, report))
             await until_state(csp, reply.command_id, report)
-        await ask(cso, op.ReportCommand(reply.command_id, "STARTED", session_id="S1"))
+        await cso.ask(op.ReportCommand(reply.command_id, "STARTED", session_id="S1"))
         await until_state(csp, reply.command_id, "STARTED")
         assert (await shown(csp, reply.command_id)).session_id == "S1"
         told_csp = [event["state"] for event in events_at(csp)]
@@ -61,7 +60,7 @@ async def test_a_session_with_the_commands_reference_is_the_report_that_it_start
         assert reply.authorization_reference == reply.command_id
         await put(cso, "sessions", session_body("S7", reply.command_id))
         await until_state(csp, reply.command_id, "STARTED")
-        mapped = await ask(csp, op.ListCommands(authorization_reference=reply.command_id))
+        mapped = await csp.ask(op.ListCommands(authorization_reference=reply.command_id))
         assert [(one.command_id, one.session_id) for one in mapped.items] == [(reply.command_id, "S7")]
 
 
@@ -121,7 +120,7 @@ async def test_the_asker_may_have_late_sessions_kept(autojump_clock: object) -> 
         cso, csp = await linked(hood)
         reply = await command(csp, "START_SESSION", start_body(), timeout_s=10, late="KEEP")
         await until_state(csp, reply.command_id, "FAILED")
-        await ask(cso, op.ReportCommand(reply.command_id, "STARTED", session_id="S1"))
+        await cso.ask(op.ReportCommand(reply.command_id, "STARTED", session_id="S1"))
         await until_state(csp, reply.command_id, "LATE", "KEPT")
         assert (await shown(csp, reply.command_id)).session_id == "S1"
         assert len(cso.backend.told) == 1
@@ -310,12 +309,12 @@ async def test_a_connector_is_unlocked(autojump_clock: object) -> None:
         cso, csp = await linked(hood)
         body = {"location_id": "LOC1", "evse_uid": "E1", "connector_id": "1"}
         reply = await command(csp, "UNLOCK_CONNECTOR", body)
-        await ask(cso, op.ReportCommand(reply.command_id, "DONE"))
+        await cso.ask(op.ReportCommand(reply.command_id, "DONE"))
         await until_state(csp, reply.command_id, "DONE")
         with pytest.raises(Malformed):
-            await ask(cso, op.ReportCommand(reply.command_id, "STARTED", session_id="S1"))
+            await cso.ask(op.ReportCommand(reply.command_id, "STARTED", session_id="S1"))
         with pytest.raises(Conflict):
-            await ask(cso, op.ReportCommand(reply.command_id, "FAILED"))
+            await cso.ask(op.ReportCommand(reply.command_id, "FAILED"))
 
 
 RESERVATION = {"token": TOKEN, "expiry_date": "2026-11-22T11:00:00Z", "reservation_id": "R-1", "location_id": "LOC1"}
@@ -326,7 +325,7 @@ async def test_a_reservation_is_made_and_cancelled_at_whom_it_was_asked_for(auto
         cso, csp = await linked(hood)
         made = await command(csp, "RESERVE_NOW", RESERVATION)
         assert (made.state, made.authorization_reference) == ("ACCEPTED", made.command_id)
-        await ask(cso, op.ReportCommand(made.command_id, "DONE"))
+        await cso.ask(op.ReportCommand(made.command_id, "DONE"))
         await until_state(csp, made.command_id, "DONE")
         cancelled = await command(csp, "CANCEL_RESERVATION", {"reservation_id": "r-1"})
         assert (cancelled.state, cancelled.peer) == ("ACCEPTED", made.peer)
@@ -366,7 +365,7 @@ async def test_a_third_company_sees_nothing_of_it(autojump_clock: object) -> Non
         await until_state(csp, reply.command_id, "ACCEPTED")
         await put(cso, "locations", {**LOCATION, "city": "Elsewhere"})
         await until(lambda: has_location(other, cso))
-        page = await ask(other, op.ListPeerObjects(other.peer(cso).label, "commands"))
+        page = await other.ask(op.ListPeerObjects(other.peer(cso).label, "commands"))
         assert page.items == []
         assert not events_at(other)
 
@@ -393,7 +392,7 @@ async def test_two_reports_of_the_same_say_it_once(autojump_clock: object) -> No
         cso, csp = await linked(hood)
         reply = await command(csp, "START_SESSION", start_body())
         report: Callable[[], op.ReportCommand] = lambda: op.ReportCommand(reply.command_id, "STARTED", None, "S1")  # noqa: E731
-        await ask(cso, report())
-        await ask(cso, report())
+        await cso.ask(report())
+        await cso.ask(report())
         await until_state(csp, reply.command_id, "STARTED")
         assert [event["state"] for event in events_at(csp)] == ["ACCEPTED", "STARTED"]

@@ -13,7 +13,7 @@ from roamd.protocol.calls import Service, SessionAnswer, SessionQuestion
 from roamd.protocol.messages import Answer, Call
 from roamd.roaming import operations as op
 from roamd.storage import feeds
-from tests.control.commanding import AT, ask, events_at, put, sees, session_body
+from tests.control.commanding import AT, events_at, put, sees, session_body
 from tests.support.endpoints import Endpoint, Neighbourhood, until
 
 HOLDS_S = 15 * 60
@@ -60,7 +60,7 @@ async def test_an_ended_or_withdrawn_session_needs_no_lease(autojump_clock: obje
         await put(cso, "sessions", session_body("S2"))
         await until(lambda: sees(csp, cso, "session-leases", "S2"))
         await put(cso, "sessions", session_body("S1", status="COMPLETED"))
-        await ask(cso, op.DeleteObject("sessions", "S2"))
+        await cso.ask(op.DeleteObject("sessions", "S2"))
         await until(lambda: not sees(csp, cso, "session-leases", "S1") and not sees(csp, cso, "session-leases", "S2"))
         await trio.sleep(2 * HOLDS_S)
         assert not told(csp, "session.stale")
@@ -97,9 +97,9 @@ async def test_an_impossible_change_of_our_own_is_a_conflict_and_nothing_is_publ
             with pytest.raises(Conflict, match="cannot have become"):
                 await put(cso, "sessions", session_body("S1", **wrong))
         patch = json.dumps({"status": "COMPLETED"}).encode()
-        await ask(cso, op.PatchObject("sessions", "S1", patch, "2.3.0"))
+        await cso.ask(op.PatchObject("sessions", "S1", patch, "2.3.0"))
         with pytest.raises(Conflict):
-            await ask(cso, op.PatchObject("sessions", "S1", b'{"status":"ACTIVE"}', "2.3.0"))
+            await cso.ask(op.PatchObject("sessions", "S1", b'{"status":"ACTIVE"}', "2.3.0"))
         await until(lambda: mirrored(csp, cso)["status"] == "COMPLETED")
 
 
@@ -115,11 +115,11 @@ async def test_a_number_that_no_float_holds_does_not_seem_to_fall(autojump_clock
         text = json.dumps(session_body("S1", kwh=7.7)).replace("7.7", "0.30000000000000000001").encode()
         for _ in range(2):
             checked = check_object("sessions", "2.3.0", text, own_parties=frozenset({"DEABC"}))
-            await ask(cso, op.PutObject("sessions", checked))
+            await cso.ask(op.PutObject("sessions", checked))
         text = text.replace(b"0.30000000000000000001", b"0.30000000000000000000")
         checked = check_object("sessions", "2.3.0", text, own_parties=frozenset({"DEABC"}))
         with pytest.raises(Conflict):
-            await ask(cso, op.PutObject("sessions", checked))
+            await cso.ask(op.PutObject("sessions", checked))
 
 
 async def test_a_peer_that_sends_an_impossible_change_is_not_believed(autojump_clock: object) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from roamd.model.objects import check_record
 from roamd.roaming import operations as op
-from tests.control.commanding import AT, LOCATION, TOKEN, ask, command, linked, put, sees, session_body, until_state
+from tests.control.commanding import AT, LOCATION, TOKEN, command, linked, put, sees, session_body, until_state
 from tests.support.endpoints import Endpoint, Neighbourhood, until
 
 TOMORROW, LATER = "2026-11-23T08:00:00Z", "2026-11-23T10:00:00Z"
@@ -96,7 +96,7 @@ async def test_its_price_is_settled_by_a_record_of_its_own(autojump_clock: objec
             "last_updated": AT,
         }
         record = check_record("2.3.0", json.dumps(sdr).encode(), own_parties=frozenset({"DEABC"}))
-        (taken,) = await ask(cso, op.PostRecords((record,)))
+        (taken,) = await cso.ask(op.PostRecords((record,)))
         assert taken.peer == cso.peer(csp).label
         await until(lambda: command_of_record(csp) == made.command_id)
 

@@ -3,7 +3,7 @@
 from roamd.model.commands import check_command
 from roamd.roaming import operations as op
 from roamd.roaming.control.desk import RESULTS_MS, forget_txn
-from tests.control.commanding import TOKEN, ask, command, linked, put, start_body, state_at
+from tests.control.commanding import TOKEN, command, linked, put, start_body, state_at
 from tests.support.endpoints import Endpoint, Neighbourhood, until
 
 URL = "http://emsp.example/results/1"
@@ -11,7 +11,7 @@ DAY_MS = 86_400_000
 
 
 async def pending(endpoint: Endpoint, backend: str = "csms") -> list[op.PendingResult]:
-    found: list[op.PendingResult] = await ask(endpoint, op.ListResults(backend))
+    found: list[op.PendingResult] = await endpoint.ask(op.ListResults(backend))
     return found
 
 
@@ -24,9 +24,9 @@ async def test_an_address_is_committed_with_its_command_and_survives_a_crash(aut
         (kept,) = await pending(csp)
         assert (kept.url, kept.told, kept.command.command_id) == (URL, "", reply.command_id)
         assert await pending(csp, "another") == []
-        await ask(csp, op.MarkTold(reply.command_id, "TIMEOUT", last=False))
+        await csp.ask(op.MarkTold(reply.command_id, "TIMEOUT", last=False))
         assert [each.told for each in await pending(csp)] == ["TIMEOUT"]
-        await ask(csp, op.MarkTold(reply.command_id, "ACCEPTED", last=True))
+        await csp.ask(op.MarkTold(reply.command_id, "ACCEPTED", last=True))
         assert await pending(csp) == []
 
 

@@ -24,30 +24,20 @@ UIDS = {"FRXYZ": "04E2A1B2C3D480", "NLQRS": "04E2A1B2C3D481", "ATDEF": "04E2A1B2
 STRANGER = "04FFFFFFFFFF80"
 
 
-async def ask(core: Any, operation: object) -> Any:
-    """What an operation is answered."""
-    replies: list[Any] = []
-    core.operations.handle(operation, replies.append)
-    await until(lambda: bool(replies))
-    if isinstance(replies[0], BaseException):
-        raise replies[0]
-    return replies[0]
-
-
 async def publish(csp: Endpoint, uid: str, **changes: Any) -> None:
     names = {"country_code": csp.party[:2], "party_id": csp.party[2:], "uid": uid, "contract_id": f"X-{uid}"}
     value = bodies.token(**(names | changes))
     checked = check_object("user-credentials", "2.3.0", bodies.text(value), own_parties=frozenset({csp.party}))
-    await ask(csp.core, PutObject("user-credentials", checked))
+    await csp.ask(PutObject("user-credentials", checked))
 
 
 async def withdraw(csp: Endpoint, uid: str) -> None:
-    await ask(csp.core, DeleteObject("user-credentials", uid))
+    await csp.ask(DeleteObject("user-credentials", uid))
 
 
 async def tap(cso: Endpoint, uid: str) -> Any:
     """A card is held against the reader; the reply."""
-    return await ask(cso.core, Authorize(CredentialIn("RFID", uid)))
+    return await cso.ask(Authorize(CredentialIn("RFID", uid)))
 
 
 def shown_to(*csps: Endpoint) -> dict[str, int]:

@@ -91,28 +91,20 @@ class Triangle:
         """Whether a passage had to be opened again since `linked`."""
         return len(self.house.kinds(Kind.OPEN)) > self._openings
 
-    async def ask(self, endpoint: Endpoint, operation: object) -> Any:
-        replies: list[Any] = []
-        endpoint.core.operations.handle(operation, replies.append)
-        await until(lambda: bool(replies))
-        if isinstance(replies[0], BaseException):
-            raise replies[0]
-        return replies[0]
-
     async def tap(self) -> Any:
         """A driver of the CSP at a station of the CSO."""
-        return await self.ask(self.cso, Authorize(CredentialIn("RFID", UID)))
+        return await self.cso.ask(Authorize(CredentialIn("RFID", UID)))
 
     async def bill(self, number: int) -> None:
         """The CSO's backend hands in a record for the CSP."""
         value = bodies.cdr(id=f"CDR-{number}", country_code=self.cso.party[:2], party_id=self.cso.party[2:])
         record = check_record("2.3.0", bodies.text(value), own_parties=frozenset({self.cso.party}))
-        await self.ask(self.cso, PostRecords((record,), self.csp.name))
+        await self.cso.ask(PostRecords((record,), self.csp.name))
 
     async def delivered(self, number: int, patience_s: float = 100.0) -> Any:
         """The record, once its receipt is there."""
         with trio.fail_after(patience_s):
-            while (record := await self.ask(self.cso, GetRecord(f"CDR-{number}"))).state == "QUEUED":  # noqa: ASYNC110
+            while (record := await self.cso.ask(GetRecord(f"CDR-{number}"))).state == "QUEUED":  # noqa: ASYNC110
                 await trio.sleep(0.1)
         return record
 
@@ -209,7 +201,7 @@ async def test_a_record_waits_when_none_of_its_routes_is_up_though_another_link_
     await until(lambda: triangle.links() == [DIRECT])
     await triangle.bill(1)
     await trio.sleep(60)
-    assert (await triangle.ask(cso, GetRecord("CDR-1"))).state == "QUEUED"
+    assert (await cso.ask(GetRecord("CDR-1"))).state == "QUEUED"
     await hub.restart()
     assert (await triangle.delivered(1, 1000)).state == "DELIVERED"
 

@@ -43,7 +43,7 @@ class Pair:
         names = {"country_code": self.csp.party[:2], "party_id": self.csp.party[2:], "uid": UID}
         value = bodies.token(**(names | {"contract_id": "own-7", "whitelist": "ALLOWED_OFFLINE"} | changes))
         checked = check_object(FEED, "2.3.0", bodies.text(value), own_parties=frozenset({self.csp.party}))
-        await self.ask(self.csp, PutObject(FEED, checked))
+        await self.csp.ask(PutObject(FEED, checked))
 
     async def key(self, *, keyed: bool) -> None:
         await self.csp.core.book.key_list(self.csp.peer(self.cso), keyed=keyed)
@@ -57,15 +57,7 @@ class Pair:
         await until(lambda: [("keyed" in each) for each in self.held()] == [keyed] * count)
 
     async def tap(self, uid: str = UID) -> Any:
-        return await self.ask(self.cso, Authorize(CredentialIn("RFID", uid), PlaceIn("LOC1", "E1")))
-
-    async def ask(self, endpoint: Endpoint, operation: object) -> Any:
-        replies: list[Any] = []
-        endpoint.core.operations.handle(operation, replies.append)
-        await until(lambda: bool(replies))
-        if isinstance(replies[0], BaseException):
-            raise replies[0]
-        return replies[0]
+        return await self.cso.ask(Authorize(CredentialIn("RFID", uid), PlaceIn("LOC1", "E1")))
 
 
 @pytest.fixture
@@ -116,7 +108,7 @@ async def test_the_switch_takes_effect_over_a_link_that_is_up_and_after_one_that
     await pair.key(keyed=False)
     await pair.cso.restart()
     await pair.until_keyed(keyed=False)
-    await pair.ask(pair.csp, DeleteObject(FEED, UID))
+    await pair.csp.ask(DeleteObject(FEED, UID))
     await pair.until_keyed(keyed=False, count=0)
 
 

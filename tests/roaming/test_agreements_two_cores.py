@@ -20,16 +20,6 @@ from tests.model import bodies
 from tests.support.endpoints import Endpoint, Neighbourhood, until
 
 
-async def ask(endpoint: Endpoint, operation: object) -> Any:
-    """An operation's reply; raises what it was refused with."""
-    told: list[Any] = []
-    endpoint.core.operations.handle(operation, told.append)
-    await until(lambda: bool(told))
-    if isinstance(told[0], BaseException):
-        raise told[0]
-    return told[0]
-
-
 @asynccontextmanager
 async def pair() -> AsyncIterator[tuple[Endpoint, Endpoint]]:
     async with Neighbourhood() as hood:
@@ -42,7 +32,7 @@ async def pair() -> AsyncIterator[tuple[Endpoint, Endpoint]]:
 
 async def propose(here: Endpoint, there: Endpoint, **more: Any) -> int:
     """Propose, until the other side has it; the number."""
-    said = await ask(here, op.ProposeAgreement(there.name, **more))
+    said = await here.ask(op.ProposeAgreement(there.name, **more))
     await until(lambda: state(there, here, said["number"]) is not None)
     number: int = said["number"]
     return number
@@ -57,7 +47,7 @@ def state(here: Endpoint, there: Endpoint, number: int) -> str | None:
 async def agree(here: Endpoint, there: Endpoint, **more: Any) -> int:
     """`here` proposes, `there` accepts, until both have it in use."""
     number = await propose(here, there, **more)
-    await ask(there, op.AnswerAgreement(here.name, number, accept=True))
+    await there.ask(op.AnswerAgreement(here.name, number, accept=True))
     await until(lambda: here.peer(there).agreement.number == there.peer(here).agreement.number == number)
     return number
 
@@ -71,13 +61,13 @@ async def test_what_both_sign_is_in_effect_on_both_and_every_refusal_names_it(au
         for here, there in ((cso, csp), (csp, cso)):
             assert here.peer(there).agreement.terms.dispute_days == 45
             assert state(here, there, number) == "IN_FORCE"
-            shown = await ask(here, op.GetAgreement(there.name))
+            shown = await here.ask(op.GetAgreement(there.name))
             assert (shown["source"], shown["number"], shown["proposals"]) == ("agreement", number, [])
         assert cso.peer(csp).agreement.services_out == csp.peer(cso).agreement.services_in == ()
         stop = check_command("STOP_SESSION", "2.3.0", b'{"session_id":"S1"}')
         with pytest.raises(Forbidden, match=rf"not agreed: services.stop-session \(agreement {number}\)"):
-            await ask(csp, op.SendCommand(stop, peer=cso.name))
-        (posted,) = await ask(cso, op.PostRecords((a_record("R-1", cso),), csp.name))
+            await csp.ask(op.SendCommand(stop, peer=cso.name))
+        (posted,) = await cso.ask(op.PostRecords((a_record("R-1", cso),), csp.name))
         assert posted.state == "PARKED"
         assert posted.reason == f"{csp.name}: not agreed: currencies (agreement {number})"
 
@@ -88,7 +78,7 @@ async def test_a_peer_that_ignores_what_it_signed_is_refused_with_the_clause(aut
         number = await agree(cso, csp, clauses={"currencies": "CHF"})
         row = cso.peer(csp).row._replace(agreement_json=before.to_json())
         cso.core.directory.put(row)  # it goes on as if nothing had been signed
-        (posted,) = await ask(cso, op.PostRecords((a_record("R-1", cso),), csp.name))
+        (posted,) = await cso.ask(op.PostRecords((a_record("R-1", cso),), csp.name))
         assert posted.state == "QUEUED"
         await until(lambda: record_of(cso, "R-1").state == "PARKED")
         reason = f"refused by {csp.name}: not-agreed (not agreed: currencies (agreement {number}))"
@@ -134,10 +124,10 @@ async def test_a_peer_that_is_away_finds_the_proposal_when_it_comes_back(autojum
     async with pair() as (cso, csp):
         csp.crash()
         await until(lambda: not cso.is_up(csp))
-        number = (await ask(cso, op.ProposeAgreement(csp.name)))["number"]
+        number = (await cso.ask(op.ProposeAgreement(csp.name)))["number"]
         await csp.restart()
         await until(lambda: state(csp, cso, number) == "PROPOSED")
-        await ask(csp, op.AnswerAgreement(cso.name, number, accept=True))
+        await csp.ask(op.AnswerAgreement(cso.name, number, accept=True))
         cso.crash()
         await cso.restart()
         await until(lambda: cso.peer(csp).agreement.number == number)
@@ -149,7 +139,7 @@ async def test_what_begins_while_the_daemon_is_down_is_in_effect_when_it_starts_
     async with pair() as (cso, csp):
         begins = rfc3339(cso.clock.now_ms() + 120_000)[:19] + "Z"
         number = await propose(cso, csp, clauses={"dispute_days": 45, "valid_from": begins})
-        await ask(csp, op.AnswerAgreement(cso.name, number, accept=True))
+        await csp.ask(op.AnswerAgreement(cso.name, number, accept=True))
         await until(lambda: state(cso, csp, number) == "UPCOMING")
         for endpoint in (cso, csp):
             endpoint.crash()
@@ -190,7 +180,7 @@ def tariff(tariff_id: str) -> Checked:
 
 
 async def publish(endpoint: Endpoint, checked: Checked) -> None:
-    await ask(endpoint, op.PutObject("tariffs", checked))
+    await endpoint.ask(op.PutObject("tariffs", checked))
 
 
 def tariffs(endpoint: Endpoint) -> set[str]:

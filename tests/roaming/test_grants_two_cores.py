@@ -35,14 +35,14 @@ class Pair:
             **changes,
         }
         checked = check_object("grants", "2.3.0", bodies.text(value), own_parties=frozenset({party}))
-        await self._ask(self.csp, PutObject("grants", checked))
+        await self.csp.ask(PutObject("grants", checked))
         await until(lambda: bool(self.granted()))
 
     def granted(self) -> list[Any]:
         return self.cso.core.grants.find("RFID", UID, PlaceIn("LOC1", "E1"))
 
     async def revokes(self) -> None:
-        await self._ask(self.csp, DeleteObject("grants", "G-1"))
+        await self.csp.ask(DeleteObject("grants", "G-1"))
         await until(lambda: self.granted()[0].view.revoked)
 
     async def cut(self) -> None:
@@ -51,19 +51,11 @@ class Pair:
         await until(lambda: self.cso.peer(self.csp).exchange is None)
 
     async def tap(self) -> Any:
-        return await self._ask(self.cso, Authorize(CredentialIn("RFID", UID), PlaceIn("LOC1", "E1")))
+        return await self.cso.ask(Authorize(CredentialIn("RFID", UID), PlaceIn("LOC1", "E1")))
 
     async def journal(self) -> list[Any]:
-        page = await self._ask(self.cso, ListDecisions())
+        page = await self.cso.ask(ListDecisions())
         return list(page.items)
-
-    async def _ask(self, endpoint: Endpoint, operation: object) -> Any:
-        replies: list[Any] = []
-        endpoint.core.operations.handle(operation, replies.append)
-        await until(lambda: bool(replies))
-        if isinstance(replies[0], BaseException):
-            raise replies[0]
-        return replies[0]
 
 
 @pytest.fixture

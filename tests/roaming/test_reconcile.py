@@ -30,14 +30,6 @@ class Pair:
     def __init__(self, cso: Endpoint, csp: Endpoint) -> None:
         self.cso, self.csp = cso, csp
 
-    async def ask(self, endpoint: Endpoint, operation: object) -> Any:
-        replies: list[Any] = []
-        endpoint.core.operations.handle(operation, replies.append)
-        await until(lambda: bool(replies))
-        if isinstance(replies[0], BaseException):
-            raise replies[0]
-        return replies[0]
-
     async def bill(self, count: int = 40, **changes: Any) -> None:
         """CDRs of some days; the last one is settled on both sides."""
         party = self.cso.party
@@ -51,14 +43,14 @@ class Pair:
                 **changes,
             )
             record = check_record("2.3.0", bodies.text(value), own_parties=frozenset({party}))
-            await self.ask(self.cso, PostRecords((record,), self.cso.peer(self.csp).label))
+            await self.cso.ask(PostRecords((record,), self.cso.peer(self.csp).label))
         await self.settled(count)
 
     async def settled(self, count: int) -> None:
         await until(lambda: len(rows(self.csp)) == count and set(states(self.cso).values()).isdisjoint({"QUEUED"}))
 
     async def reconcile(self, here: Endpoint, there: Endpoint) -> dict[str, Any]:
-        report: dict[str, Any] = await self.ask(here, ReconcilePeer(here.peer(there).label))
+        report: dict[str, Any] = await here.ask(ReconcilePeer(here.peer(there).label))
         return report
 
 
@@ -150,7 +142,7 @@ async def test_the_report_names_each_record_with_its_day_and_kind(pair: Pair) ->
 
 async def test_a_record_that_comes_back_stands_as_both_chains_say(pair: Pair) -> None:
     await pair.bill(3)
-    await pair.ask(pair.csp, JudgeRecord("C-001", "DISPUTED", reason="price"))
+    await pair.csp.ask(JudgeRecord("C-001", "DISPUTED", reason="price"))
     await until(lambda: states(pair.cso)["C-001"] == "DISPUTED")
     lose(pair.cso, "DELETE FROM records")
     assert (await pair.reconcile(pair.csp, pair.cso))["ok"]

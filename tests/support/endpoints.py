@@ -50,6 +50,10 @@ E = TypeVar("E")
 WORDS = ("one", "two", "three", "four", "five", "six")
 
 
+REPLY_S = 100.0
+"""Of the test's clock: longer than any question's deadline."""
+
+
 class TrioClock:
     """trio's clock as ours. The wall clock begins at the real time, because OpenSSL asks the machine; it can jump."""
 
@@ -198,6 +202,23 @@ class Endpoint:
         await self.hood.nursery.start(self.run)
 
     # --- peers --------------------------------------------------------------------------------------------------
+
+    async def ask(self, operation: object) -> Any:
+        """What the core replies to an operation; raises what it refuses it with."""
+        replies: list[Any] = []
+        replied = trio.Event()
+
+        def reply(value: Any) -> None:
+            replies.append(value)
+            replied.set()
+
+        self.core.operations.handle(operation, reply)
+        with trio.fail_after(REPLY_S):
+            await replied.wait()
+        (told,) = replies
+        if isinstance(told, BaseException):
+            raise told
+        return told
 
     def peer(self, other: "Endpoint") -> Peer:
         """How it knows another one."""
