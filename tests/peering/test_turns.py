@@ -71,7 +71,7 @@ async def test_others_run_between_two_turns() -> None:
         await look()
         await wait_all_tasks_blocked()
     text = "".join(walked)
-    assert "aa" not in text
+    assert "aaa" not in text, "one a pass; the end of one pass and the begin of the next may meet"
 
 
 async def test_one_that_fails_is_told_and_the_others_go_on() -> None:
