@@ -118,7 +118,7 @@ class HomeAuthorization:
     def _ask(self, asked: "_Asked") -> None:
         asked_at = self.clock.monotonic()
         left_ms = max(1, int((asked.deadline_at - asked_at) * 1000) - MARGIN_MS)
-        question = self._question(asked.peer, asked.call, asked.request, left_ms)
+        question = question_of(asked.peer, asked.call, asked.request, left_ms, self.clock.now_ms())
 
         def decided(given: BackendAnswer | NoAnswer) -> None:
             if asked.over:
@@ -146,25 +146,6 @@ class HomeAuthorization:
         self._log_answer(peer, question, answer, elapsed_ms, asked.call.traceparent)
         self._respond(asked, AnswerStatus.ANSWERED, answer.pack())
         self.unknown.answered(peer, asked.card, answer.decision, charged=asked.charged)
-
-    def _question(self, peer: Peer, call: Call, request: AuthorizeRequest, left_ms: int) -> AuthorizeQuestion:
-        place = None
-        if request.location_id:
-            place = {
-                "location_id": request.location_id,
-                "evse_uid": request.evse_uid,
-                "connector_id": request.connector_id,
-            }
-        return AuthorizeQuestion(
-            authorization_id=call.id.hex(),
-            peer=peer.label,
-            party=request.party,
-            credential={"type": request.type, "uid": request.uid, "contract_id": request.contract_id},
-            service=request.service,
-            deadline_ms=left_ms,
-            expires_at=rfc3339(self.clock.now_ms() + left_ms),
-            location=place,
-        )
 
     def _log_answer(
         self, peer: Peer, question: AuthorizeQuestion, answer: AuthorizeAnswer, elapsed_ms: float, trace: str | None
@@ -204,6 +185,30 @@ class HomeAuthorization:
                 request.uid, request.contract_id, request.location_id, request.evse_uid,
             )
         )  # fmt: skip
+
+
+def question_of(
+    peer: Peer, call: Call, request: AuthorizeRequest, left_ms: int, now_ms: int, via: str | None = None
+) -> AuthorizeQuestion:
+    """What a backend is asked for a peer's call, or a partner by plain OCPI (`via`) for a call of ours."""
+    place = None
+    if request.location_id:
+        place = {
+            "location_id": request.location_id,
+            "evse_uid": request.evse_uid,
+            "connector_id": request.connector_id,
+        }
+    return AuthorizeQuestion(
+        authorization_id=call.id.hex(),
+        peer=peer.label,
+        party=request.party,
+        credential={"type": request.type, "uid": request.uid, "contract_id": request.contract_id},
+        service=request.service,
+        deadline_ms=left_ms,
+        expires_at=rfc3339(now_ms + left_ms),
+        location=place,
+        via=via,
+    )
 
 
 def checked_answer(given: BackendAnswer, authorization_id: str) -> AuthorizeAnswer | NoAnswer:

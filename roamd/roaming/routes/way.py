@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from roamd.clock import Clock, rfc3339
+from roamd.clock import Clock
 from roamd.protocol.calls import AuthorizeRequest, Service
 from roamd.protocol.messages import Answer, AnswerStatus, Call
-from roamd.roaming.authorization.home import checked_answer
+from roamd.roaming.authorization.home import checked_answer, question_of
 from roamd.roaming.deadlines import Deadlines
 from roamd.roaming.directory import Peer
-from roamd.roaming.ports import AuthorizeQuestion, Backend, BackendAnswer, NoAnswer
+from roamd.roaming.ports import Backend, BackendAnswer, NoAnswer
 
 
 @dataclass(slots=True)
@@ -41,19 +41,6 @@ class PlainOcpi:
 
         timer = self.deadlines.add(deadline_at, lambda: finish(None))
         left_ms = max(1, int((deadline_at - self.clock.monotonic()) * 1000))
-        self.backend.ask_authorize(self._question(peer, call, left_ms), decided)
-
-    def _question(self, peer: Peer, call: Call, left_ms: int) -> AuthorizeQuestion:
         request = AuthorizeRequest.unpack(call.body)
-        place = {"location_id": request.location_id, "evse_uid": request.evse_uid, "connector_id": request.connector_id}
-        return AuthorizeQuestion(
-            authorization_id=call.id.hex(),
-            peer=peer.label,
-            party=request.party,
-            credential={"type": request.type, "uid": request.uid, "contract_id": request.contract_id},
-            service=request.service,
-            deadline_ms=left_ms,
-            expires_at=rfc3339(self.clock.now_ms() + left_ms),
-            location=place if request.location_id else None,
-            via=peer.label,
-        )
+        question = question_of(peer, call, request, left_ms, self.clock.now_ms(), via=peer.label)
+        self.backend.ask_authorize(question, decided)
