@@ -88,6 +88,29 @@ class OwnEnd:
 class Link:
     """See the module. `run` lives as long as the link does; it closes the stream."""
 
+    __slots__ = (
+        "_bytes_in",
+        "_bytes_out",
+        "_connection",
+        "_fault",
+        "_is_clogged",
+        "_nursery",
+        "_own",
+        "_scope",
+        "_sending",
+        "_stream",
+        "_timer",
+        "detail",
+        "dialler",
+        "exchange",
+        "facts",
+        "goodbye",
+        "logged",
+        "peer",
+        "reason",
+        "route",
+    )
+
     def __init__(
         self, peer: Peer, stream: SecureStream, connection: Connection, own: OwnEnd, dialler: str, route: str = DIRECT
     ) -> None:

@@ -87,6 +87,22 @@ class TlsStream:
     `own_leaf_sha256` is of the leaf that `context` shows, empty where it shows none. Handshake first.
     """
 
+    __slots__ = (
+        "_alpn",
+        "_closed",
+        "_cut_off",
+        "_ended",
+        "_fault",
+        "_incoming",
+        "_outgoing",
+        "_send_broken",
+        "_sending",
+        "_ssl",
+        "own_leaf_sha256",
+        "peer_leaf_der",
+        "transport",
+    )
+
     def __init__(
         self,
         transport: trio.abc.Stream,

@@ -62,6 +62,20 @@ _DEFAULT_TIMING: Final = Timing()
 class Connection:
     """The protocol of one link, for either side. `hello.windows` is what the peer may send us at first."""
 
+    __slots__ = (
+        "_expected_endpoint",
+        "_heartbeat",
+        "_hello_payload",
+        "_inbox",
+        "_machine",
+        "_outbox",
+        "_peer_hello_payload",
+        "_reader",
+        "dialler",
+        "hello",
+        "peer_hello",
+    )
+
     def __init__(
         self,
         dialler: bool,

@@ -41,6 +41,8 @@ def bulk_cost(length: int) -> int:
 class SendCredit:
     """How much of one pattern we may still send."""
 
+    __slots__ = ("_limit", "_used", "_window")
+
     def __init__(self) -> None:
         self._window = 0
         self._limit = 0
@@ -76,6 +78,8 @@ class SendCredit:
 class ReceiveCredit:
     """How much of one pattern the peer may still send, and when to tell it more."""
 
+    __slots__ = ("_announced", "_limit", "_received", "_step", "_window", "pattern")
+
     def __init__(self, pattern: Pattern, window: int) -> None:
         self.pattern = pattern
         self._window = window
@@ -107,6 +111,8 @@ class ReceiveCredit:
 class Solicited:
     """How many of a kind may come, because as many were asked for."""
 
+    __slots__ = ("_due", "_what")
+
     def __init__(self, what: str, slack: int = 0) -> None:
         self._what = what
         self._due = slack
@@ -124,6 +130,8 @@ class Solicited:
 
 class Allowance:
     """A bucket that refills with time, for the frames that nothing else pays for."""
+
+    __slots__ = ("_at", "_left")
 
     def __init__(self, now: float) -> None:
         self._left = float(ALLOWANCE)

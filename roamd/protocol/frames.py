@@ -96,6 +96,8 @@ def pack_frame(type_: int, payload: bytes, sequence: int, *, lane: int, more: bo
 class FrameWriter:
     """Numbers the frames of one direction."""
 
+    __slots__ = ("_sequence",)
+
     def __init__(self) -> None:
         self._sequence = 0
 
@@ -112,6 +114,8 @@ class FrameReader:
     `feed` the bytes, then iterate `frames()`. Who leaves the iteration early closes it; what was not consumed stays for
     the next time. A yielded payload is valid until the iterator moves on or is closed.
     """
+
+    __slots__ = ("_buffer", "_sequence")
 
     def __init__(self) -> None:
         self._buffer = bytearray()

@@ -39,6 +39,8 @@ class Due(Enum):
 class Heartbeat:
     """The timers of one connection."""
 
+    __slots__ = ("_in_handshake", "_missed", "_next_at", "_patience_s", "_ping_id", "_ping_sent_at", "_timing")
+
     def __init__(self, timing: Timing, now: float, *, dialler: bool) -> None:
         self._timing = timing
         self._patience_s = timing.heartbeat_s * (1 if dialler else LISTENER_WAITS)

@@ -26,6 +26,8 @@ from roamd.protocol.outbox import Outbox
 class Joiner:
     """Joins the fragments of one bulk lane; a peer holds at most one unfinished payload per lane."""
 
+    __slots__ = ("_cost", "_parts", "_size")
+
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._size = 0
@@ -47,6 +49,8 @@ class Joiner:
 
 class Inbox:
     """The receiving half of an established link."""
+
+    __slots__ = ("_allowance", "_cancels_due", "_extensions", "_joiners", "_outbox", "credits")
 
     def __init__(self, outbox: Outbox, windows: list[int], extensions: frozenset[int], now: float) -> None:
         self._outbox = outbox

@@ -7,7 +7,6 @@ per frame. Calls and bulk wait here while the peer has not given credit; the que
 stops reading costs a bounded amount.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -38,13 +37,15 @@ def _check_bodies(messages: Sequence[Call] | Sequence[Answer]) -> None:
 class _BulkLane:
     """One bulk lane's frames. `served` is bytes sent divided by the lane's weight: the lane with less goes next."""
 
+    __slots__ = ("_pieces", "credit", "lane", "served", "type", "waiting")
+
     def __init__(self, type_: FrameType, credit: SendCredit) -> None:
         self.type = type_
         self.lane = RULES[type_].lane
         self.credit = credit
         self.waiting = 0
         self.served = 0.0
-        self._pieces: deque[tuple[bytes, bool]] = deque()
+        self._pieces: list[tuple[bytes, bool]] = []  # at most some ninety, and every link has two: no deque
 
     def push(self, payload: bytes) -> None:
         if self.waiting + len(payload) > MAX_BULK_WAITING:
@@ -60,7 +61,7 @@ class _BulkLane:
         return HEADER_SIZE + len(self._pieces[0][0])
 
     def pop(self) -> tuple[bytes, bool]:
-        piece, more = self._pieces.popleft()
+        piece, more = self._pieces.pop(0)
         self.waiting -= len(piece)
         self.served += len(piece) / _WEIGHTS[self.lane]
         self.credit.spend(bulk_cost(len(piece)))
@@ -73,6 +74,22 @@ class _BulkLane:
 
 class Outbox:
     """The queues of one connection. It numbers the frames too, since their order is decided here."""
+
+    __slots__ = (
+        "_answers",
+        "_calls",
+        "_cancels",
+        "_feeds",
+        "_frames",
+        "_last",
+        "_ledger",
+        "_small",
+        "_writer",
+        "acks_due",
+        "answers_due",
+        "credits",
+        "receipts_due",
+    )
 
     def __init__(self) -> None:
         self._writer = FrameWriter()

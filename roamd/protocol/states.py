@@ -71,6 +71,8 @@ class MisuseError(RuntimeError):
 class Machine:
     """Walks the table."""
 
+    __slots__ = ("state",)
+
     def __init__(self) -> None:
         self.state = State.GREETING
 

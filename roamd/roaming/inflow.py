@@ -33,6 +33,8 @@ class Inflow:
     `look_for_room` meanwhile, for as long as the link lives.
     """
 
+    __slots__ = ("_finished", "_go_on", "_refused", "_start", "_store", "_take", "_under_way", "_waiting", "stuck")
+
     def __init__(
         self,
         store: Store,
