@@ -3,14 +3,12 @@
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from roamd.cli import main
-from tests.support.fake_api import KEY, FakeApi, refusal
+from tests.support.fake_api import FakeApi, Roamd, refusal
 
 PATH = "/v1/peers/xyz/agreement"
 TODAY: dict[str, Any] = {
@@ -23,21 +21,10 @@ OPEN: dict[str, Any] = {
     "faults": [{"path": "them.parties", "message": "NLQQQ is qqq's (NLQQQ)\x1b[2J", "code": "overlap"}],
 }  # fmt: skip
 
-Roamd = Callable[..., int]
-
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with FakeApi() as fake:
-        yield fake
-
-
-@pytest.fixture
-def roamd(api: FakeApi, tmp_path: Path) -> Roamd:
-    (tmp_path / "api.key").write_text(KEY + "\n")
-    endpoint = '[endpoint]\nparties = ["DE*ABC"]\nroles = ["cso"]\nname = "ABC"\n'
-    (tmp_path / "roamd.toml").write_text(f'{endpoint}[api]\nlisten = "{api.address}"\n')
-    return lambda *words: main(["agreement", *words, "-c", str(tmp_path / "roamd.toml")])
+def roamd(roamd: Roamd) -> Roamd:
+    return lambda *words: roamd("agreement", *words)
 
 
 def test_show_says_what_rules_and_what_a_proposal_would_change(

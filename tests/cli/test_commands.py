@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +18,11 @@ from roamd.backend.problems import problem
 from roamd.cli import main
 from roamd.cli.operate import read_events
 from roamd.errors import Fault, Malformed
-from tests.support.fake_api import KEY, FakeApi, Steps, refusal
+from tests.support.fake_api import KEY, FakeApi, Roamd, Steps, configured, refusal
 
 CHECKOUT = Path(__file__).parents[2]
 WORDS = "apple river stone cloud tiger seven"
 PEER = {"peer": "xyz", "name": "XYZ", "parties": ["NLXYZ"], "state": "PAIRED", "link": "UP", "endpoint_id": "A" * 56}
-
-Roamd = Callable[..., int]
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with FakeApi() as fake:
-        yield fake
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    (tmp_path / "api.key").write_text(KEY + "\n")
-    return tmp_path
-
-
-@pytest.fixture
-def roamd(api: FakeApi, directory: Path) -> Roamd:
-    def run(*arguments: str) -> int:
-        return main([*arguments, "-c", str(configured(directory, api.address))])
-
-    return run
-
-
-def configured(directory: Path, address: str) -> Path:
-    path = directory / "roamd.toml"
-    endpoint = '[endpoint]\nparties = ["DE*ABC"]\nroles = ["cso"]\nname = "ABC"\n'
-    path.write_text(f'{endpoint}[api]\nlisten = "{address}"\n')
-    return path
-
 
 # --- asking -----------------------------------------------------------------------------------------------------
 
@@ -253,7 +222,7 @@ def test_a_name_that_ends_with_json_gets_one_file_byte_for_byte(
 def test_decisions_shows_the_newest_and_whose_card_it_was_only_as_json(
     api: FakeApi, roamd: Roamd, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = {"authorization_id": "ab12", "at": "2026-11-22T10:00:00Z", "direction": "out", "peer": "xyz"}
+    one: dict[str, Any] = {"authorization_id": "ab12", "at": "2026-11-22T10:00:00Z", "direction": "out", "peer": "xyz"}
     one |= {"source": "GRANT", "decision": "ALLOWED", "reason": "", "elapsed_ms": 3.5, "uid": "04E2A1B2C3D480"}
     api.routes["GET /v1/decisions"] = {"items": [one], "next": None}
     assert roamd("decisions", "--peer", "xyz") == 0

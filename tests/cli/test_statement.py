@@ -4,15 +4,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from roamd.cli import main
 from roamd.cli.pdf import COLUMNS, LINES, text_pdf
-from tests.support.fake_api import KEY, FakeApi
+from tests.support.fake_api import FakeApi, Roamd
 
 ROOT = "ab" * 32
 KIND = {"kind": "CDR", "records": 2, "energy_kwh": "31.25", "before_taxes": "10.00", "after_taxes": "11.90"}
@@ -59,25 +57,11 @@ ROUND: dict[str, Any] = {
     ],
 }  # fmt: skip
 
-Roamd = Callable[..., int]
-
 
 @pytest.fixture
-def api() -> Iterator[FakeApi]:
-    with FakeApi() as fake:
-        fake.routes["GET /v1/peers/xyz/statements/2026-10"] = ANSWER
-        yield fake
-
-
-@pytest.fixture
-def roamd(tmp_path: Path, api: FakeApi) -> Roamd:
-    (tmp_path / "api.key").write_text(KEY + "\n")
-    config = tmp_path / "roamd.toml"
-    config.write_text(
-        '[endpoint]\nparties = ["DE*ABC"]\nroles = ["cso"]\nname = "ABC"\n'
-        f'[api]\nlisten = "{api.address}"\nkey_file = "api.key"\n'
-    )
-    return lambda *words: main(["-c", str(config), *words])
+def api(api: FakeApi) -> FakeApi:
+    api.routes["GET /v1/peers/xyz/statements/2026-10"] = ANSWER
+    return api
 
 
 def test_a_statement_is_a_plain_table_that_names_no_side_as_us(

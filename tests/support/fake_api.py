@@ -6,12 +6,16 @@ It keeps the real one's manners that the command line relies on: the bearer key,
 import json
 import socketserver
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 KEY = "rk_a-key-of-some-length-for-tests"
+
+Roamd = Callable[..., int]
+"""The fixture `roamd`: a command's words, and its exit code."""
 
 
 @dataclass
@@ -66,6 +70,14 @@ class Steps:
 def _problem(status: int, code: str, detail: str, faults: list[str] | None = None) -> dict[str, Any]:
     shown = [{"path": "", "message": text, "code": code} for text in faults or ()]
     return {"type": f"urn:{code}", "title": code, "status": status, "detail": detail, "code": code, "faults": shown}
+
+
+def configured(directory: Path, address: str) -> Path:
+    """The configuration, written there, of a daemon whose API is this one."""
+    path = directory / "roamd.toml"
+    endpoint = '[endpoint]\nparties = ["DE*ABC"]\nroles = ["cso"]\nname = "ABC"\n'
+    path.write_text(f'{endpoint}[api]\nlisten = "{address}"\n')
+    return path
 
 
 def refusal(status: int, code: str, detail: str, faults: list[str] | None = None) -> tuple[int, dict[str, Any]]:
