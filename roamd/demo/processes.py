@@ -7,6 +7,7 @@ whatever still lives when it closes. A daemon's log goes to a file beside its di
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import roamd
 from roamd.demo.client import Api, TooLateError, wait_until
@@ -117,13 +119,27 @@ def _end_now(process: "subprocess.Popen[str]") -> None:
         process.kill()  # does nothing when it has ended already
 
 
+LISTENING: Final = range(20_000, 32_768)
+"""Below what systems give to outgoing connections (Linux from 32768): else one of those may have a daemon's port while
+that is being restarted."""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that are free now and differ from each other."""
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
+        sockets = [held.enter_context(_bound()) for _ in range(count)]
         return [one.getsockname()[1] for one in sockets]
+
+
+def _bound() -> socket.socket:
+    while True:
+        one = socket.socket()
+        try:
+            one.bind(("127.0.0.1", secrets.choice(LISTENING)))
+        except OSError:
+            one.close()
+        else:
+            return one
 
 
 @dataclass
