@@ -12,8 +12,9 @@ dialling, protocol and storage are the daemon's own, and each run ends with the 
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -25,7 +26,7 @@ from roamd.roaming.waiting import write
 from roamd.storage import feeds
 from tests.proof.report import Report, Say, finish, parser, quantile
 from tests.simulation.backend import SimBackend, contract_of, uid_of
-from tests.simulation.determinism import run_seeded, stream
+from tests.simulation.determinism import JumpingClock, run_seeded, stream
 from tests.simulation.keys import Authority
 from tests.simulation.law import Law
 from tests.simulation.network import SimNetwork, Stream
@@ -107,10 +108,14 @@ class World:
     nodes: dict[str, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.trace = Trace()
-        self.network = WatchedNetwork(stream(self.seed, "network"), self.trace)
+        self.trace, self.clock = Trace(), JumpingClock()
+        self.network = WatchedNetwork(stream(self.seed, "network"), self.trace, self.clock)
         self.around = Surroundings(self.network, Authority(), self.trace, self.heartbeat_s, BACKOFF_S)
         self.law = Law([])
+
+    def run(self, main: Callable[["World"], Awaitable[T]]) -> T:
+        """All of it in simulated time."""
+        return run_seeded(self.seed, lambda: main(self), self.clock)
 
     def add(self, role: str, *, dialable: bool) -> Node:
         """One more company, which does not live yet."""
@@ -226,9 +231,8 @@ def prove_return(report: Report, seed: int, tell: Say) -> None:
     """Each absence, and each with a contact at its end."""
     rows = {}
     for name, seconds in ABSENCES.items():
-        world = World(seed)
-        found = run_seeded(seed, lambda world=world, s=seconds, n=name: away(world, s, report, n))  # type: ignore[misc]
-        contact_s = run_seeded(seed, lambda s=seconds: contacted(World(seed), s))  # type: ignore[misc]
+        found = World(seed).run(partial(away, seconds=seconds, report=report, name=name))
+        contact_s = World(seed).run(partial(contacted, seconds=seconds))
         report.must(found.next_attempt_s <= LONGEST_WAIT_S, f"away {name}: dialled {found.next_attempt_s:.0f} s later")
         report.must(found.drained_s is not None, f"away {name}: not everything was brought up to date")
         report.must(contact_s <= CONTACT_S + 0.001, f"away {name}: dialled {contact_s:.1f} s after its contact")
@@ -287,7 +291,7 @@ async def start_with(world: World, count: int) -> tuple[list[Dial], float | None
 def prove_start(report: Report, seed: int, count: int, tell: Say) -> None:
     """All of it drains, and dialling is orderly."""
     world = World(seed)
-    dials, drained_s = run_seeded(seed, lambda: start_with(world, count))
+    dials, drained_s = world.run(partial(start_with, count=count))
     busiest, at_a_time = busiest_second(dials), most_at_a_time(dials)
     waiting = sum(len(node.backend.handed) for node in world.nodes.values())
     report.must(drained_s is not None, f"a start with {count} backlogged partners: not drained after ten minutes")
@@ -347,8 +351,8 @@ def ask(hub: Node, other: Node, told: Callable[[float], None]) -> None:
 
 def prove_isolation(report: Report, seed: int, count: int, dead: int, tell: Say) -> None:
     """The 99th percentile, without the dead and with them."""
-    before = run_seeded(seed, lambda: ask_around(World(seed, heartbeat_s=60.0), count, 0))
-    after = run_seeded(seed, lambda: ask_around(World(seed, heartbeat_s=60.0), count, dead))
+    before = World(seed, heartbeat_s=60.0).run(partial(ask_around, count=count, dead=0))
+    after = World(seed, heartbeat_s=60.0).run(partial(ask_around, count=count, dead=dead))
     alone_ms, beside_ms = quantile(before, 0.99) * 1000, quantile(after, 0.99) * 1000
     report.must(len(after) == QUESTIONS * (count - dead), "not every question to the living was answered")
     report.must(

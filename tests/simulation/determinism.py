@@ -56,14 +56,14 @@ class JumpingClock(trio.abc.Clock):
         return 0.0
 
 
-def run_seeded(seed: int, main: Callable[[], Awaitable[T]], clock: JumpingClock | None = None) -> T:
+def run_seeded(seed: int, main: Callable[[], Awaitable[T]], clock: JumpingClock) -> T:
     """`trio.run` under a seed and simulated time. Not reentrant, like trio itself."""
     scheduler: Any = _run
     state, allowed = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
     scheduler._r.seed(seed)
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
     try:
-        return trio.run(main, clock=clock or JumpingClock(), strict_exception_groups=True)
+        return trio.run(main, clock=clock, strict_exception_groups=True)
     finally:
         scheduler._r.setstate(state)
         scheduler._ALLOW_DETERMINISTIC_SCHEDULING = allowed
