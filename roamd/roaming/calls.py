@@ -4,6 +4,9 @@ Guarantees: `done` is called exactly once per started call, at the latest at its
 stays open, and is repeated by its id on the next link with what is left of its time; the asked side remembers ids
 until their deadline and a minute, so that a repeat gets the same answer and is never asked of a backend twice.
 What is remembered for one peer is bounded: beyond `REMEMBERED_BYTES` its oldest answers are forgotten early.
+
+An answer is remembered as two strings of bytes, in one dictionary for all that are forgotten together: what a busy
+daemon holds most of is then nothing that the cycle collector would have to walk.
 """
 
 from collections.abc import Callable
@@ -31,10 +34,10 @@ BUCKET_S = 15.0
 """Answers are forgotten in buckets of this width: one timer a bucket instead of one a call."""
 
 REMEMBERED_BYTES = 16 * 1024 * 1024
-"""Of one peer's answers, counted with `ENTRY_COST` each: some 30,000 authorizations. A repeat comes within seconds."""
+"""Of one peer's answers, counted with `ENTRY_COST` each: some 50,000 authorizations. A repeat comes within seconds."""
 
-ENTRY_COST = 512
-"""About what an id, its answer and its place in the tables cost in memory."""
+ENTRY_COST = 256
+"""About what an id, its answer's head and its place in the table cost in memory."""
 
 Answered = Callable[[Answer | None], None]
 """Called with the answer, or None when there was none before the deadline."""
@@ -137,29 +140,70 @@ Service = Callable[[Peer, Call, float, Respond], None]
 
 
 @dataclass(slots=True)
-class _Remembered:
-    """An incoming call: `answer` is None while its service works.
+class _Open:
+    """An incoming call that its service works on.
 
-    `owed` are the links that it came by since the last answer, each as often as it did. An answer goes to each of
-    them, and to no other: the asker paid with credit on that link, and gets it back with the answer.
+    `owed` are the links that it came by, each as often as it did. An answer goes to each of them, and to no other: the
+    asker paid with credit on that link, and gets it back with the answer.
     """
 
-    key: tuple[str, bytes]
+    label: str
+    id: bytes
     bucket: int
     owed: "list[Exchange]"
-    answer: Answer | None = None
-
-    @property
-    def cost(self) -> int:
-        return ENTRY_COST + (len(self.answer.body) if self.answer is not None else 0)
+    answered: bool = False
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered for one peer, the oldest first, and what that costs."""
+    """What is known of one peer's calls: those that are open, and answers by the bucket in which they are forgotten.
 
-    calls: dict[bytes, _Remembered] = field(default_factory=dict)
+    An answer is kept as its status in one byte, and its body behind it. `held` is what all answers cost.
+    """
+
+    open: dict[bytes, _Open] = field(default_factory=dict)
+    answers: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     held: int = 0
+
+    def find(self, call_id: bytes) -> Answer | None:
+        """The answer that this call got."""
+        for answers in self.answers.values():
+            kept = answers.get(call_id)
+            if kept is not None:
+                return Answer(call_id, kept[0], kept[1:])
+        return None
+
+    def keep(self, bucket: int, answer: Answer) -> None:
+        """Remember an answer, within the bound."""
+        self.answers.setdefault(bucket, {})[answer.id] = bytes((answer.status,)) + answer.body
+        self.held += ENTRY_COST + len(answer.body)
+        if self.held > REMEMBERED_BYTES:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget the answers that would be the next to go, and some more, so that not every further one looks again."""
+        for bucket in sorted(self.answers):
+            answers, gone = self.answers[bucket], []
+            for call_id, kept in answers.items():
+                if self.held <= REMEMBERED_BYTES * 7 // 8:
+                    break
+                self.held -= _cost(kept)
+                gone.append(call_id)
+            for call_id in gone:
+                del answers[call_id]
+            if answers:
+                return
+            del self.answers[bucket]
+
+    def forget(self, bucket: int) -> None:
+        """The time of a bucket has come."""
+        self.held -= sum(map(_cost, self.answers.pop(bucket, {}).values()))
+        for call in [call for call in self.open.values() if call.bucket == bucket]:
+            del self.open[call.id]
+
+
+def _cost(kept: bytes) -> int:
+    return ENTRY_COST + len(kept) - 1
 
 
 class IncomingCalls:
@@ -170,7 +214,7 @@ class IncomingCalls:
         self._deadlines = deadlines
         self._services = services
         self._memory: dict[str, _Memory] = {}
-        self._expiring: dict[int, dict[tuple[str, bytes], None]] = {}
+        self._buckets: set[int] = set()
 
     def on_call(self, exchange: "Exchange", call: Call) -> None:
         """Answer it, or give a repeat the answer that the first one got."""
@@ -178,25 +222,24 @@ class IncomingCalls:
         memory = self._memory.get(label)
         if memory is None:
             memory = self._memory[label] = _Memory()
-        known = memory.calls.get(call.id)
-        if known is not None:
-            known.owed.append(exchange)
-            _send(known)
+        under_way = memory.open.get(call.id)
+        if under_way is not None:
+            under_way.owed.append(exchange)
+            return
+        answer = memory.find(call.id)
+        if answer is not None:
+            _send(answer, exchange)
             return
         deadline_at = self._clock.monotonic() + call.deadline_ms / 1000
-        key = (label, call.id)
-        known = memory.calls[call.id] = _Remembered(
-            key, self._forget_later(key, deadline_at + REMEMBERED_S), [exchange]
-        )
-        memory.held += ENTRY_COST
+        known = memory.open[call.id] = _Open(label, call.id, self._bucket_of(deadline_at + REMEMBERED_S), [exchange])
         self._serve(known, call, deadline_at)
 
     def remembered(self, label: str) -> int:
         """How many calls of a peer are remembered."""
         memory = self._memory.get(label)
-        return 0 if memory is None else len(memory.calls)
+        return 0 if memory is None else len(memory.open) + sum(map(len, memory.answers.values()))
 
-    def _serve(self, known: _Remembered, call: Call, deadline_at: float) -> None:
+    def _serve(self, known: _Open, call: Call, deadline_at: float) -> None:
         service = self._services.get(call.service)
         if service is None:
             self._answer(known, AnswerStatus.MALFORMED, b"unknown service")
@@ -204,54 +247,36 @@ class IncomingCalls:
         try:
             service(known.owed[0].peer, call, deadline_at, lambda status, body: self._answer(known, status, body))
         except Exception:  # the edge: a fault of one service is answered, and the calls behind it are served
-            log.exception("call_failed", peer=known.key[0], message_id=call.id.hex(), service=call.service)
+            log.exception("call_failed", peer=known.label, message_id=call.id.hex(), service=call.service)
             self._answer(known, AnswerStatus.NO_ANSWER, b"internal error")
 
-    def _answer(self, known: _Remembered, status: int, body: bytes) -> None:
-        if known.answer is not None:
+    def _answer(self, known: _Open, status: int, body: bytes) -> None:
+        if known.answered:
             return
-        known.answer = Answer(known.key[1], status, body)
-        memory = self._memory.get(known.key[0])
-        if memory is not None and memory.calls.get(known.key[1]) is known:
-            memory.held += len(body)
-            if memory.held > REMEMBERED_BYTES:
-                self._make_room(memory)
-        _send(known)
+        known.answered = True
+        answer = Answer(known.id, status, body)
+        memory = self._memory.get(known.label)
+        if memory is not None and memory.open.get(known.id) is known:
+            del memory.open[known.id]
+            memory.keep(known.bucket, answer)
+        for exchange in known.owed:
+            _send(answer, exchange)
 
-    def _make_room(self, memory: _Memory) -> None:
-        """Forget the oldest answers beyond the bound; what waits for its answer stays, its number is the credit's."""
-        for call_id in list(memory.calls):
-            if memory.calls[call_id].answer is not None:
-                known = self._drop(memory, call_id)
-                self._expiring[known.bucket].pop(known.key, None)
-            if memory.held <= REMEMBERED_BYTES * 7 // 8:  # a margin, so that not every further answer looks again
-                return
-
-    def _drop(self, memory: _Memory, call_id: bytes) -> _Remembered:
-        known = memory.calls.pop(call_id)
-        memory.held -= known.cost
-        return known
-
-    def _forget_later(self, key: tuple[str, bytes], at: float) -> int:
+    def _bucket_of(self, at: float) -> int:
         bucket = int(at // BUCKET_S) + 1
-        keys = self._expiring.get(bucket)
-        if keys is None:
-            keys = self._expiring[bucket] = {}
+        if bucket not in self._buckets:
+            self._buckets.add(bucket)
             self._deadlines.add(bucket * BUCKET_S, lambda: self._forget(bucket))
-        keys[key] = None
         return bucket
 
     def _forget(self, bucket: int) -> None:
-        for label, call_id in self._expiring.pop(bucket):
-            memory = self._memory[label]
-            self._drop(memory, call_id)
-            if not memory.calls:
+        self._buckets.discard(bucket)
+        for label, memory in list(self._memory.items()):
+            memory.forget(bucket)
+            if not memory.open and not memory.answers:
                 del self._memory[label]
 
 
-def _send(known: _Remembered) -> None:
-    if known.answer is not None:
-        owed, known.owed = known.owed, []
-        for exchange in owed:
-            if exchange.is_up:
-                exchange.send_answer(known.answer)
+def _send(answer: Answer, exchange: "Exchange") -> None:
+    if exchange.is_up:
+        exchange.send_answer(answer)
