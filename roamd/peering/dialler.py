@@ -1,9 +1,10 @@
-"""Dialling: one task a peer, which keeps a link up as long as the peer is paired and can be reached.
+"""Dialling: one task a peer, while there is something to dial: it brings a link up and ends.
 
 The task knows one time, `due_at`, and sleeps until then or until something happens; whatever happens only moves that
-time. An attempt that fails puts it off, each time further, up to five minutes. Good news (a new address, a
-confirmation, an operator's `retry`) brings it to now. A peer that contacts us is forgiven its failures and given a
-moment, for its own link is about to come up. While a link is up, by whoever's dialling, nothing is due.
+time, and begins the task anew where it has ended. An attempt that fails puts it off, each time further, up to five
+minutes. Good news (a new address, a confirmation, an operator's `retry`) brings it to now. A peer that contacts us is
+forgiven its failures and given a moment, for its own link is about to come up. While a link is up, by whoever's
+dialling, nothing is due; that peer has no task, and neither has one that cannot be dialled.
 
 Links that break soon after they came up count like failures, and only a link that lasts forgives them: otherwise two
 sides that disagree would dial each other without a pause. Who was replaced by another process of its own endpoint
@@ -50,7 +51,7 @@ class Dialler:
     """Keeps one peer's link up. `addresses` gives where to try, best first, asked anew at each attempt.
 
     `courtesy_s` is how long the other side is given to dial first after a link fell; `cap_s` the longest wait; `linked`
-    says whether there is a link already by the route that this dialler is for.
+    says whether there is a link already by the route that this dialler is for. `start` runs the task, see `run`.
     """
 
     peer: Peer
@@ -61,9 +62,11 @@ class Dialler:
     due_at: float
     cap_s: Callable[[], float]
     courtesy_s: Callable[[], float]
+    start: Callable[[Callable[[], Awaitable[None]]], None]
     linked: Callable[[Peer], bool] = lambda peer: peer.exchange is not None
     _backoff: Backoff = field(init=False)
-    _happened: Wake = field(default_factory=Wake)
+    _happened: Wake | None = None
+    """Wakes the task; None while there is none."""
     _retired: bool = False
     _up_at: float = -math.inf
     _broke_young: int = 0
@@ -75,6 +78,14 @@ class Dialler:
         self._backoff = Backoff(self.random)
 
     # --- what happens -------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Have the task look whether there is something to dial."""
+        if self._happened is not None:
+            self._happened.set()
+        elif not self._retired:
+            self._happened = Wake()
+            self.start(self.run)
 
     def kick(self) -> None:
         """Something changed for the better: try at once."""
@@ -100,7 +111,8 @@ class Dialler:
     def link_up(self) -> None:
         """A link is up, whoever dialled it."""
         self._up_at, self._gave_way, self._in_vain = self.clock.monotonic(), False, 0
-        self._happened.set()
+        if self._happened is not None:
+            self._happened.set()
 
     def link_down(self, goodbye: Goodbye | None) -> None:
         """The last link has ended, with what the peer said, if it said anything."""
@@ -120,7 +132,8 @@ class Dialler:
     def retire(self) -> None:
         """End the task: the peer was removed, or the daemon stops. A link that it runs is closed by others."""
         self._retired = True
-        self._happened.set()
+        if self._happened is not None:
+            self._happened.set()
 
     @property
     def next_attempt_at(self) -> float | None:
@@ -130,19 +143,22 @@ class Dialler:
     # --- the task -----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Dial until retired. Whatever goes wrong with one attempt is logged and tried again."""
-        while not self._retired:
-            wait_s = self.due_at - self.clock.monotonic()
-            if not self._wanted():
-                await self._happened.wait()
-            elif wait_s > 0:
-                with trio.move_on_after(wait_s):
-                    await self._happened.wait()
-            else:
-                await self._attempt()
+        """Dial until there is nothing to dial; `begin` starts it. A failed attempt is logged and made again."""
+        happened = self._happened = self._happened or Wake()
+        try:
+            while self._wanted():
+                wait_s = self.due_at - self.clock.monotonic()
+                if wait_s > 0:
+                    with trio.move_on_after(wait_s):
+                        await happened.wait()
+                else:
+                    await self._attempt()
+        finally:
+            self._happened = None
 
     def _wanted(self) -> bool:
-        return not self.linked(self.peer) and self.peer.active and bool(self.addresses(self.peer))
+        wanted = not self._retired and not self.linked(self.peer) and self.peer.active
+        return wanted and bool(self.addresses(self.peer))
 
     async def _attempt(self) -> None:
         """Try every address in turn; good news that comes meanwhile is not lost."""
@@ -185,7 +201,7 @@ class Dialler:
 
     def _set_due(self, in_s: float) -> None:
         self.due_at = self.clock.monotonic() + in_s
-        self._happened.set()
+        self.begin()
 
     def _forgive(self) -> None:
         self._backoff.reset(self._broke_young)

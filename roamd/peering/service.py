@@ -1,7 +1,7 @@
 """All peering as one part: a dialler for each route, the registry of links, and what the operator may do to a peer."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -58,7 +58,10 @@ class Peering:
             for peer in peers:
                 self._start(peer, self._share() * window_s)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     def _share(self) -> float:
         return int.from_bytes(self.random(4), "big") / 2**32
@@ -69,7 +72,7 @@ class Peering:
         for route in every_route(peer.agreement.routes):
             if route not in running and self._nursery is not None:
                 running[route] = dialler = self._dialler(peer, route, first_wait_s)
-                self._nursery.start_soon(dialler.run)
+                dialler.begin()
 
     def _dialler(self, peer: Peer, route: str, first_wait_s: float) -> Dialler:
         return Dialler(
@@ -81,8 +84,14 @@ class Peering:
             due_at=self.clock.monotonic() + first_wait_s,
             cap_s=lambda: self.cap_s,
             courtesy_s=lambda: self._courtesy_s(peer, route),
+            start=self._begin_task,
             linked=lambda peer: self.registry.is_linked(peer, route),
         )
+
+    def _begin_task(self, function: Callable[[], Awaitable[None]]) -> None:
+        """In our nursery; after its end links still go down, and nobody is dialled any more."""
+        if self._nursery is not None:
+            self._nursery.start_soon(function)
 
     def _courtesy_s(self, peer: Peer, route: str) -> float:
         """Of two that can dial each other, the one whose link would win goes first."""

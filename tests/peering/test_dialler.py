@@ -105,6 +105,7 @@ def dialler_of(network: Failing, peer: Peer, *, cap_s: float = CAP_S, courtesy_s
         due_at=trio.current_time(),
         cap_s=lambda: cap_s,
         courtesy_s=lambda: courtesy_s,
+        start=lambda run: None,
     )
 
 
@@ -256,6 +257,30 @@ async def test_a_bug_in_an_attempt_is_logged_and_tried_again(autojump_clock: Moc
         await dialler_of(network, one_peer()).run()
     assert len(network.at) > 3
     assert set(events_of(lines, "dial_crashed", "dial_failed")) == {"dial_crashed"}
+
+
+async def test_a_peer_that_is_linked_costs_no_task_and_one_whose_link_ended_is_dialled(
+    autojump_clock: MockClock,
+) -> None:
+    network, is_linked = Failing(), False
+    dialler = dialler_of(network, one_peer())
+    dialler.linked = lambda peer: is_linked
+    async with trio.open_nursery() as nursery:
+        dialler.start = nursery.start_soon
+        dialler.begin()
+        await trio.sleep(100)
+        is_linked = True
+        dialler.link_up()
+        await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+        before = len(network.at)
+        await trio.sleep(1000)
+        is_linked = False
+        dialler.link_down(None)
+        await trio.sleep(10)
+        assert len(nursery.child_tasks) == 1
+        assert len(network.at) > before
+        nursery.cancel_scope.cancel()
 
 
 # --- after a link ended -----------------------------------------------------------------------------------------
