@@ -28,7 +28,7 @@ from roamd.roaming.ledger.words import words_of
 from roamd.roaming.lists import answer, cursor_after, next_cursor
 from roamd.roaming.ports import Reply
 from roamd.roaming.privacy.pseudonyms import Beside, nothing_beside
-from roamd.storage import accounts, commands, ledgers, prices, records, routes
+from roamd.storage import accounts, commands, ledgers, plainocpi, prices, records
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx, Store
 
@@ -232,6 +232,7 @@ def as_reply(row: RecordRow, record: CheckedRecord | None = None) -> op.RecordRe
     warnings = None if record is None or not record.warnings else [
         {"path": fault.path, "message": fault.message, "code": fault.code} for fault in record.warnings
     ]  # fmt: skip
+    created_at = rfc3339(row.created_ms)
     return op.RecordReply(
         record_id=row.record_id,
         state=row.state,
@@ -240,8 +241,8 @@ def as_reply(row: RecordRow, record: CheckedRecord | None = None) -> op.RecordRe
         kind=row.kind,
         direction=row.direction,
         reason=row.reason,
-        created_at=rfc3339(row.created_ms),
-        updated_at=rfc3339(row.updated_ms),
+        created_at=created_at,
+        updated_at=created_at if row.updated_ms == row.created_ms else rfc3339(row.updated_ms),
         items=items,
         warnings=warnings,
     )
@@ -288,7 +289,7 @@ def _history(cx: Cx, row: RecordRow) -> list[dict[str, object]] | None:
 
 def unsigned_of(cx: Cx, row: RecordRow) -> dict[str, object] | None:
     """What a partner without roamd answered when it was sent a record: nobody signed it."""
-    tries = routes.sent_of(cx, row.id) if row.chain_id is None and row.direction == "out" else []
+    tries = plainocpi.sent_of(cx, row.id) if row.chain_id is None and row.direction == "out" else []
     if not tries:
         return None
     last = tries[-1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,12 +36,12 @@ def checks_of(csp: Company, terms: Terms | None = None) -> PriceChecks:
     return PriceChecks(csp.clock, csp.store, csp.random, lambda peer: terms or Terms(), csp.queued.append)
 
 
-async def _until(done: Callable[[], bool]) -> None:
+async def _until(done: Callable[[], object]) -> None:
     while not done():
         await trio.lowlevel.checkpoint()
 
 
-async def run(checks: PriceChecks, done: Callable[[], bool]) -> None:
+async def run(checks: PriceChecks, done: Callable[[], object]) -> None:
     """Let the checks run until something is so."""
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
@@ -110,6 +111,31 @@ async def test_the_published_tariff_counts_where_the_record_brings_a_dearer_one(
     carry(cso, csp)
     price = await checked(csp)
     assert (price["verdict"], price["total"]) == ("DIFFERS", "4.00")
+
+
+async def test_a_tariff_that_is_published_anew_counts_from_then_on(cso: Company, csp: Company) -> None:
+    line = FeedLine(cso, csp)
+    for name, each in (("C-1", "0.40"), ("C-2", "0.50")):
+        cso.publish("tariffs", tariff(each))
+        line.publisher.wake("tariffs")
+        line.pump()
+        cso.hand_in(cdr(5.0, id=name, tariffs=None))
+        carry(cso, csp)
+        await run(checks_of(csp), partial(price_of, csp, name))
+    assert [price_of(csp, name)["total"] for name in ("C-1", "C-2")] == ["4.00", "5.00"]
+
+
+async def test_records_that_are_checked_together_each_get_their_own_outcome(cso: Company, csp: Company) -> None:
+    cso.hand_in(cdr(5.5, id="DEAR"))
+    cso.hand_in(cdr(id="UNKNOWN", tariffs=None))
+    cso.hand_in(cdr(id="UNNAMED", tariffs=[], charging_periods=[{**PERIOD, "tariff_id": None}]))
+    cso.hand_in(cdr(5.0, id="RIGHT"))
+    carry(cso, csp)
+    await run(checks_of(csp), lambda: bool(price_of(csp, "RIGHT")))
+    prices = {name: price_of(csp, name) for name in ("DEAR", "UNKNOWN", "UNNAMED", "RIGHT")}
+    assert [price["verdict"] for price in prices.values()] == ["DIFFERS", "UNPRICED", "UNPRICED", "AGREES"]
+    assert prices["UNKNOWN"]["reason"] == "its tariff T1 is not known"
+    assert prices["UNNAMED"]["reason"] == "it comes with no tariff, and none is known"
 
 
 async def test_hours_are_those_of_the_stations_own_time_zone(cso: Company, csp: Company) -> None:
