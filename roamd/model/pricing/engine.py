@@ -17,12 +17,9 @@ from datetime import UTC, tzinfo
 from fractions import Fraction
 from math import ceil
 
-from roamd.model.pricing.cuts import applies_at, cut, in_range, seconds_of
-from roamd.model.pricing.tariff import NOTHING, Component, Element, Money, Restrictions, Tariff
+from roamd.model.pricing.cuts import Work, applies_at, cut, in_range, seconds_of
+from roamd.model.pricing.tariff import NOTHING, Component, Element, Money, Tariff
 from roamd.model.pricing.usage import HOUR, Stretch, Usage
-
-MAX_WORK = 20_000
-"""Periods times elements. A CDR has tens of each; a hostile one must not hold a processor for long."""
 
 KINDS = {"FLAT": "fixed", "ENERGY": "energy", "TIME": "time", "PARKING_TIME": "parking"}
 """The CDR's total (`total_{kind}_cost`) that takes each dimension; all of a reservation goes to `reservation`."""
@@ -57,13 +54,12 @@ class Priced:
 
 def price(usage: Usage, tariffs: Mapping[str, Tariff], zone: tzinfo | None) -> Priced:
     """Price a session; `tariffs` by id, `zone` the station's. Raises ValueError when it cannot be priced at all."""
-    if len(usage.stretches) * sum(len(tariff.elements) for tariff in tariffs.values()) > MAX_WORK:
-        raise ValueError("it has more periods and elements than are looked at")
-    priced, sums = Priced(), []
+    priced, sums, work = Priced(), [], Work()
     for tariff_id in dict.fromkeys(stretch.tariff_id for stretch in usage.stretches if stretch.tariff_id is not None):
         if tariff_id not in tariffs:
             raise ValueError(f"its tariff {tariff_id:.36} is not known")
-        lines = _Pricing(tariffs[tariff_id], usage, zone, priced.doubts).lines()
+        work.spend(len(usage.stretches))
+        lines = _Pricing(tariffs[tariff_id], usage, zone, priced.doubts, work).lines()
         priced.lines += lines
         sums.append(_bounded(tariffs[tariff_id], lines, priced))
     priced.total = sum(sums, NOTHING)
@@ -89,6 +85,7 @@ class _Pricing:
     usage: Usage
     zone: tzinfo | None
     doubts: list[str]
+    work: Work
 
     def lines(self) -> list[Line]:
         """Every price that applied."""
@@ -113,7 +110,8 @@ class _Pricing:
         for stretch in self.usage.stretches:
             side = stretch.is_reservation
             if stretch.tariff_id == self.tariff.id:
-                for part in cut(stretch, self.tariff, kwh=kwh[side], elapsed_s=elapsed_s[side], zone=self._zone):
+                used = {"kwh": kwh[side], "elapsed_s": elapsed_s[side]}
+                for part in cut(stretch, self.tariff, **used, zone=self._zone, work=self.work):
                     yield part, kwh[side], elapsed_s[side]
                     kwh[side] += part.kwh
                     elapsed_s[side] += seconds_of((part,))
@@ -139,7 +137,7 @@ class _Pricing:
         if part.is_reservation:
             # An expired reservation's own prices go before those of any reservation (OCPI, ReservationRestrictionType).
             wanted = ("RESERVATION_EXPIRES", "RESERVATION") if self.usage.expired else ("RESERVATION",)
-        local = part.start.astimezone(self._zone)
+        local, power, current = part.start.astimezone(self._zone), _levels(part, "POWER"), _levels(part, "CURRENT")
         return [
             element
             for reservation in wanted
@@ -148,13 +146,9 @@ class _Pricing:
             and applies_at(element.restrictions, local)
             and in_range(element.restrictions.kwh, kwh)
             and in_range(element.restrictions.duration, elapsed_s)
-            and self._fits_levels(element.restrictions, part)
+            and self._fits(element.restrictions.power, power, "power", part)
+            and self._fits(element.restrictions.current, current, "current", part)
         ]
-
-    def _fits_levels(self, restrictions: Restrictions, part: Stretch) -> bool:
-        return self._fits(restrictions.power, _levels(part, "POWER"), "power", part) and self._fits(
-            restrictions.current, _levels(part, "CURRENT"), "current", part
-        )
 
     def _fits(
         self, bounds: tuple[Fraction | None, Fraction | None], values: list[Fraction], name: str, part: Stretch

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -290,3 +290,17 @@ def test_rounding_by_line_adds_up_the_lines_cents() -> None:
     exact = Decimal(0)
     assert check_cdr(body, rounding=Rounding(level="LINE"), tolerance=exact).verdict == "AGREES"
     assert check_cdr(body, rounding=Rounding(level="TOTAL"), tolerance=exact).verdict == "DIFFERS"
+
+
+@pytest.mark.parametrize("days", [1, 40])
+def test_a_record_that_would_take_long_to_price_is_not_priced(days: int) -> None:
+    """Each of 2,000 elements cuts the session at a minute of its own, on each of its days."""
+    limits = [Restrictions(start_time=time(minute // 60 % 24, minute % 60)) for minute in range(2000)]
+    component = Component("ENERGY", Fraction(1), None, 1)
+    elements = tuple(Element(place, {"ENERGY": component}, each) for place, each in enumerate(limits))
+    tariff = Tariff("T-1", "EUR", "NO", elements, Money(None, None), Money(None, None))
+    usage = Usage((Stretch(0, START, START + timedelta(days=days), tariff.id, kwh=Fraction(9)),), expired=False)
+    with pytest.raises(ValueError, match="more periods and elements"):
+        price(usage, {tariff.id: tariff}, None)
+    few = replace(tariff, elements=elements[:8])
+    assert price(usage, {tariff.id: few}, None).total.before == 9
