@@ -11,7 +11,16 @@ that it reaches what it is meant to reach.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import backend_side, filter_side, ocpi_side, operator_side, trust_side, wire_side
+from tests.fuzz import (
+    backend_side,
+    filter_side,
+    ledger_side,
+    ocpi_side,
+    operator_side,
+    peer_side,
+    trust_side,
+    wire_side,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,15 @@ TARGETS: dict[str, Target] = {
         Target("bulk-payload", wire_side.bulk_payload, wire_side.bulk_payload_seeds),
         Target("feed-items", wire_side.feed_items, wire_side.feed_items_seeds),
         Target("ledger-items", wire_side.ledger_items, wire_side.ledger_items_seeds),
+        Target("ledger-entry", ledger_side.ledger_entry, ledger_side.ledger_entry_seeds),
+        Target("agreement-document", ledger_side.agreement_document, ledger_side.agreement_document_seeds),
+        Target("reconcile", ledger_side.reconcile, ledger_side.reconcile_seeds),
+        Target("evidence", ledger_side.evidence, ledger_side.evidence_seeds),
+        Target("grant", peer_side.grant, peer_side.grant_seeds),
+        Target("keyed-card", peer_side.keyed_card, peer_side.keyed_card_seeds),
+        Target("account", peer_side.account, peer_side.account_seeds),
+        Target("envelope", peer_side.envelope, peer_side.envelope_seeds),
+        Target("feed-cursor", peer_side.feed_cursor, peer_side.feed_cursor_seeds),
         Target("card-filter", filter_side.card_filter, filter_side.card_filter_seeds),
         Target("descriptor", trust_side.descriptor, trust_side.descriptor_seeds),
         Target("signed-descriptor", trust_side.signed_descriptor, trust_side.signed_descriptor_seeds),

@@ -20,6 +20,15 @@ from tests.fuzz.wire_side import CALL_BODIES, TYPES
 from tests.model.bodies import cdr, evse, sdr, text
 
 MEGABYTE = 1 << 20
+MOST = 10 * MEGABYTE
+"""What an input of a megabyte may hold at once."""
+
+BOUNDED = " h"
+"""How the names of inputs end whose work grows faster, up to a bound that is counted (`pricing.cuts.Work`)."""
+
+OFFLINE = frozenset({"evidence"})
+"""Targets that are no part of the daemon: an auditor runs a script over one file, and it may take its time."""
+
 Maker = Callable[[int], bytes]
 ID = bytes(16)
 
@@ -239,9 +248,10 @@ def _dns() -> dict[str, Maker]:
 
 def _dns_records(labels: int, records: int, label: bytes = b"\1a") -> Maker:
     def make(size: int) -> bytes:
-        head = b"\0" + _dns_head(records) + label * labels + b"\0\0\x0c\0\1"
-        second = (12 + len(label)).to_bytes(1, "big")
-        return filled(b"\xc0\x0c\0\x0c\0\1\0\0\0\x3c\0\2\xc0" + second, head)(min(size, len(head) + 14 * records))
+        name = label * labels + b"\0\0\x0c\0\1"
+        record = b"\xc0\x0c\0\x0c\0\1\0\0\0\x3c\0\2\xc0" + bytes([12 + len(label)])
+        number = min(records, (size - 13 - len(name)) // len(record))
+        return b"\0" + _dns_head(number) + name + record * number
 
     return make
 
@@ -376,6 +386,79 @@ def _patches() -> dict[str, Maker]:
     return {**behind(b"\0", JSON | changes), **of_evse}
 
 
+def _ledger_entries() -> dict[str, Maker]:
+    """Words, a statement with much in it, and proposals; the kinds by their place in `ledger_side.KINDS`."""
+    statement = {"format": "", "month": "2026-10", "between": [], "records": 0, "root": "0" * 64, "sections": []}
+    section = {"author": "", "parties": [], "currency": "", "kinds": [], "before_taxes": "", "after_taxes": ""}
+    sections, between = swollen(statement, "sections", text(section)), swollen(statement, "between", b'"A"')
+    made = behind(b"\x0d", {"a statement of sections": sections, "a statement between many": between})
+    made["evidence without end"] = filled(b'"x",', b'\1{"party":"DEABC","evidence":[', b"]}")
+    made["a long document"] = filled(b"\\\\", b'\x0b{"document":"', b'","algorithm":"","signature":""}')
+    return {**behind(b"\1", JSON), **made}
+
+
+def _agreements() -> dict[str, Maker]:
+    document = json.loads(TARGETS["agreement-document"].seeds()[0])
+    sides = document.pop("sides")
+    made = {"currencies": swollen({**document, "sides": sides}, "currencies", b'"EUR"')}
+    for name in ("parties", "evse_prefixes", "feeds"):
+        begin, end = text({**document, "sides": [{**sides[0], name: "HERE"}, sides[1]]}).split(b'"HERE"')
+        made[name] = distinct('"DE*#",', begin + b"[", b"]" + end)
+    return {**JSON, **made}
+
+
+def _reconcile() -> dict[str, Maker]:
+    line = encode(["DEABC", "C", ID, 1, bytes(32), "DELIVERED"])
+    group = encode([True, "CDR", "2026-10-01", 1, bytes(32)])
+    shapes = {f"{kind}: {name}": m for kind in range(3) for name, m in behind(bytes([kind]), MSGPACK).items()}
+    return {
+        **shapes,
+        "lines": lambda size: b"\2\x92\xdc\0\xc8" + line * 200 + b"\xc2",
+        "groups": lambda size: b"\1\x93\x90\xdc\3\x20" + group * 800 + b"\xc2",
+    }
+
+
+def _grants() -> dict[str, Maker]:
+    places = swollen(objects()["grants"], "places", b'{"country_code":"DE","party_id":"ABC"}')
+    return {**JSON, "places": places, "seals": filled(b',"algorithm":"a","signature":"', text(objects()["grants"]))}
+
+
+def _accounts() -> dict[str, Maker]:
+    """Records, and tariffs with as many changes of price as there is room for."""
+    component = [{"type": "ENERGY", "price": 0.1, "step_size": 1}]
+    made = {}
+    for name, limits in {
+        "hours": '{"start_time":"@:#","end_time":"@:#"}',
+        "energy": '{"min_kwh":0.#}',
+        "time": '{"min_duration":#}',
+        "days": '{"day_of_week":["MONDAY"],"start_time":"@:#"}',
+    }.items():
+        for hours in (30, 40 * 24):
+            made[f"{name}, {hours} h"] = _tariff(limits, component, hours)
+    whole = {name: maker for name, maker in OF_RECORDS.items() if "records" not in name}
+    return {**JSON, **whole, **made}
+
+
+def _tariff(limits: str, component: list[dict[str, object]], hours: int) -> Maker:
+    from tests.fuzz.peer_side import cdr_with
+
+    def make(size: int) -> bytes:
+        whole = text(cdr_with([], hours))
+        begin, end = whole.split(b'"elements":[]')
+        elements, room = [], size - len(whole) - 20
+        for number in count():
+            restrictions = limits.replace("@", f"{number // 60 % 24:02}").replace("#", f"{number % 60:02}")
+            if not limits.startswith('{"start') and not limits.startswith('{"day'):
+                restrictions = limits.replace("#", str(number + 1))
+            elements.append(text({"price_components": component, "restrictions": json.loads(restrictions)}))
+            room -= len(elements[-1]) + 1
+            if room < 0:
+                break
+        return begin + b'"elements":[' + b",".join(elements[:-1]) + b"]" + end
+
+    return make
+
+
 WORST: dict[str, dict[str, Maker]] = {
     "connection": {**NOISE, "frames": frames(FrameType.GOODBYE, b"", 0), "unknown frames": frames(200, b"", 0)},
     "established": _established(),
@@ -390,6 +473,18 @@ WORST: dict[str, dict[str, Maker]] = {
     "bulk-payload": {**behind(b"\0", MSGPACK), **_bulk()},
     "feed-items": _feed_items(),
     "ledger-items": _ledger_items(),
+    "ledger-entry": _ledger_entries(),
+    "agreement-document": _agreements(),
+    "reconcile": _reconcile(),
+    "grant": _grants(),
+    "keyed-card": {**JSON, "keys": filled(b'"keyed":"', b"{")},
+    "account": _accounts(),
+    "envelope": {
+        **behind(b"\0", NOISE),
+        **{f"letter: {n}": m for n, m in behind(b"\1", NOISE).items()},
+        **{f"pairs: {n}": m for n, m in behind(b"\2", MSGPACK).items()},
+    },
+    "feed-cursor": NOISE,
     "card-filter": _card_filters(),
     "ocpi-mending": {**behind(b"\0", JSON), **_ocpi_bodies()},
     "ocpi-request": {**behind(b"\0", JSON), **behind(b"\1", JSON), **behind(b"\2", JSON), **_ocpi_headers()},
@@ -421,11 +516,20 @@ LIMITS: dict[str, int] = {
     "message": 64 * 1024,
     "call-body": 56 * 1024,
     "bulk-payload": 384 * 1024,
+    "ledger-entry": 256 * 1024,
+    "agreement-document": 16 * 1024,
+    "reconcile": 56 * 1024,
+    "grant": 256 * 1024,
+    "keyed-card": 256 * 1024,
+    "account": 256 * 1024,
+    "envelope": 56 * 1024,
+    "feed-cursor": 64,
     "descriptor": 12 * 1024,
     "signed-descriptor": 12 * 1024 - 120,
     "invitation": 600,
     "certificate": 4096,
     "dns-answer": 8 * 1024 + 1,
+    "mdns": 8966,
     "object": 256 * 1024,
     "patch": 128 * 1024,
     "record": 256 * 1024,
@@ -437,7 +541,7 @@ LIMITS: dict[str, int] = {
 }
 """Where a size is refused as such: the dearest input may be one that is just below. All are tried at a megabyte too."""
 
-CUT_BEFORE = ("message", "call-body")
+CUT_BEFORE = ("message", "call-body", "ledger-entry", "reconcile", "envelope", "feed-cursor", "mdns")
 """The frame's header was judged before: these never see more than their limit."""
 
 
