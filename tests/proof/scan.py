@@ -237,8 +237,9 @@ class Scan:
         """The checkout, the libraries as files, and what is to be done at boot."""
         for name in ("src", "wheels", "opt/roamd", "var/lib/roamd"):
             shutil.rmtree(box / name, ignore_errors=True)
-        tracked = run(["git", "ls-files", "-z", "roamd", "scripts", "systemd", "config"], within_s=60, cwd=CHECKOUT)
-        for name in (*tracked.stdout.strip("\0").split("\0"), *_TOP):
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *_FOLDERS]
+        names = run(listed, within_s=60, cwd=CHECKOUT).stdout.strip("\0").split("\0")
+        for name in (*(name for name in names if (CHECKOUT / name).exists()), *_TOP):
             target = box / "src" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, target)
@@ -277,6 +278,7 @@ class Scan:
         }
 
 
+_FOLDERS = ("roamd", "scripts", "systemd", "config")
 _TOP = ("pyproject.toml", "README.md", "LICENSE", "requirements.lock")
 
 
