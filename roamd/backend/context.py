@@ -71,7 +71,7 @@ class Api:
     ocpi: object = None
     """What `ocpi.operating` tells of the OCPI backends; None while none is configured."""
     routes: object = None
-    """The partners without roamd (`ocpi.routes.book`)."""
+    """The partners without roamd (`ocpi.plain.book`)."""
     _names_of: tuple[ApiSettings, frozenset[str], frozenset[str]] | None = field(default=None, init=False)
 
     @property

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import WSCloseCode, web
 
 from roamd.backend.context import Api
-from roamd.backend.ocpi.routes.book import Added, Routes
+from roamd.backend.ocpi.plain.book import Added, Routes
 from roamd.backend.requests import decode_or_default, decode_strictly, peer_in_path, peer_parameter, value_answer
 from roamd.backend.routes import IDEMPOTENCY_KEY, PEER, Answer, Body, Handler, Route
 from roamd.backend.stream import Streams

@@ -62,6 +62,8 @@ from roamd.roaming.ocpi import OcpiDesk
 from roamd.roaming.operations import Authorize
 from roamd.roaming.peerbook import Change, PeerBook
 from roamd.roaming.peerstatus import OwnStatus
+from roamd.roaming.plainocpi.desk import PlainDesk
+from roamd.roaming.plainocpi.way import PlainOcpi
 from roamd.roaming.ports import Backend, Reply
 from roamd.roaming.pricecheck import PriceChecks
 from roamd.roaming.privacy.desk import SubjectDesk
@@ -74,8 +76,6 @@ from roamd.roaming.reconcile.desk import Reconciliation
 from roamd.roaming.records import Records
 from roamd.roaming.relay import ClearingHouse, Limits
 from roamd.roaming.remembered import RememberedReplies
-from roamd.roaming.routes.desk import RouteDesk
-from roamd.roaming.routes.way import PlainOcpi
 from roamd.roaming.statements import Statements
 from roamd.roaming.vouch import Introduced, Vouching
 from roamd.storage import meta, peers
@@ -370,9 +370,9 @@ class Core:
             routes=self._routes(),
         )
 
-    def _routes(self) -> RouteDesk:
+    def _routes(self) -> PlainDesk:
         ground = self.ground
-        desk = RouteDesk(
+        desk = PlainDesk(
             ground.clock, ground.store, self.directory, self.home,
             PlainOcpi(ground.clock, self.deadlines, self.world.backend), ground.settings.roles, ground.random,
             self._events_written,

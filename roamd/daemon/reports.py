@@ -129,7 +129,7 @@ class Reports:
         }
 
     def _route(self, peer: Peer, counts: dict[str | None, Counts]) -> dict[str, Any]:
-        """A partner that does not run roamd; how the way to it is, `ocpi` says (backend.ocpi.routes)."""
+        """A partner that does not run roamd; how the way to it is, `ocpi` says (backend.ocpi.plain)."""
         return {
             "peer": peer.label,
             "endpoint_id": None,

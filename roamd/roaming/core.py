@@ -18,12 +18,12 @@ from roamd.roaming.ledger.desk import LedgerDesk
 from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.mirror import Mirror
 from roamd.roaming.ocpi import OcpiDesk
+from roamd.roaming.plainocpi.desk import PlainDesk
 from roamd.roaming.ports import Reply
 from roamd.roaming.privacy.desk import SubjectDesk
 from roamd.roaming.reconcile.desk import Reconciliation
 from roamd.roaming.records import Records
 from roamd.roaming.remembered import RememberedReplies
-from roamd.roaming.routes.desk import RouteDesk
 from roamd.roaming.statements import Statements
 
 Handler = Callable[[Any, Reply], None]
@@ -51,7 +51,7 @@ class Services:
     agreements: Agreements
     replies: RememberedReplies
     operate: Handler
-    routes: RouteDesk
+    routes: PlainDesk
 
 
 class OperationTable:

@@ -15,10 +15,10 @@ from roamd.errors import Conflict, NotFound, PreconditionFailed, RoamdError
 from roamd.model.body import merge_patch
 from roamd.model.objects import Checked, CheckedRecord, check_object
 from roamd.roaming import operations as ops
+from roamd.roaming.plainocpi.asked import ListPlainPartners
 from roamd.roaming.ports import Reply
 from roamd.roaming.privacy.erase import Erasing
-from roamd.roaming.routes.asked import ListRoutes
-from roamd.storage.routes import RouteRow
+from roamd.storage.plainocpi import PlainPartner
 
 PARTY = "DEABC"
 NOW_MS = 1_795_348_800_000
@@ -44,7 +44,7 @@ class FakeCore:
         self.quirks: dict[tuple[str, str], int] = {}
         self.partners: list[ops.Partner] = []
         self.remembered: dict[tuple[str, str], tuple[bytes, Any]] = {}
-        self.routes: list[RouteRow] = []
+        self.routes: list[PlainPartner] = []
         self.asked: list[object] = []
         self.refuse_with: RoamdError | None = None
         self.held: list[tuple[object, Reply]] | None = None
@@ -56,7 +56,7 @@ class FakeCore:
 
     def handle(self, operation: object, reply: Reply) -> None:
         """Answer at once; or, while `held` is a list, when the test releases it."""
-        if isinstance(operation, ListRoutes):  # every API asks this once when it begins: no test means it
+        if isinstance(operation, ListPlainPartners):  # every API asks this once when it begins: no test means it
             reply(list(self.routes))
             return
         self.asked.append(operation)

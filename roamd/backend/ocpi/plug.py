@@ -20,12 +20,12 @@ from roamd.backend.ocpi.offered import ClientInfos, Offered, Snapshots
 from roamd.backend.ocpi.operating import Bench
 from roamd.backend.ocpi.outcomes import Outcomes
 from roamd.backend.ocpi.partners import Partners
+from roamd.backend.ocpi.plain.book import Routes
 from roamd.backend.ocpi.pull import Puller
 from roamd.backend.ocpi.push import Pusher
 from roamd.backend.ocpi.received import Received
 from roamd.backend.ocpi.reserved import Reserved
 from roamd.backend.ocpi.results import ResultPoster
-from roamd.backend.ocpi.routes.book import Routes
 from roamd.backend.waiting import StandingTakers
 from roamd.errors import ConfigError
 

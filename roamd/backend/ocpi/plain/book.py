@@ -25,17 +25,17 @@ from roamd.backend.ocpi.envelope import Refusal
 from roamd.backend.ocpi.face import Served
 from roamd.backend.ocpi.offered import Offered, Snapshots
 from roamd.backend.ocpi.partners import Partners
+from roamd.backend.ocpi.plain.joining import Joined, Joining, our_credentials
+from roamd.backend.ocpi.plain.sending import ObjectTeller, RecordSender
+from roamd.backend.ocpi.plain.swapped import US, SwappedCore
 from roamd.backend.ocpi.pull import Puller
 from roamd.backend.ocpi.received import Received
-from roamd.backend.ocpi.routes.joining import Joined, Joining, our_credentials
-from roamd.backend.ocpi.routes.sending import ObjectTeller, RecordSender
-from roamd.backend.ocpi.routes.swapped import US, SwappedCore
 from roamd.errors import Conflict, Fault, Malformed
 from roamd.log import get_logger
 from roamd.roaming import operations as op
+from roamd.roaming.plainocpi.asked import DropPlainPartner, FreeLabel, KeepPlainPartner, ListPlainPartners
 from roamd.roaming.ports import AuthorizeQuestion, NoAnswer, Question, Told
-from roamd.roaming.routes.asked import DropRoute, FreeLabel, KeepRoute, ListRoutes
-from roamd.storage.routes import RouteRow
+from roamd.storage.plainocpi import PlainPartner
 
 log = get_logger(room="backend")
 
@@ -48,7 +48,7 @@ SHOWN: Final = frozenset({"locations", "tariffs", "sessions", "cdrs", "tokens"})
 class Route:
     """One of them. `api` is the API as it is for the parts that serve this partner (`swapped`)."""
 
-    row: RouteRow
+    row: PlainPartner
     api: Api
     backends: Backends
     backend: Backend
@@ -94,7 +94,7 @@ class Routes:
 
     async def load(self) -> None:
         """Read those that are stored; until then whoever presents a token waits."""
-        rows: list[RouteRow] = await self._api.core.ask(ListRoutes())
+        rows: list[PlainPartner] = await self._api.core.ask(ListPlainPartners())
         if rows:
             await self._know_ourselves()
         self._routes = {row.peer: self._made(row) for row in rows}
@@ -145,7 +145,7 @@ class Routes:
 
     # --- adding and removing ---
 
-    async def add(self, asked: Added) -> RouteRow:
+    async def add(self, asked: Added) -> PlainPartner:
         """Register at a partner and begin to exchange with it. Malformed, Conflict or NotJoined."""
         _require_url("url", asked.url, asked.private)
         our_url = asked.our_url.rstrip("/").removesuffix("/versions")
@@ -153,7 +153,7 @@ class Routes:
         async with self._turn:
             await self._know_ourselves()
             now_ms = self._api.clock.now_ms()
-            provisional = RouteRow(f"joining-{self._random(8).hex()}", "", ("ZZZZZ",), (), asked.private, now_ms)
+            provisional = PlainPartner(f"joining-{self._random(8).hex()}", "", ("ZZZZZ",), (), asked.private, now_ms)
             route = self._made(provisional)
             self._routes[provisional.peer] = route  # the partner reads our versions while it answers
             try:
@@ -162,7 +162,7 @@ class Routes:
                 del self._routes[provisional.peer]
                 await route.session.close()
 
-    async def _joined(self, route: Route, asked: Added, our_url: str) -> RouteRow:
+    async def _joined(self, route: Route, asked: Added, our_url: str) -> PlainPartner:
         joining = Joining(route.caller, asked.url, asked.token, our_url)
         token, route.backend.registration = await joining.begin(self._random(64))
         us = self._ourselves
@@ -181,22 +181,22 @@ class Routes:
         log.info("route_joined", peer=row.peer, version=registration.version)
         return row
 
-    async def _kept(self, joined: Joined, asked: Added) -> RouteRow:
+    async def _kept(self, joined: Joined, asked: Added) -> PlainPartner:
         if set(joined.parties) & self._api.own_parties:
             raise Conflict("Its credentials name a party of our own.", code="own-party")
         taken = {party for route in self._routes.values() for party in route.row.parties}
         if set(joined.parties) & taken:
             raise Conflict("One of its parties is a partner's already; remove that first.", code="party-taken")
         label: str = await self._api.core.ask(FreeLabel(joined.name, asked.label))
-        row = RouteRow(label, joined.name, joined.parties, joined.roles, asked.private, self._api.clock.now_ms())
-        await self._api.core.ask(KeepRoute(row))
+        row = PlainPartner(label, joined.name, joined.parties, joined.roles, asked.private, self._api.clock.now_ms())
+        await self._api.core.ask(KeepPlainPartner(row))
         return row
 
     async def remove(self, label: str, *, park: bool) -> None:
         """End it here, and tell the partner. Forbidden while records wait, unless they may be parked."""
         async with self._turn:
             route = self._routes[label]
-            await self._api.core.ask(DropRoute(label, park))
+            await self._api.core.ask(DropPlainPartner(label, park))
             del self._routes[label]
             for task in route.tasks:
                 task.cancel()
@@ -224,7 +224,7 @@ class Routes:
             US, str(status["name"]), tuple(sorted(self._api.own_parties)), tuple(status["roles"]), "PAIRED", True, 0
         )
 
-    def _made(self, row: RouteRow) -> Route:
+    def _made(self, row: PlainPartner) -> Route:
         core = SwappedCore(self._api.core, row.peer, lambda: self._ourselves)
         api = dataclasses.replace(self._api, core=core, own_parties=frozenset(row.parties))
         secret = self._random(32).hex()  # there is no first token: the partner gave one to us

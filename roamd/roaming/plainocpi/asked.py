@@ -5,12 +5,12 @@ from typing import Literal
 
 from roamd.model.objects import Checked, CheckedRecord
 from roamd.roaming.operations import PlaceIn
-from roamd.storage.routes import RouteRow
+from roamd.storage.plainocpi import PlainPartner
 
 
 @dataclass(frozen=True, slots=True)
-class ListRoutes:
-    """Every partner without roamd. Reply: list of RouteRow."""
+class ListPlainPartners:
+    """Every partner without roamd. Reply: list of PlainPartner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,14 @@ class FreeLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepRoute:
+class KeepPlainPartner:
     """Begin to exchange with a partner. Reply: None; Conflict when its label is another's."""
 
-    row: RouteRow
+    row: PlainPartner
 
 
 @dataclass(frozen=True, slots=True)
-class DropRoute:
+class DropPlainPartner:
     """End it: its objects go, records and answers stay. Forbidden while records wait, unless they may be parked.
 
     Reply: None.

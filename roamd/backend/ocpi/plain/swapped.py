@@ -15,7 +15,7 @@ from typing import Any, Final
 from roamd.backend.context import CoreLink
 from roamd.errors import Forbidden, NotFound, RoamdError
 from roamd.roaming import operations as op
-from roamd.roaming.routes import asked
+from roamd.roaming.plainocpi import asked
 
 US: Final = "us"
 """Our own label where the partner's peers are listed: we are the only one."""

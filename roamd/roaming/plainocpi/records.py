@@ -18,17 +18,17 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.events import record_body, record_event_txn
 from roamd.roaming.ledger.chain import record_entry_kind
 from roamd.roaming.lists import answer
+from roamd.roaming.plainocpi import asked
 from roamd.roaming.ports import Reply
 from roamd.roaming.records import as_reply
-from roamd.roaming.routes import asked
-from roamd.storage import erasure, records, routes
+from roamd.storage import erasure, plainocpi, records
+from roamd.storage.plainocpi import SentRow
 from roamd.storage.records import DELIVERED, PARKED, RecordRow
-from roamd.storage.routes import SentRow
 from roamd.storage.store import Cx, Store
 
 
 @dataclass(slots=True)
-class RouteRecords:
+class PlainRecords:
     """Handles the operations. `events_written` is called after each commit that the backend should hear of."""
 
     clock: Clock
@@ -41,7 +41,7 @@ class RouteRecords:
 
         def read(cx: Cx) -> asked.DueRecord | None:
             for row in records.page(cx, 0, 1, state=records.QUEUED, peer=operation.peer, direction="out"):
-                unsure = any(sent.http is None for sent in routes.sent_of(cx, row.id))
+                unsure = any(sent.http is None for sent in plainocpi.sent_of(cx, row.id))
                 body = record_body(cx, row) or b""
                 return asked.DueRecord(row.id, row.party, row.record_id, row.ocpi, unsure, body)
             return None
@@ -60,9 +60,9 @@ class RouteRecords:
                 sent = SentRow(
                     operation.peer, row.id, row.body_hash, now_ms, operation.http, operation.ocpi, operation.location
                 )
-                routes.sent_txn(cx, sent)
+                plainocpi.sent_txn(cx, sent)
             state = {"taken": DELIVERED, "refused": PARKED}.get(operation.outcome)
-            moved = routes.move_queued_txn(cx, row, state, operation.reason, now_ms) if state else None
+            moved = plainocpi.move_queued_txn(cx, row, state, operation.reason, now_ms) if state else None
             if moved is not None:
                 record_event_txn(cx, moved, "record.state", now_ms)
 

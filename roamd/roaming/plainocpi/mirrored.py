@@ -14,8 +14,8 @@ from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.events import object_event_txn
 from roamd.roaming.lists import choose
 from roamd.roaming.mirror import as_read
+from roamd.roaming.plainocpi import asked
 from roamd.roaming.ports import Reply
-from roamd.roaming.routes import asked
 from roamd.storage import feeds
 from roamd.storage.feeds import MirroredRow
 from roamd.storage.store import Cx, Store

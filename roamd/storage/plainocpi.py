@@ -11,7 +11,7 @@ from roamd.storage.cx import Cx
 from roamd.storage.records import PARKED, QUEUED, RecordRow, set_state_txn
 
 
-class RouteRow(NamedTuple):
+class PlainPartner(NamedTuple):
     """A partner at a plain OCPI address. `roles` are ours (cso, csp); `private` lets its address be a private one."""
 
     peer: str
@@ -34,16 +34,16 @@ class SentRow(NamedTuple):
     location: str | None
 
 
-def load_all(cx: Cx) -> list[RouteRow]:
+def load_all(cx: Cx) -> list[PlainPartner]:
     """Every route, by label."""
     rows = cx.run("SELECT peer, name, parties, roles, private, created_ms FROM ocpi_routes ORDER BY peer")
     return [
-        RouteRow(peer, name, tuple(parties.split()), tuple(roles.split()), bool(private), created_ms)
+        PlainPartner(peer, name, tuple(parties.split()), tuple(roles.split()), bool(private), created_ms)
         for peer, name, parties, roles, private, created_ms in rows
     ]
 
 
-def put_txn(cx: Cx, row: RouteRow) -> None:
+def put_txn(cx: Cx, row: PlainPartner) -> None:
     """Add a route, or replace the one with this label."""
     cx.run(
         "INSERT INTO ocpi_routes (peer, name, parties, roles, private, created_ms) VALUES (?, ?, ?, ?, ?, ?)"

@@ -11,9 +11,9 @@ from roamd.roaming.audience import is_shown
 from roamd.roaming.catalogue import as_read
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.lists import answer, choose, key_after, next_key
+from roamd.roaming.plainocpi import asked
 from roamd.roaming.ports import Reply
-from roamd.roaming.routes import asked
-from roamd.storage import feeds, meta, routes
+from roamd.storage import feeds, meta, plainocpi
 from roamd.storage.feeds import PublishedRow
 from roamd.storage.store import Cx, Store
 
@@ -58,7 +58,7 @@ class Ours:
         def read(cx: Cx) -> tuple[list[asked.Due], int]:
             if not may_publish(peer.agreement, _agreed_feed(operation.feed)):
                 return [], 0
-            upto = routes.pushed_upto(cx, peer.label, operation.feed)
+            upto = plainocpi.pushed_upto(cx, peer.label, operation.feed)
             rows = feeds.tail(cx, operation.feed, upto, max_rows=AT_ONCE, max_bytes=MAX_BYTES)
             found = [due for row in rows if (due := self._due(cx, peer, row)) is not None]
             return found, rows[-1].version if rows else meta.newest_version(cx)
@@ -68,7 +68,7 @@ class Ours:
     def pushed(self, operation: asked.NotePushed, reply: Reply) -> None:
         """NotePushed -> None."""
         peer, feed, version = operation.peer, operation.feed, operation.version
-        self.store.submit(lambda cx: routes.pushed_txn(cx, peer, feed, version), reply)
+        self.store.submit(lambda cx: plainocpi.pushed_txn(cx, peer, feed, version), reply)
 
     def _due(self, cx: Cx, peer: Peer, row: PublishedRow) -> asked.Due | None:
         if row.body is not None and self._sees(peer, row):

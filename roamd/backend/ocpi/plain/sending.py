@@ -22,7 +22,7 @@ from roamd.errors import NotFound
 from roamd.log import get_logger
 from roamd.model.body import find_evse
 from roamd.roaming.operations import StoredObject
-from roamd.roaming.routes.asked import Due, DueObjects, DueRecord, GetShown, NextRecord, NotePushed, NoteSent
+from roamd.roaming.plainocpi.asked import Due, DueObjects, DueRecord, GetShown, NextRecord, NotePushed, NoteSent
 
 log = get_logger(room="backend")
 

@@ -17,16 +17,16 @@ from roamd.roaming.authorization.home import HomeAuthorization
 from roamd.roaming.directory import PAIRED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.peerbook import owner_of
+from roamd.roaming.plainocpi import asked
+from roamd.roaming.plainocpi.mirrored import Theirs
+from roamd.roaming.plainocpi.records import PlainRecords
+from roamd.roaming.plainocpi.shown import Ours
+from roamd.roaming.plainocpi.way import PlainOcpi
 from roamd.roaming.ports import Reply
-from roamd.roaming.routes import asked
-from roamd.roaming.routes.mirrored import Theirs
-from roamd.roaming.routes.records import RouteRecords
-from roamd.roaming.routes.shown import Ours
-from roamd.roaming.routes.way import PlainOcpi
-from roamd.storage import feeds, meta, ocpi, peers, records, routes
+from roamd.storage import feeds, meta, ocpi, peers, plainocpi, records
 from roamd.storage.peers import PeerRow
+from roamd.storage.plainocpi import PlainPartner
 from roamd.storage.records import QUEUED
-from roamd.storage.routes import RouteRow
 from roamd.storage.store import Cx, Store
 
 log = get_logger()
@@ -41,7 +41,7 @@ SERVICE: Final = "authorization"
 
 
 @dataclass(slots=True)
-class RouteDesk:
+class PlainDesk:
     """Handles the operations of `asked`; made by the composition root, which calls `load`."""
 
     clock: Clock
@@ -57,12 +57,12 @@ class RouteDesk:
     def __post_init__(self) -> None:
         theirs = Theirs(self.clock, self.store, self.directory, self.events_written)
         ours = Ours(self.store, self.directory)
-        taken = RouteRecords(self.clock, self.store, self.directory, self.events_written)
+        taken = PlainRecords(self.clock, self.store, self.directory, self.events_written)
         self.handlers = {
-            asked.ListRoutes: self.list,
+            asked.ListPlainPartners: self.list,
             asked.FreeLabel: self.label,
-            asked.KeepRoute: self.keep,
-            asked.DropRoute: self.drop,
+            asked.KeepPlainPartner: self.keep,
+            asked.DropPlainPartner: self.drop,
             asked.AskHome: self.ask_home,
             asked.PutTheirs: theirs.put,
             asked.PatchTheirs: theirs.patch,
@@ -78,18 +78,18 @@ class RouteDesk:
 
     def load(self) -> None:
         """Put those that are stored into the directory."""
-        for row in self.store.read(routes.load_all):
+        for row in self.store.read(plainocpi.load_all):
             self._put(row)
 
-    def _put(self, row: RouteRow) -> None:
+    def _put(self, row: PlainPartner) -> None:
         peer = Peer(_as_peer_row(row), agreement_of(self.our_roles, row))
         peer.way = self.way.ask
         self.directory.put_route(peer)
 
-    def list(self, operation: asked.ListRoutes, reply: Reply) -> None:
-        """ListRoutes -> list of RouteRow."""
+    def list(self, operation: asked.ListPlainPartners, reply: Reply) -> None:
+        """ListPlainPartners -> list of PlainPartner."""
         del operation
-        reply(self.store.read(routes.load_all))
+        reply(self.store.read(plainocpi.load_all))
 
     def label(self, operation: asked.FreeLabel, reply: Reply) -> None:
         """FreeLabel -> str."""
@@ -106,16 +106,16 @@ class RouteDesk:
         owner = self.store.read(lambda cx: meta.get(cx, owner_of(label)))
         return owner not in (None, NO_ENDPOINT + label)
 
-    def keep(self, operation: asked.KeepRoute, reply: Reply) -> None:
-        """KeepRoute -> None, after the commit."""
+    def keep(self, operation: asked.KeepPlainPartner, reply: Reply) -> None:
+        """KeepPlainPartner -> None, after the commit."""
         row = operation.row
         if not self.directory.is_route(row.peer) and self._is_taken(row.peer):
             reply(Conflict(f"{row.peer!r} is, or was, another peer.", code="label-taken"))
             return
 
         def txn(cx: Cx) -> None:
-            routes.put_txn(cx, row)
-            routes.forget_pushed_txn(cx, row.peer)
+            plainocpi.put_txn(cx, row)
+            plainocpi.forget_pushed_txn(cx, row.peer)
             meta.set_txn(cx, owner_of(row.peer), NO_ENDPOINT + row.peer)
             peer_event_txn(cx, row.peer, PAIRED, "DOWN", self.clock.now_ms())
 
@@ -128,8 +128,8 @@ class RouteDesk:
 
         self.store.submit(txn, done)
 
-    def drop(self, operation: asked.DropRoute, reply: Reply) -> None:
-        """DropRoute -> None."""
+    def drop(self, operation: asked.DropPlainPartner, reply: Reply) -> None:
+        """DropPlainPartner -> None."""
         label, now_ms = operation.peer, self.clock.now_ms()
         if not self.directory.is_route(label):
             self.directory.get(label)
@@ -141,10 +141,10 @@ class RouteDesk:
                 raise Forbidden(
                     f"{len(queued)} records wait for {label}; let them arrive, or park them with --park.", code="queued"
                 )
-            for row in routes.park_queued_txn(cx, queued, f"{label} was removed", now_ms):
+            for row in plainocpi.park_queued_txn(cx, queued, f"{label} was removed", now_ms):
                 record_event_txn(cx, row, "record.state", now_ms)
             feeds.drop_peer_txn(cx, label)
-            routes.remove_txn(cx, label)
+            plainocpi.remove_txn(cx, label)
             ocpi.remove_txn(cx, f"@{label}")
             peer_event_txn(cx, label, "REMOVED", "DOWN", now_ms)
 
@@ -178,7 +178,7 @@ class RouteDesk:
         self.home.answer(peer, call, began_at + operation.deadline_ms / 1000, respond)
 
 
-def agreement_of(our_roles: tuple[str, ...], row: RouteRow) -> Agreement:
+def agreement_of(our_roles: tuple[str, ...], row: PlainPartner) -> Agreement:
     """What plain OCPI can carry of the preset for these roles. Nobody signed it."""
     theirs = tuple(role for role in ("cso", "csp") if role in row.roles)
     whole = preset(our_roles, theirs, [f"{party[:2]}*{party[2:]}" for party in row.parties])
@@ -197,7 +197,7 @@ def agreement_of(our_roles: tuple[str, ...], row: RouteRow) -> Agreement:
     )
 
 
-def _as_peer_row(row: RouteRow) -> PeerRow:
+def _as_peer_row(row: PlainPartner) -> PeerRow:
     """In memory only: the table of peers never has a row of it."""
     return peers.PeerRow(
         peer=row.peer,
