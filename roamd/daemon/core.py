@@ -367,10 +367,10 @@ class Core:
             ocpi=OcpiDesk(clock, store, self.directory),
             replies=RememberedReplies(clock),
             operate=self.world.operate,
-            routes=self._routes(),
+            plain=self._plain(),
         )
 
-    def _routes(self) -> PlainDesk:
+    def _plain(self) -> PlainDesk:
         ground = self.ground
         desk = PlainDesk(
             ground.clock, ground.store, self.directory, self.home,
@@ -489,11 +489,11 @@ class Core:
     def _published(self, feed: str) -> None:
         for peer in self.directory:
             peer.published(feed)
-        if self.directory.routes:
+        if self.directory.plain:
             self._told_backend()  # whoever tells partners by plain OCPI waits there
 
     def _queued(self, label: str) -> None:
-        if self.directory.is_route(label):
+        if self.directory.is_plain(label):
             self._told_backend()
         peer = self.directory.find(label)
         carrier = peer.carrier(LEDGER) if peer is not None else None

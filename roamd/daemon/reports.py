@@ -70,7 +70,7 @@ class Reports:
         """`roamd peers`."""
         counts = self.store.read(records.counts)
         shown = [self._peer(peer, counts) for peer in self.directory]
-        return {"items": [*shown, *(self._route(peer, counts) for peer in self.directory.routes)], "next": None}
+        return {"items": [*shown, *(self._route(peer, counts) for peer in self.directory.plain)], "next": None}
 
     def peer(self, label: str) -> dict[str, Any]:
         """`roamd peers show`: with agreement, feeds and chains."""

@@ -51,7 +51,7 @@ class Services:
     agreements: Agreements
     replies: RememberedReplies
     operate: Handler
-    routes: PlainDesk
+    plain: PlainDesk
 
 
 class OperationTable:
@@ -111,7 +111,7 @@ class OperationTable:
             op.ProposeAgreement: services.agreements.propose,
             op.AnswerAgreement: services.agreements.answer,
             op.Operate: services.operate,
-            **services.routes.handlers,
+            **services.plain.handlers,
         }
 
     def handle(self, operation: object, reply: Reply) -> None:

@@ -45,7 +45,7 @@ class Peer:
     skew_ms: int | None = None
     alarms: list[str] = field(default_factory=list)
     way: "Way | None" = None
-    """How a partner is asked that runs no roamd and speaks plain OCPI (`routes`); it never has an exchange."""
+    """How a partner is asked that runs no roamd and speaks plain OCPI (`plainocpi`); it never has an exchange."""
     follower: object | None = None
     """The follower that began last, over whichever link: only its chunks are taken (see `follower`)."""
 
@@ -96,7 +96,7 @@ class Directory:
     def __init__(self) -> None:
         self._by_label: dict[str, Peer] = {}
         self._by_endpoint: dict[str, Peer] = {}
-        self._routes: dict[str, Peer] = {}
+        self._plain: dict[str, Peer] = {}
         self._contract_owners: dict[str, tuple[Peer, ...]] = {}
         self.list_keys: Mapping[str, tuple[bytes, ...]] = {}
         """By label, the keys of peers' keyed lists (`privacy.keyed`); replaced as a whole."""
@@ -126,34 +126,34 @@ class Directory:
         self._by_endpoint.pop(peer.endpoint_id, None)
         self._index()
 
-    def put_route(self, peer: Peer) -> None:
+    def put_plain(self, peer: Peer) -> None:
         """Add a partner without roamd, or replace it. It owns contracts and is found by its label, and is no endpoint:
         whoever goes through the directory does not meet it.
         """
-        self._routes[peer.label] = peer
+        self._plain[peer.label] = peer
         self._index()
 
-    def remove_route(self, label: str) -> None:
+    def remove_plain(self, label: str) -> None:
         """Forget a partner without roamd."""
-        del self._routes[label]
+        del self._plain[label]
         self._index()
 
     @property
-    def routes(self) -> tuple[Peer, ...]:
+    def plain(self) -> tuple[Peer, ...]:
         """The partners without roamd."""
-        return tuple(self._routes.values())
+        return tuple(self._plain.values())
 
-    def is_route(self, label: str | None) -> bool:
+    def is_plain(self, label: str | None) -> bool:
         """Whether this label is a partner's without roamd."""
-        return label in self._routes
+        return label in self._plain
 
     def find(self, label: str) -> Peer | None:
         """The peer of that label, also one without roamd."""
-        return self._by_label.get(label) or self._routes.get(label)
+        return self._by_label.get(label) or self._plain.get(label)
 
     def paired(self, label: str) -> Peer:
         """The peer of that label that runs roamd; raises NotFound, and Conflict for one without."""
-        if self.is_route(label):
+        if self.is_plain(label):
             raise Conflict(
                 f"{label!r} is a partner that speaks plain OCPI: there is no such thing with it.", code="plain-ocpi"
             )
@@ -186,7 +186,7 @@ class Directory:
 
     def _index(self) -> None:
         owners: dict[str, list[Peer]] = {}
-        for peer in (*self._by_label.values(), *self._routes.values()):
+        for peer in (*self._by_label.values(), *self._plain.values()):
             # Whom the operator has not confirmed yet owns nothing. A suspended one does: what is queued for it waits.
             for prefix in peer.agreement.contract_prefixes if peer.row.state != PENDING else ():
                 owners.setdefault(prefix, []).append(peer)

@@ -42,20 +42,20 @@ Taken = list[RecordRow] | Conflict
 _Known = dict[tuple[str, str], RecordRow]
 
 
-def no_route(peer: str | None) -> bool:
+def not_plain(peer: str | None) -> bool:
     """Where every partner runs roamd."""
     del peer
     return False
 
 
 def take_in_txn(
-    cx: Cx, handed: Sequence[Handed], random: Random, is_route: Callable[[str | None], bool] = no_route
+    cx: Cx, handed: Sequence[Handed], random: Random, is_plain: Callable[[str | None], bool] = not_plain
 ) -> list[Taken]:
     """Take in what was handed in, one after the other."""
     known = records.own_of(cx, (_key(record) for each in handed for record, _ in each.records))
     fresh: _Known = {}
     taken = [_look(each, known, fresh) for each in handed]
-    store_txn(cx, list(fresh.values()), random, is_route)
+    store_txn(cx, list(fresh.values()), random, is_plain)
     return taken
 
 
@@ -103,15 +103,15 @@ def _new_row(record: CheckedRecord, destination: Destination, body_hash: bytes, 
 
 
 def store_txn(
-    cx: Cx, rows: Sequence[RecordRow], random: Random, is_route: Callable[[str | None], bool] = no_route
+    cx: Cx, rows: Sequence[RecordRow], random: Random, is_plain: Callable[[str | None], bool] = not_plain
 ) -> None:
     """Store rows, each with a place in its peer's chain unless that is being mended or it has no peer.
 
-    With a peer that speaks plain OCPI (`is_route`) there is no chain.
+    With a peer that speaks plain OCPI (`is_plain`) there is no chain.
     """
     for peer in dict.fromkeys(row.peer for row in rows):
         of_peer = [row for row in rows if row.peer == peer]
-        if peer is not None and not is_route(peer) and not is_recovering(cx, peer):
+        if peer is not None and not is_plain(peer) and not is_recovering(cx, peer):
             of_peer = _placed_txn(cx, peer, of_peer, random)
         records.put_many_txn(cx, of_peer)
 

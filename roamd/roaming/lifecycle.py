@@ -64,7 +64,7 @@ class Lifecycle:
 
     def _of_ledger(self, row: RecordRow) -> RecordRow:
         """The row; Conflict when its partner speaks plain OCPI, and nothing can be said of it in a ledger."""
-        if self.directory.is_route(row.peer):
+        if self.directory.is_plain(row.peer):
             raise Conflict(
                 f"{row.peer} speaks plain OCPI: a credit is a CDR of its own, and disputes go by letter.",
                 code="plain-ocpi",

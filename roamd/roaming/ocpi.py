@@ -103,7 +103,7 @@ class OcpiDesk:
     def partners(self, operation: op.ListPartners, reply: Reply) -> None:
         """ListPartners -> list of Partner."""
         del operation
-        reply([_partner(peer) for peer in (*self.directory, *self.directory.routes)])
+        reply([_partner(peer) for peer in (*self.directory, *self.directory.plain)])
 
 
 def _pending(cx: Cx, row: ResultRow) -> op.PendingResult | None:

@@ -84,7 +84,7 @@ class Records:
             self.store.submit(once, done)
 
     def _take_in_txn(self, cx: Cx, handed: list[Handed]) -> list[list[op.RecordReply] | Conflict]:
-        taken = take_in_txn(cx, handed, self.random, self.directory.is_route)
+        taken = take_in_txn(cx, handed, self.random, self.directory.is_plain)
         return [
             rows if isinstance(rows, Conflict) else _replies(rows, each)
             for rows, each in zip(taken, handed, strict=True)
@@ -184,7 +184,7 @@ class Records:
             again = row._replace(
                 peer=peer, state=QUEUED, reason=None, updated_ms=now_ms, body=body, chain_id=None, sequence=None
             )
-            store_txn(cx, [again], self.random, self.directory.is_route)
+            store_txn(cx, [again], self.random, self.directory.is_plain)
             accounts.moved_txn(cx, row.id, peer)
             return as_reply(again)
 

@@ -162,7 +162,7 @@ class VisitedAuthorization:
         return (peers,) if known else self.candidates(asking.type, asking.uid, peers)
 
     def _everyone(self) -> Sequence[Peer]:
-        return (*self.directory, *self.directory.routes)
+        return (*self.directory, *self.directory.plain)
 
     def _ask_next(self, asking: Asking) -> None:
         """Begin the next wave that reaches anyone; with none left, and nobody to wait for, it is over."""

@@ -84,7 +84,7 @@ class PlainDesk:
     def _put(self, row: PlainPartner) -> None:
         peer = Peer(_as_peer_row(row), agreement_of(self.our_roles, row))
         peer.way = self.way.ask
-        self.directory.put_route(peer)
+        self.directory.put_plain(peer)
 
     def list(self, operation: asked.ListPlainPartners, reply: Reply) -> None:
         """ListPlainPartners -> list of PlainPartner."""
@@ -109,7 +109,7 @@ class PlainDesk:
     def keep(self, operation: asked.KeepPlainPartner, reply: Reply) -> None:
         """KeepPlainPartner -> None, after the commit."""
         row = operation.row
-        if not self.directory.is_route(row.peer) and self._is_taken(row.peer):
+        if not self.directory.is_plain(row.peer) and self._is_taken(row.peer):
             reply(Conflict(f"{row.peer!r} is, or was, another peer.", code="label-taken"))
             return
 
@@ -131,7 +131,7 @@ class PlainDesk:
     def drop(self, operation: asked.DropPlainPartner, reply: Reply) -> None:
         """DropPlainPartner -> None."""
         label, now_ms = operation.peer, self.clock.now_ms()
-        if not self.directory.is_route(label):
+        if not self.directory.is_plain(label):
             self.directory.get(label)
             raise Conflict(f"{label!r} is no partner that speaks plain OCPI.", code="not-plain-ocpi")
 
@@ -150,7 +150,7 @@ class PlainDesk:
 
         def done(outcome: BaseException | None) -> None:
             if not isinstance(outcome, BaseException):
-                self.directory.remove_route(label)
+                self.directory.remove_plain(label)
                 log.warning("route_removed", peer=label)
                 self.events_written()
             reply(outcome)
