@@ -293,6 +293,8 @@ class Operating:
         key = (IDEMPOTENCY_KEY,)
         return [
             Route("GET", "/v1/status", self._plain("status"), tag, "How the daemon is.", report),
+            Route("GET", "/v1/identity", self._plain("identity"), tag, "Our keys, and who knows the next one.",
+                  (Answer(200, "The keys.", "Identity"),)),
             Route("GET", "/v1/queue", self._plain("queue"), tag, "What waits, by peer.", report),
             Route("GET", "/v1/queue/shape", self._plain("queue.shape"), tag, "Ages and sizes of what waits.", report),
             Route("GET", "/v1/ledger/chains", self.chains, tag, "The ledgers' chains.", report, parameters=(PEER,)),

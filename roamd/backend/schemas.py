@@ -248,6 +248,22 @@ _CANDIDATE: Final = _object(
     last_seen=_TIME,
     peer=_NULLABLE | {"description": "The label of the peer that it is, if it is one."},
 )
+_IDENTITY: Final = _object(
+    ("endpoint_id", "announced", "keys", "not_told"),
+    endpoint_id=_TEXT,
+    announced=_BOOL | {"description": "Whether there is a next key that is not in use yet."},
+    keys=_list(
+        _object(
+            ("number", "state", "key_id", "made_at", "taken_until"),
+            number=_WHOLE,
+            state={"type": "string", "enum": ["RETIRED", "IN_USE", "ANNOUNCED"]},
+            key_id=_TEXT | {"description": "The name of this key; the first one's is the endpoint id."},
+            made_at={"type": ["string", "null"], "format": "date-time"},
+            taken_until={"type": ["string", "null"], "format": "date-time"},
+        )
+    ),
+    not_told=_list(_TEXT) | {"description": "Paired partners that did not say yet that they know the newest key."},
+)
 _INVITATION: Final[dict[str, Schema]] = {
     "id": _TEXT,
     "address": _TEXT | {"description": "`host:port`, or `via:` and the endpoint id of a clearing house."},
@@ -603,5 +619,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "OcpiRemoval": _object(("module",), module={"type": "string", "enum": ["tariffs", "locations", "tokens"]}),
     "Backup": _object(("path",), path=_TEXT),
     "ApiKey": _object(("api_key",), api_key=_TEXT),
+    "Identity": _IDENTITY,
     "Health": _object(("status",), status=_TEXT),
 }

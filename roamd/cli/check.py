@@ -29,11 +29,12 @@ def check(options: argparse.Namespace) -> int:
 
 def _identity_faults(config: Config) -> Iterator[str]:
     yield from _secret_faults(config.endpoint.identity_key, "a copy of it, or `roamd init` for a new identity")
-    from roamd.trust.identity import Identity  # here: heavy, and no other command needs it
+    from roamd.trust.succession import load_identity  # here: heavy
 
     if os.access(config.endpoint.identity_key, os.R_OK):
         try:
-            Identity.load(config.endpoint.identity_key, config.endpoint.identity_crt)
+            endpoint = config.endpoint
+            load_identity(endpoint.identity_key, endpoint.identity_crt, endpoint.identity_succession)
         except ConfigError as error:
             yield from error.lines
 

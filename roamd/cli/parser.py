@@ -317,9 +317,22 @@ def _operating(commands: _Parsers) -> None:
     restore.add_argument("file", metavar="FILE")
     _ocpi(commands)
     _command(commands, "reload", "operate:reload", "check the configuration and put it to use; links stay up")
+    _identity(commands)
     api_key = commands.add_parser("api-key", help="the key of the local API")
     rotate = _words(api_key, required=True)
     _command(rotate, "rotate", "operate:rotate", "make a new key; the old one ends at once")
+
+
+def _identity(commands: _Parsers) -> None:
+    actions = _words(_command(commands, "identity", "identity:status", "the company's keys; who knows the next one"))
+    rotate = _command(actions, "rotate", "identity:rotate", "make the next key, and let the present one vouch for it")
+    rotate.add_argument(
+        "--overlap-days", type=int, default=30, metavar="DAYS", help="partners take the old key so long (30)"
+    )
+    switch = _command(actions, "switch", "identity:switch", "put the next key to use, once every partner knows it")
+    switch.add_argument("--force", action="store_true", help="also while partners do not know it; they must pair anew")
+    for parser in (rotate, switch):
+        parser.add_argument("--key", metavar="FILE", help="where identity.key lies, if systemd hands it to the daemon")
 
 
 def _ocpi(commands: _Parsers) -> None:

@@ -96,6 +96,12 @@ class Endpoint:
         "must pair again. Keep a copy offline.",
     )
     identity_crt: Path = _key(values.PATH, "identity.crt", "The certificate of that key. It holds nothing secret.")
+    identity_succession: Path = _key(
+        values.PATH,
+        "identity.succession",
+        "How that key follows from the company's first one; `roamd identity rotate` makes it. It holds nothing secret, "
+        "and without it partners take a later key for a stranger's.",
+    )
     state: Path = _key(
         values.PATH, "state", "The directory of the database and what else the daemon writes; on a local disk."
     )

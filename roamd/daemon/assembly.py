@@ -44,6 +44,7 @@ from roamd.trust.descriptor import verify_descriptor
 from roamd.trust.identity import Identity
 from roamd.trust.leaf import Leaf, issue_leaf
 from roamd.trust.signing import verify
+from roamd.trust.succession import succession_of_own
 
 log = get_logger()
 
@@ -63,16 +64,17 @@ class Ground:
     fail: Callable[[BaseException], None]
 
 
-def begin_run(store: Store, config: Config, clock: Clock, random: Random) -> tuple[Run, int]:
+def begin_run(store: Store, config: Config, clock: Clock, random: Random, identity: Identity) -> tuple[Run, int]:
     """Commit this start before anything is served: its run, and the sequence of our descriptor.
 
     Waits for the commit, so it is called where no loop has to turn for it: in a thread.
     """
 
     def txn(cx: Cx) -> tuple[Run, int]:
-        run = begin_run_txn(cx, clock, random)
-        restored = run.restored_ms is not None
-        return run, descriptor_sequence_txn(cx, config, run.sealing_public, clock.now_ms(), restored=restored)
+        run = begin_run_txn(cx, clock, random, succession_of_own(identity).in_use)
+        return run, descriptor_sequence_txn(
+            cx, config, run.sealing_public, identity, clock.now_ms(), restored=run.restored_ms is not None
+        )
 
     run, sequence = store.write(txn)
     if run.restored_ms is not None:
@@ -133,7 +135,7 @@ class Assembly:
             relay_envelopes=config.relay.envelopes_per_s,
             relay_kib=config.relay.kib_per_s,
         )
-        signer = Signer(identity.endpoint_id, identity.certificate_der, identity.sign, verify)
+        signer = Signer(succession_of_own(identity), identity.sign, verify)
         return core_parts.Ground(settings, ground.clock, ground.store, ground.run, ground.random, signer, ground.start)
 
     def _world(self) -> World:
@@ -152,7 +154,7 @@ class Assembly:
 
     def _network(self, core: Core) -> TlsNetwork:
         ground = self.ground
-        identities = _identities(core)
+        identities = _identities(core, ground.clock.now_ms())
         self.contexts = Contexts(ground.identity, issue_leaf(ground.identity, ground.clock.now_ms()), identities)
         metrics.certificate_expiry_seconds.labels("leaf").set(self.contexts.leaf.not_after_ms / 1000)
         self.network = TlsNetwork(
@@ -258,7 +260,7 @@ class Assembly:
         failure is logged and changes nothing.
         """
         async with self._swapping:
-            identities = _identities(self.core)
+            identities = _identities(self.core, self.ground.clock.now_ms())
             if leaf is None and dict(self.contexts.identities) == identities:
                 return
             try:
@@ -268,8 +270,8 @@ class Assembly:
             metrics.certificate_expiry_seconds.labels("leaf").set(self.contexts.leaf.not_after_ms / 1000)
 
 
-def _identities(core: Core) -> dict[str, bytes]:
-    return {peer.endpoint_id: peer.row.identity_der for peer in core.directory if peer.active}
+def _identities(core: Core, now_ms: int) -> dict[str, tuple[bytes, ...]]:
+    return {peer.endpoint_id: peer.keys(now_ms) for peer in core.directory if peer.active}
 
 
 def system_random(size: int) -> bytes:

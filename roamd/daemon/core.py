@@ -56,6 +56,7 @@ from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Take
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.take import TakeEntries
+from roamd.roaming.ledger.turning import turn_all_txn, turn_txn
 from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.mirror import Mirror
 from roamd.roaming.ocpi import OcpiDesk
@@ -101,8 +102,11 @@ class Run:
         return SealingKey.of_seed(self.sealing_seeds[0]).public
 
 
-def begin_run_txn(cx: Cx, clock: Clock, random: Random) -> Run:
-    """Draw a run id and note it with its first version; the instance and the secrets are drawn once."""
+def begin_run_txn(cx: Cx, clock: Clock, random: Random, own_number: int = 0) -> Run:
+    """Draw a run id and note it with its first version; the instance and the secrets are drawn once.
+
+    `own_number`: of our identity; if another one was used when we stopped, our chains go on in new epochs.
+    """
     run_id = random(16)
     instance, secret = _kept_txn(cx, "instance", random(16)), _kept_txn(cx, "cursor-secret", random(32))
     sealing_seeds = sealing_seeds_txn(cx, clock.now_ms(), random)
@@ -110,6 +114,7 @@ def begin_run_txn(cx: Cx, clock: Clock, random: Random) -> Run:
     meta.begin_run_txn(cx, run_id, clock.now_ms())
     home.recover_txn(cx, clock.now_ms())
     moves.recover_txn(cx, clock.now_ms())
+    turn_all_txn(cx, own_number, random, clock.now_ms())
     return Run(instance, run_id, secret, restored_ms, sealing_seeds)
 
 
@@ -200,7 +205,7 @@ class Core:
         self.deadlines = Deadlines(clock)
         self.outgoing = OutgoingCalls(clock, self.deadlines)
         self.journal = DecisionJournal(store, self.deadlines)
-        self.book = PeerBook(clock, store, self.directory, settings.roles, self._peer_changed)
+        self.book = PeerBook(clock, store, self.directory, settings.roles, self._peer_changed, self._turn_txn)
         self.introductions = Introductions(
             clock, self.outgoing, self.book, world.descriptor, random, ground.start, world.read_descriptor
         )
@@ -491,6 +496,12 @@ class Core:
             peer.published(feed)
         if self.directory.plain:
             self._told_backend()  # whoever tells partners by plain OCPI waits there
+
+    def _turn_txn(self, cx: Cx, label: str, their_number: int) -> bool:
+        """A peer uses another identity: our chain towards it goes on in a new epoch."""
+        ground = self.ground
+        own = ground.signer.succession.in_use
+        return turn_txn(cx, label, own, their_number, ground.random, ground.clock.now_ms())
 
     def _queued(self, label: str) -> None:
         if self.directory.is_plain(label):

@@ -31,6 +31,7 @@ from roamd.log import get_logger
 from roamd.storage.group import Delivery
 from roamd.storage.store import Store
 from roamd.trust.identity import Identity
+from roamd.trust.succession import load_identity
 
 log = get_logger()
 
@@ -88,7 +89,8 @@ class _Daemon:
         self._over = False
 
     async def run(self) -> None:
-        identity = Identity.load(self._config.endpoint.identity_key, self._config.endpoint.identity_crt)
+        endpoint = self._config.endpoint
+        identity = load_identity(endpoint.identity_key, endpoint.identity_crt, endpoint.identity_succession)
         keys = KeyHolder.load(self._config.api.key_file)
         self._notifier.extend_timeout(MIGRATION_S)
         store = await self._open_store()
@@ -135,7 +137,9 @@ class _Daemon:
             raise self._failure
 
     async def _serve(self, store: Store, identity: Identity, keys: KeyHolder) -> None:
-        this_run, sequence = await trio.to_thread.run_sync(begin_run, store, self._config, self._clock, system_random)
+        this_run, sequence = await trio.to_thread.run_sync(
+            begin_run, store, self._config, self._clock, system_random, identity
+        )
         async with trio.open_nursery() as nursery:
             ground = Ground(
                 self._config, self._clock, store, this_run, sequence, identity, system_random, _starter(nursery),

@@ -59,6 +59,7 @@ class OperatorDesk:
     def _reports(self) -> dict[str, Report]:
         return {
             "status": lambda _: self.reports.status(),
+            "identity": lambda _: self.reports.identity(),
             "peers": lambda _: self.reports.peers(),
             "peer": lambda a: self.reports.peer(a["peer"]),
             "candidates": lambda _: self.reports.candidates(),

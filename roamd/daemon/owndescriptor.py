@@ -4,6 +4,7 @@ Partners keep the highest sequence, and a store that was restored has forgotten 
 than the seconds since 1970, and what a restored store says is new: after a disaster it has often another address.
 """
 
+import hashlib
 from collections.abc import Callable
 
 from roamd.config.schema import Config
@@ -18,12 +19,14 @@ VALID_MS = 90 * 24 * 3600 * 1000
 _KEY = "descriptor"
 
 
-def descriptor_sequence_txn(cx: Cx, config: Config, sealing_key: bytes, now_ms: int, *, restored: bool) -> int:
+def descriptor_sequence_txn(
+    cx: Cx, config: Config, sealing_key: bytes, identity: Identity, now_ms: int, *, restored: bool
+) -> int:
     """The sequence of what we say of ourselves: a higher one than the last if that was something else."""
     endpoint, introduce = config.endpoint, config.discovery.introduce
-    content = repr(
-        (endpoint.name, endpoint.parties, endpoint.roles, str(config.link.advertise), introduce, sealing_key.hex())
-    )
+    keys = hashlib.sha256(identity.certificate_der + identity.succession).hexdigest()
+    place = str(config.link.advertise)
+    content = repr((endpoint.name, endpoint.parties, endpoint.roles, place, introduce, sealing_key.hex(), keys))
     number, _, before = (meta.get(cx, _KEY) or "0 ").partition(" ")
     if before == content and not restored:
         return int(number)
@@ -50,6 +53,7 @@ def own_descriptor(
                 valid_until_ms=now_ms() + VALID_MS,
                 introducible=config.discovery.introduce,
                 sealing_key=sealing_key,
+                succession=identity.succession,
             ),
             identity,
         )

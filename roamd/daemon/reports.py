@@ -12,10 +12,12 @@ from roamd.model.routes import FUNCTIONS, routes_for
 from roamd.peering.service import Peering
 from roamd.roaming.calls import OutgoingCalls
 from roamd.roaming.directory import Directory, Peer
+from roamd.roaming.introduce import successors_held
 from roamd.storage import feeds, ledgers, records
 from roamd.storage.records import PARKED, QUEUED, Counts
 from roamd.storage.store import Cx, Store
 from roamd.trust.contexts import Contexts
+from roamd.trust.succession import Succession, key_id, succession_of_own
 
 NOTHING = Counts(0, 0, 0, 0)
 AGES = ((60, "under a minute"), (3600, "under an hour"), (86_400, "under a day"), (float("inf"), "older"))
@@ -64,6 +66,18 @@ class Reports:
             "clock_jumps": self.clock_jumps(),
             "leaf_expires_at": rfc3339(self.contexts.leaf.not_after_ms),
             "alarms": [f"{peer.label}: {alarm}" for peer in peers for alarm in peer.alarms],
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """`roamd identity`: our keys, and which partners do not know yet that another one comes."""
+        succession = succession_of_own(self.contexts.identity)
+        held = self.store.read(lambda cx: {peer.label: successors_held(cx, peer.label) for peer in self.directory})
+        told = {peer.label: held[peer.label] >= len(succession.steps) for peer in self.directory if peer.active}
+        return {
+            "endpoint_id": succession.endpoint_id,
+            "announced": succession.announced is not None,
+            "keys": [_key(succession, number) for number in range(len(succession.certificates))],
+            "not_told": [label for label, knows in told.items() if not knows],
         }
 
     def peers(self) -> dict[str, Any]:
@@ -203,3 +217,15 @@ def _all(cx: Cx, state: str) -> list[records.RecordRow]:
     while page := records.page(cx, found[-1].id if found else 0, 5000, state=state, direction="out"):
         found += page
     return found
+
+
+def _key(succession: Succession, number: int) -> dict[str, Any]:
+    """One key: who made it known is the statement before it, how long it is taken is said by the one behind it."""
+    steps, later = succession.steps, "ANNOUNCED" if number > succession.in_use else "RETIRED"
+    return {
+        "number": number,
+        "state": "IN_USE" if number == succession.in_use else later,
+        "key_id": key_id(succession.certificates[number]),
+        "made_at": rfc3339(steps[number - 1].made_ms) if number else None,
+        "taken_until": rfc3339(steps[number].until_ms) if number < len(steps) else None,
+    }

@@ -35,7 +35,7 @@ from roamd.protocol.states import OPEN, State
 from roamd.roaming.deadlines import Deadlines, Timer
 from roamd.roaming.directory import Peer
 from roamd.roaming.dispatch import Exchange
-from roamd.roaming.ledger.signer import Verify
+from roamd.trust.succession import Verify, signer_among
 
 log = get_logger()
 
@@ -351,7 +351,8 @@ class Link:
 
     def _holds(self, document: bytes, signature: bytes) -> bool:
         try:
-            return self._own.verify(self.peer.row.identity_der, document, signature)
+            keys = self.peer.keys(self._own.clock.now_ms())
+            return signer_among(keys, document, signature, self._own.verify) is not None
         except NotTrusted:
             return False
 

@@ -38,6 +38,7 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.waiting import Wake
 from roamd.trust.sealing import SealingKey, is_sealing_key, seal
+from roamd.trust.succession import signer_among
 
 log = get_logger()
 
@@ -188,7 +189,8 @@ class Passage:
 
     def _take(self, header: Header, carried: bytes, respond: Respond) -> None:
         try:
-            content = opened(self._office.signer, self._own_key, self.peer, header, carried)
+            office = self._office
+            content = opened(office.signer, self._own_key, self.peer, header, carried, office.clock.now_ms())
         except (NotTrusted, ProtocolError) as error:
             log.warning("envelope_refused", peer=self.peer.label, relay=self.relay.label, reason=str(error))
             respond(AnswerStatus.MALFORMED, b"not-sealed")
@@ -263,10 +265,10 @@ class Passage:
         return bool(self._their_key) and not (self._broken or self._closed)
 
 
-def opened(signer: Signer, key: SealingKey, peer: Peer, header: Header, carried: bytes) -> bytes:
+def opened(signer: Signer, key: SealingKey, peer: Peer, header: Header, carried: bytes, now_ms: int) -> bytes:
     """The content of an envelope of this peer; NotTrusted or ProtocolError when it is not."""
     signature, content = read_letter(key.open(carried, header.packed()))
-    if not signer.verify(peer.row.identity_der, signed_document(header, content), signature):
+    if signer_among(peer.keys(now_ms), signed_document(header, content), signature, signer.verify) is None:
         raise NotTrusted("bad-signature", "The signature in an envelope does not hold.")
     if header.kind in (Kind.OPEN, Kind.ACCEPT) and not is_sealing_key(content):
         raise NotTrusted("bad-key", "An envelope gives a key that is none.")

@@ -206,10 +206,11 @@ class Relayed:
 
     def _unsealed(self, peer: Peer, header: Header, carried: bytes) -> bytes:
         """The passage key in an OPEN; the peer may know an old descriptor of ours, and with it an old key."""
+        now_ms = self.clock.now_ms()
         for key in self.keys[:-1]:
             with suppress(NotTrusted):
-                return opened(self.signer, key, peer, header, carried)
-        return opened(self.signer, self.keys[-1], peer, header, carried)
+                return opened(self.signer, key, peer, header, carried, now_ms)
+        return opened(self.signer, self.keys[-1], peer, header, carried, now_ms)
 
     def _why_not(self, header: Header) -> bytes:
         sent_ms = header.expiry_ms - LIFE_S * 1000

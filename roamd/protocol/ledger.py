@@ -10,7 +10,7 @@ hash of one entry and with it all entries before it. All integers are unsigned a
     head     0 "roamd head 1" and NULs to 16 | 16 author 56 | 72 receiver 56 | 128 epoch 16 | 144 sequence u64
              | 152 hash 32 | 184 time u64, milliseconds          (192 bytes)
     receipt  the same with "roamd receipt 1"
-    epoch    0 old epoch 16 | 16 old sequence u64 | 24 old head hash 32   (56 bytes, the body of an EPOCH entry)
+    epoch    0 old epoch 16 | 16 old sequence u64 | 24 old head hash 32 | 56 reason u8   (the 57 bytes of an EPOCH body)
 
 The record id stands last and its length before it, so no two entries read as the same bytes.
 """
@@ -37,10 +37,17 @@ MAX_BODY: Final = 256 * 1024  # the same limit as at the API
 
 _ENTRY: Final = struct.Struct(">16sQ32sHH32s")
 _SIGNED: Final = struct.Struct(">16s56s56s16sQ32sQ")
-_EPOCH: Final = struct.Struct(">16sQ32s")
+_EPOCH: Final = struct.Struct(">16sQ32sB")
 _ENTRY_MAGIC: Final = b"roamd entry 1"
 _HEAD_MAGIC: Final = b"roamd head 1"
 _RECEIPT_MAGIC: Final = b"roamd receipt 1"
+
+
+class EpochReason(IntEnum):
+    """Why an author began a new epoch; a reason that is not known is no fault."""
+
+    ROLLED_BACK = 0
+    NEW_KEY = 1
 
 
 class EntryKind(IntEnum):
@@ -160,25 +167,29 @@ def _exact(value: bytes, size: int, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EpochOpening:
-    """The body of an EPOCH entry: what the author was shown with its own signature after a rollback."""
+    """The body of an EPOCH entry: where the author ended the epoch before, and why.
+
+    After a rollback that is what it was shown with its own signature.
+    """
 
     old_epoch: bytes
     old_sequence: int
     old_hash: bytes
+    reason: int = EpochReason.ROLLED_BACK
 
     def pack(self) -> bytes:
         """The fixed layout (see above)."""
         _exact(self.old_epoch, 16, "epoch")
         _exact(self.old_hash, 32, "hash")
-        return _EPOCH.pack(self.old_epoch, self.old_sequence, self.old_hash)
+        return _EPOCH.pack(self.old_epoch, self.old_sequence, self.old_hash, self.reason)
 
     @classmethod
     def unpack(cls, body: bytes) -> "EpochOpening":
-        """ProtocolError when the body is not exactly 56 bytes."""
+        """ProtocolError when the body is not exactly 57 bytes."""
         try:
             return cls(*_EPOCH.unpack(body))
         except struct.error as error:
-            raise ProtocolError(GoodbyeCode.MALFORMED, "The body of an EPOCH entry must have 56 bytes.") from error
+            raise ProtocolError(GoodbyeCode.MALFORMED, "The body of an EPOCH entry must have 57 bytes.") from error
 
     def record_id(self) -> str:
         """The record id of the EPOCH entry: the old epoch in hexadecimal."""

@@ -13,6 +13,7 @@ from roamd.errors import Conflict, NotFound
 from roamd.model.agreement import Agreement
 from roamd.model.ids.contract import provider_in
 from roamd.storage.peers import PeerRow
+from roamd.trust.succession import Succession, read_succession
 
 if TYPE_CHECKING:
     from roamd.protocol.messages import Answer, Call
@@ -37,6 +38,7 @@ class Peer:
 
     row: PeerRow
     agreement: Agreement
+    succession: Succession
     exchange: "Exchange | None" = None
     elsewhere: "dict[str, Exchange | None]" = field(default_factory=dict)
     others: "tuple[Exchange, ...]" = ()
@@ -56,6 +58,10 @@ class Peer:
     @property
     def endpoint_id(self) -> str:
         return self.row.endpoint_id
+
+    def keys(self, now_ms: int) -> tuple[bytes, ...]:
+        """The identity certificates whose signatures are taken now, the one in use first (`trust.succession`)."""
+        return self.succession.taken(now_ms)
 
     def alarm(self, text: str) -> None:
         """Note what the operator should look at; what was said before moves to the end."""
@@ -109,13 +115,13 @@ class Directory:
 
     def put(self, row: PeerRow) -> Peer:
         """Add a peer or replace its row; the running exchange is kept."""
-        agreement = Agreement.from_json(row.agreement_json)
+        agreement, succession = Agreement.from_json(row.agreement_json), succession_of_row(row)
         peer = self._by_label.get(row.peer)
         if peer is None:
-            peer = self._by_label[row.peer] = Peer(row, agreement)
+            peer = self._by_label[row.peer] = Peer(row, agreement, succession)
         else:
             self._by_endpoint.pop(peer.endpoint_id, None)
-            peer.row, peer.agreement = row, agreement
+            peer.row, peer.agreement, peer.succession = row, agreement, succession
         self._by_endpoint[row.endpoint_id] = peer
         self._index()
         return peer
@@ -191,6 +197,13 @@ class Directory:
             for prefix in peer.agreement.contract_prefixes if peer.row.state != PENDING else ():
                 owners.setdefault(prefix, []).append(peer)
         self._contract_owners = {prefix: tuple(peers) for prefix, peers in owners.items()}
+
+
+def succession_of_row(row: PeerRow) -> Succession:
+    """All identities of a peer. What was checked when it was stored is read anew only where there is more than one."""
+    if row.succession:
+        return read_succession(row.succession, row.identity_der)
+    return Succession.sole(row.endpoint_id, row.identity_der)
 
 
 def provider_of(contract_id: str | None) -> str | None:

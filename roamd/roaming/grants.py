@@ -28,13 +28,13 @@ from roamd.model.keys import ObjectKey
 from roamd.model.objects import Checked
 from roamd.protocol.bulk import FeedItem
 from roamd.roaming.directory import Directory, Peer
-from roamd.roaming.ledger.signer import Verify
 from roamd.roaming.operations import PlaceIn
 from roamd.roaming.whitelist import spellings
 from roamd.storage import feeds, grants
 from roamd.storage.feeds import PublishedRow
 from roamd.storage.grants import OWN, GrantRow, UseRow
 from roamd.storage.store import Cx, Store
+from roamd.trust.succession import Verify, signer_among
 
 log = get_logger()
 
@@ -172,7 +172,8 @@ class VisitedGrants:
         """Whether its issuer signed it; if not, the operator is told."""
         text, signature = unsealed(granted.row.body)
         document = grant_document(granted.peer.endpoint_id, text)
-        if signature is not None and self.verify(granted.peer.row.identity_der, document, signature):
+        keys = granted.peer.succession.certificates[::-1]
+        if signature is not None and signer_among(keys, document, signature, self.verify) is not None:
             return True
         granted.peer.alarm("a grant of its is not signed by it")
         log.warning("grant_refused", peer=granted.peer.label, grant=granted.row.id, reason="signature")

@@ -1,21 +1,27 @@
 """Our descriptor on every link: a changed address reaches the partners without a person (DESIGN section 6)."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, StoreFull
 from roamd.log import get_logger
 from roamd.protocol.calls import Service
-from roamd.protocol.messages import AnswerStatus, Call
+from roamd.protocol.messages import Answer, AnswerStatus, Call
 from roamd.roaming.calls import OutgoingCalls, Respond
 from roamd.roaming.directory import Peer
 from roamd.roaming.peerbook import PeerBook
+from roamd.storage import meta
+from roamd.storage.store import Cx
 from roamd.trust.descriptor import Descriptor
 
 log = get_logger()
 
 WAIT_S = 30.0
+DECIMAL: Final = re.compile(rb"[0-9]{1,3}")
 
 RENEW_S = 24 * 3600.0
 FRESHER_MS = 12 * 3600 * 1000
@@ -44,7 +50,15 @@ class Introductions:
     def tell(self, peer: Peer) -> None:
         """Send our descriptor; the peer keeps it if it is newer than the one at hand."""
         call = Call(self.random(16), Service.DESCRIPTOR, int(WAIT_S * 1000), self.descriptor())
-        self.calls.start(peer, call, self.clock.monotonic() + WAIT_S, lambda answer: None)
+        self.calls.start(peer, call, self.clock.monotonic() + WAIT_S, partial(self._was_told, peer))
+
+    def _was_told(self, peer: Peer, answer: Answer | None) -> None:
+        """The answer is how many successors of ours the peer holds; who has them all lets us replace our key."""
+        if answer is None or answer.status != AnswerStatus.ANSWERED or not DECIMAL.fullmatch(answer.body):
+            return
+        held, store = int(answer.body), self.book.store
+        if held != store.read(lambda cx: successors_held(cx, peer.label)):
+            store.submit(lambda cx: meta.set_txn(cx, _held_by(peer.label), str(held)), lambda outcome: None)
 
     def renew(self) -> None:
         """Once a day tell every peer anew: links last for months, and a descriptor is valid for three of them."""
@@ -64,8 +78,9 @@ class Introductions:
             respond(AnswerStatus.MALFORMED, error.reason.encode())
             return
         if descriptor.endpoint_id == peer.endpoint_id:
-            self.start(self._keep, peer, descriptor, call.body)
-        respond(AnswerStatus.ANSWERED, b"")
+            self.start(self._keep, peer, descriptor, call.body, respond)
+        else:
+            respond(AnswerStatus.ANSWERED, b"")
 
     def _read(self, data: bytes) -> Descriptor:
         """Signed by the endpoint, and not one of long ago that somebody kept."""
@@ -74,11 +89,12 @@ class Introductions:
             raise NotTrusted("expired", "The descriptor's time is over.")
         return descriptor
 
-    async def _keep(self, peer: Peer, descriptor: Descriptor, data: bytes) -> None:
+    async def _keep(self, peer: Peer, descriptor: Descriptor, data: bytes, respond: Respond) -> None:
         try:
             await self.book.renew(peer, descriptor, data, is_fresher=self._is_fresher(peer, descriptor))
         except StoreFull as error:  # it is told again on the next link
             log.warning("descriptor_not_kept", peer=peer.label, detail=str(error))
+        respond(AnswerStatus.ANSWERED, str(len(peer.succession.steps)).encode())
 
     def _is_fresher(self, peer: Peer, descriptor: Descriptor) -> bool:
         try:
@@ -86,3 +102,13 @@ class Introductions:
         except NotTrusted:
             return True
         return descriptor.valid_until_ms - at_hand.valid_until_ms > FRESHER_MS
+
+
+def successors_held(cx: Cx, peer: str) -> int:
+    """How many successor statements of ours a peer said that it holds."""
+    return int(meta.get(cx, _held_by(peer)) or 0)
+
+
+def _held_by(peer: str) -> str:
+    """The name in `meta` of that number."""
+    return f"successors-held:{peer}"

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 import trio
 
-from roamd.clock import Clock
+from roamd.clock import Clock, rfc3339
 from roamd.errors import Conflict, Forbidden, NotFound
 from roamd.log import get_logger
 from roamd.model.agreement import Agreement, preset
@@ -30,7 +30,8 @@ from roamd.storage import agreements, feeds, grants, leases, ledgers, listkeys, 
 from roamd.storage.peers import PeerRow
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx, Store
-from roamd.trust.descriptor import Descriptor
+from roamd.trust.descriptor import Descriptor, succession_of
+from roamd.trust.succession import Succession, key_id
 
 log = get_logger()
 
@@ -40,13 +41,18 @@ REMOVED = "REMOVED"
 
 @dataclass(slots=True)
 class PeerBook:
-    """Writes the directory. `changed(peer, what)` is called after each commit."""
+    """Writes the directory. `changed(peer, what)` is called after each commit.
+
+    `turn(cx, label, number)` is called in the transaction in which a peer comes to use its identity of that number, and
+    says whether our chain towards it goes on in a new epoch (`ledger.turning`).
+    """
 
     clock: Clock
     store: Store
     directory: Directory
     our_roles: tuple[str, ...]
     changed: Callable[[Peer, Change], None]
+    turn: Callable[[Cx, str, int], bool]
     _turn: trio.Lock = field(default_factory=trio.Lock)
 
     async def pair(
@@ -69,6 +75,12 @@ class PeerBook:
         async with self._turn:
             known = self.directory.by_endpoint(descriptor.endpoint_id)
             name = known.label if known else self._free_label(descriptor, label)
+            succession = succession_of(descriptor)
+            if known is not None and not succession.follows(known.succession):
+                self._refuse(known, succession, data)
+                raise Conflict(
+                    f"{name} shows another identity than the one that it told before.", code="other-identity"
+                )
             row = self._row(known, descriptor, data, words, confirmed, joined_by_us, name)
             if known is None and via is not None:
                 row = row._replace(agreement_json=_with_route(row.agreement_json, via))
@@ -77,6 +89,7 @@ class PeerBook:
                 peers.put_txn(cx, row)
                 meta.set_txn(cx, owner_of(name), row.endpoint_id)
                 meta.set_txn(cx, _label_of(row.endpoint_id), name)
+                self.turn(cx, name, succession.in_use)
                 if also is not None:
                     also(cx)
 
@@ -132,6 +145,7 @@ class PeerBook:
             words=" ".join(words),
             paired_at_ms=self.clock.now_ms(),
             joined_by_us=joined_by_us,
+            succession=descriptor.succession,
         )
 
     async def confirm(self, peer: Peer) -> None:
@@ -291,13 +305,46 @@ class PeerBook:
             is_news = descriptor.sequence >= peer.row.descriptor_sequence + (not is_fresher)
             if not is_news or descriptor.endpoint_id != peer.endpoint_id or peer.row.state == REMOVED:
                 return
+            before, after = peer.succession, succession_of(descriptor)
+            if not after.follows(before):
+                self._refuse(peer, after, data)
+                return
             address = descriptor.addresses[0] if descriptor.addresses else None
             row = peer.row._replace(
-                name=descriptor.name, address=address, descriptor=data, descriptor_sequence=descriptor.sequence
-            )
-            await self._commit(lambda cx: peers.put_txn(cx, row))
+                name=descriptor.name, address=address, descriptor=data, descriptor_sequence=descriptor.sequence,
+                identity_der=descriptor.identity_der, succession=descriptor.succession,
+            )  # fmt: skip
+            turned: list[bool] = []
+
+            def txn(cx: Cx) -> None:
+                peers.put_txn(cx, row)
+                turned.append(self.turn(cx, peer.label, after.in_use))
+
+            await self._commit(txn)
             self.directory.put(row)
+            _tell_of_keys(peer, before, after)
+            for exchange in peer.exchanges() if any(turned) else ():
+                exchange.ledger_grew()
             self.changed(peer, "renewed")
+
+    def _refuse(self, peer: Peer, shown: Succession, data: bytes) -> None:
+        """What it once said of its identities stands; a second successor is kept as evidence."""
+        if not shown.contradicts(peer.succession):
+            log.warning("peer_forgot_successor", peer=peer.label)
+            peer.alarm("it shows an identity that it has replaced; was it restored from an old backup?")
+            return
+        log.error("peer_has_two_successors", peer=peer.label)
+        peer.alarm("a second successor of its identity was shown, and refused: ask the partner which one is its own")
+        name, value = f"second-successor:{peer.label}", data.hex()
+        self.store.submit(lambda cx: meta.set_txn(cx, name, value), lambda outcome: None, essential=True)
+
+
+def _tell_of_keys(peer: Peer, before: Succession, after: Succession) -> None:
+    if len(after.steps) > len(before.steps):
+        key, until_ms = key_id(after.certificates[-1]), after.steps[-1].until_ms
+        log.warning("peer_successor_announced", peer=peer.label, key_id=key, old_key_until=rfc3339(until_ms))
+    if after.in_use != before.in_use:
+        log.warning("peer_identity_changed", peer=peer.label, key_id=key_id(after.current), number=after.in_use)
 
 
 def _park_queued_txn(cx: Cx, peer: Peer, park: bool, now_ms: int) -> None:

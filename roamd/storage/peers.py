@@ -8,7 +8,10 @@ from roamd.storage.cx import Cx, Row
 
 
 class PeerRow(NamedTuple):
-    """A paired endpoint. `state` is PENDING, PAIRED or SUSPENDED; `address` None means that it only dials."""
+    """A paired endpoint. `state` is PENDING, PAIRED or SUSPENDED; `address` None means that it only dials.
+
+    `identity_der` is the identity that it uses; `succession` tells what was before and what comes (`trust.succession`).
+    """
 
     peer: str
     endpoint_id: str
@@ -24,6 +27,7 @@ class PeerRow(NamedTuple):
     words: str
     paired_at_ms: int
     joined_by_us: bool
+    succession: bytes = b""
 
 
 class InvitationRow(NamedTuple):

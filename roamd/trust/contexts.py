@@ -19,6 +19,9 @@ from roamd.errors import OperatorError
 from roamd.trust.identity import Identity
 from roamd.trust.leaf import Leaf
 
+Pins = Mapping[str, tuple[bytes, ...]]
+"""By endpoint id, the identity certificates that may issue its leaf: two while its key is being replaced."""
+
 LINK_ALPN = "roamd/1"
 PAIRING_ALPN = "roamd-pair/1"
 
@@ -57,7 +60,7 @@ class ContextSet:
     """What belongs together: take it once per handshake, so that leaf hash and context agree."""
 
     leaf: Leaf
-    identities: Mapping[str, bytes]
+    identities: Pins
     server: ssl.SSLContext
     client: ssl.SSLContext
     pairing_server: ssl.SSLContext
@@ -69,7 +72,7 @@ class Contexts:
     So who has many peers runs `replace` in a thread, one call at a time.
     """
 
-    def __init__(self, identity: Identity, leaf: Leaf, identities: Mapping[str, bytes] | None = None) -> None:
+    def __init__(self, identity: Identity, leaf: Leaf, identities: Pins | None = None) -> None:
         self.identity = identity
         self._current = self._built(leaf, identities or {}, self._tried(leaf))
 
@@ -83,7 +86,7 @@ class Contexts:
         return self._current.leaf
 
     @property
-    def identities(self) -> Mapping[str, bytes]:
+    def identities(self) -> Pins:
         """{endpoint id: pinned identity DER} of the peers, as `judge_leaf` takes it."""
         return self._current.identities
 
@@ -95,7 +98,7 @@ class Contexts:
     def client(self) -> ssl.SSLContext:
         return self._current.client
 
-    def replace(self, *, leaf: Leaf | None = None, identities: Mapping[str, bytes] | None = None) -> None:
+    def replace(self, *, leaf: Leaf | None = None, identities: Pins | None = None) -> None:
         """Swap in a new leaf, new pinned identities, or both; raises OperatorError and changes nothing if they fail."""
         wanted = self.identities if identities is None else identities
         pairing = self._tried(leaf) if leaf is not None else self._current.pairing_server
@@ -108,9 +111,10 @@ class Contexts:
             _shake_hands_in_memory(server_context(leaf, own), client_context(leaf, own))
             return pairing_server_context(leaf)
 
-    def _built(self, leaf: Leaf, identities: Mapping[str, bytes], pairing: ssl.SSLContext) -> ContextSet:
+    def _built(self, leaf: Leaf, identities: Pins, pairing: ssl.SSLContext) -> ContextSet:
         with _telling():
-            server, client = server_context(leaf, identities.values()), client_context(leaf, identities.values())
+            pinned = [der for ders in identities.values() for der in ders]
+            server, client = server_context(leaf, pinned), client_context(leaf, pinned)
         return ContextSet(leaf, MappingProxyType(dict(identities)), server, client, pairing)
 
 

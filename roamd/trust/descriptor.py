@@ -4,13 +4,15 @@
     document            = msgpack ["roamd descriptor 1", endpoint id text, identity certificate DER bytes, name text,
                                    parties [text], roles [text], addresses ["host:port" text], sequence uint,
                                    valid until uint (ms UTC), sealing key bytes = empty,
-                                   introducible bool = false]
+                                   introducible bool = false, succession bytes = empty]
 
 The signature is the identity key's over the document's bytes. Of two descriptors of one endpoint the higher sequence
 holds. No address means dial-only: it dials and is never dialled. The sealing key (an uncompressed point of P-256) is
 what others seal to when they reach the endpoint through a clearing house; empty, or left out by an older version: it
 cannot be reached that way. Only what is introducible may be passed on to others: who shows a descriptor of somebody
-else shows that the two are partners. Appended elements of later versions are ignored.
+else shows that the two are partners. The identity certificate is the one in use; where that is not the first one, or
+the next one is announced, the succession (`succession`) leads to it from the key that the endpoint id names. Appended
+elements of later versions are ignored.
 """
 
 import re
@@ -20,9 +22,10 @@ from typing import Final
 from roamd.errors import NotTrusted
 from roamd.trust.certificates import MAX_CERTIFICATE
 from roamd.trust.documents import Fields, pack, unpack
-from roamd.trust.identity import Identity, check_identity
+from roamd.trust.identity import Identity
 from roamd.trust.sealing import PUBLIC_SIZE, is_sealing_key
 from roamd.trust.signing import ALGORITHM, MAX_SIGNATURE, verify
+from roamd.trust.succession import MAX_SUCCESSION, Succession, read_succession
 
 MAX_DESCRIPTOR: Final = 12 * 1024
 MAX_NAME: Final = 100
@@ -52,6 +55,7 @@ class Descriptor:
     valid_until_ms: int
     sealing_key: bytes = b""
     introducible: bool = False
+    succession: bytes = field(default=b"", repr=False)
 
 
 def encode_descriptor(descriptor: Descriptor, identity: Identity) -> bytes:
@@ -71,6 +75,7 @@ def encode_descriptor(descriptor: Descriptor, identity: Identity) -> bytes:
             descriptor.valid_until_ms,
             descriptor.sealing_key,
             descriptor.introducible,
+            descriptor.succession,
         ]
     )
     return pack([ALGORITHM, document, identity.sign(document)])
@@ -88,11 +93,18 @@ def verify_descriptor(data: bytes) -> Descriptor:
             "unknown-algorithm", f"The descriptor is signed with {algorithm}; this version knows {ALGORITHM}."
         )
     descriptor = _read(unpack(document, MAX_DESCRIPTOR))
-    if check_identity(descriptor.identity_der) != descriptor.endpoint_id:
+    if read_succession(descriptor.succession, descriptor.identity_der).endpoint_id != descriptor.endpoint_id:
         raise NotTrusted("wrong-name", "The descriptor names another endpoint than its certificate.")
     if not verify(descriptor.identity_der, document, signature):
         raise NotTrusted("bad-signature", "The descriptor's signature does not hold.")
     return descriptor
+
+
+def succession_of(descriptor: Descriptor) -> Succession:
+    """All identities of an endpoint whose descriptor was verified."""
+    if descriptor.succession:
+        return read_succession(descriptor.succession, descriptor.identity_der)
+    return Succession.sole(descriptor.endpoint_id, descriptor.identity_der)
 
 
 def _read(fields: Fields) -> Descriptor:
@@ -109,6 +121,7 @@ def _read(fields: Fields) -> Descriptor:
         valid_until_ms=fields.number(),
         sealing_key=fields.last_data(PUBLIC_SIZE),
         introducible=fields.last_flag(),
+        succession=fields.last_data(MAX_SUCCESSION),
     )
     _check_form(descriptor)
     return descriptor

@@ -38,12 +38,17 @@ BACKDATED = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The key and what is known of it by everyone."""
+    """The key and what is known of it by everyone.
+
+    `endpoint_id` is the name of the endpoint's first key; `succession` tells how this one follows from it, and is
+    empty where this is the first (`trust.succession`).
+    """
 
     key: ec.EllipticCurvePrivateKey = field(repr=False)
     certificate: x509.Certificate = field(repr=False)
     endpoint_id: str
     certificate_der: bytes = field(repr=False)
+    succession: bytes = field(default=b"", repr=False)
 
     @classmethod
     def create(cls, now_ms: int) -> Self:

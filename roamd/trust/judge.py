@@ -2,10 +2,11 @@
 
 OpenSSL has checked that the leaf chains up to *some* pinned identity. Each of those is a CA, so any peer could mint a
 leaf in another's name. Therefore the leaf must be issued directly by the pinned identity of the very endpoint that it
-names. Revocation is judged here too, never by `verify_flags`, which would ask every pinned identity for a CRL.
+names (by one of the two, while its key is being replaced). Revocation is judged here too, never by `verify_flags`,
+which would ask every pinned identity for a CRL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cryptography import x509
 
@@ -22,14 +23,14 @@ from roamd.trust.certificates import (
 from roamd.trust.leaf import BOTH_PURPOSES
 
 
-def judge_leaf(leaf_der: bytes, identities: Mapping[str, bytes], now_ms: int) -> str:
-    """The endpoint id that a peer's leaf proves, by {endpoint id: pinned identity DER}; raises NotTrusted(reason)."""
+def judge_leaf(leaf_der: bytes, identities: Mapping[str, Sequence[bytes]], now_ms: int) -> str:
+    """The endpoint id that a peer's leaf proves, by {endpoint id: pinned identities DER}; raises NotTrusted(reason)."""
     leaf = parse_certificate(leaf_der)
     name = uri_name(leaf)
     pinned = identities.get(name)
     if pinned is None:
         raise NotTrusted("unknown-identity", "The certificate names an endpoint that is not a peer here.")
-    if not is_directly_issued(leaf, parse_certificate(pinned)):
+    if not any(is_directly_issued(leaf, parse_certificate(identity)) for identity in pinned):
         raise NotTrusted("wrong-issuer", "The certificate is not issued by the identity of the endpoint that it names.")
     _check_leaf(leaf, now_ms)
     return name

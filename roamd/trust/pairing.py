@@ -9,9 +9,10 @@ It runs inside TLS on the pairing port, where the server has shown its leaf and 
 Wire: each document is sent as its length (u32, big-endian, at most 16,384) and then msgpack, an array that begins with
 its kind. Sizes in bytes; `text`, `bin`, `uint` and `bool` are msgpack's types.
 
-    inviter -> joiner   Greeting    [1 uint, version 1 uint, identity certificate bin<=4096, nonce bin 32]
+    inviter -> joiner   Greeting    [1 uint, version 1 uint, identity certificate bin<=4096, nonce bin 32,
+                                     succession bin<=8192 = empty]
     joiner -> inviter   Claim       [2, invitation id bin 8, identity certificate bin<=4096, nonce bin 32,
-                                     mac bin 32, signature bin<=72]
+                                     mac bin 32, signature bin<=72, succession bin<=8192 = empty]
     inviter -> joiner   Proof       [3, mac bin 32, signature bin<=72, signed descriptor bin<=12288]
     joiner -> inviter   Handover    [4, signed descriptor bin<=12288]
     inviter -> joiner   Outcome     [5, confirmed bool]
@@ -26,7 +27,8 @@ its kind. Sizes in bytes; `text`, `bin`, `uint` and `bool` are msgpack's types.
 The inviter speaks first, so the joiner can check its key against the pin, and its leaf against that key, before it says
 who it is. The joiner hands over its descriptor only to who knew the secret. The inviter commits the pairing before it
 sends Outcome; if that is lost, the joiner comes again with the same line and the same key and gets the same. An older
-version ignores elements that a newer one appends.
+version ignores elements that a newer one appends. The identity certificate is the one in use; the succession leads to
+it from the key that the endpoint id names (`succession`), and is empty where that is the same.
 """
 
 import hashlib
@@ -40,10 +42,11 @@ from roamd.errors import NotTrusted
 from roamd.trust.certificates import MAX_CERTIFICATE
 from roamd.trust.descriptor import MAX_DESCRIPTOR, Descriptor, verify_descriptor
 from roamd.trust.documents import MAX_DOCUMENT, Fields, pack, unpack
-from roamd.trust.identity import Identity, check_identity
+from roamd.trust.identity import Identity
 from roamd.trust.invitation import ID_SIZE, Invitation
 from roamd.trust.judge import judge_leaf
 from roamd.trust.signing import MAX_SIGNATURE, verify
+from roamd.trust.succession import MAX_SUCCESSION, read_succession
 
 PAIRING_VERSION: Final = 1
 LENGTH_SIZE: Final = 4
@@ -107,7 +110,8 @@ class Inviter:
         self._nonce = random(_NONCE)
 
     def greeting(self) -> bytes:
-        return pack([_Kind.GREETING, PAIRING_VERSION, self._identity.certificate_der, self._nonce])
+        own = self._identity
+        return pack([_Kind.GREETING, PAIRING_VERSION, own.certificate_der, self._nonce, own.succession])
 
     def read_claim(self, document: bytes) -> Claim:
         """What the joiner names; look the invitation up by it, then `prove`."""
@@ -115,7 +119,8 @@ class Inviter:
         invitation_id, identity_der = fields.data(ID_SIZE, exactly=True), fields.data(MAX_CERTIFICATE)
         nonce, mac = fields.data(_NONCE, exactly=True), fields.data(_MAC, exactly=True)
         signature = fields.data(MAX_SIGNATURE)
-        return Claim(invitation_id, identity_der, check_identity(identity_der), nonce, mac, signature)
+        name = read_succession(fields.last_data(MAX_SUCCESSION), identity_der).endpoint_id
+        return Claim(invitation_id, identity_der, name, nonce, mac, signature)
 
     def prove(self, claim: Claim, secret: bytes) -> bytes:
         """The Proof, for a claim that holds; else NotTrusted("not-proven")."""
@@ -132,7 +137,7 @@ class Inviter:
     def read_handover(self, claim: Claim, document: bytes) -> Joined:
         """The proven joiner's descriptor."""
         data = _open(document, _Kind.HANDOVER).data(MAX_DESCRIPTOR)
-        return Joined(_descriptor_of(claim.identity_der, data), data, claim.identity_der)
+        return Joined(_descriptor_of(claim.endpoint_id, claim.identity_der, data), data, claim.identity_der)
 
     def outcome(self, *, confirmed: bool) -> bytes:
         """To be sent only after the pairing is committed."""
@@ -168,7 +173,7 @@ class Joiner:
         if fields.number() != PAIRING_VERSION:
             raise NotTrusted("version", "The partner pairs in a way that this version does not know.")
         inviter_der, inviter_nonce = fields.data(MAX_CERTIFICATE), fields.data(_NONCE, exactly=True)
-        self._check_inviter(inviter_der, now_ms)
+        self._check_inviter(inviter_der, fields.last_data(MAX_SUCCESSION), now_ms)
         self._inviter_der = inviter_der
         self._transcript = _transcript(
             self._invitation.id,
@@ -177,14 +182,16 @@ class Joiner:
             hashlib.sha256(self._leaf_der).digest(),
         )
         mac, signature = _prove(_JOINER, self._transcript, self._invitation.secret, self._identity)
-        own = self._identity.certificate_der
-        return pack([_Kind.CLAIM, self._invitation.id, own, self._nonce, mac, signature])
+        own = self._identity
+        return pack(
+            [_Kind.CLAIM, self._invitation.id, own.certificate_der, self._nonce, mac, signature, own.succession]
+        )
 
-    def _check_inviter(self, inviter_der: bytes, now_ms: int) -> None:
-        name = check_identity(inviter_der)
+    def _check_inviter(self, inviter_der: bytes, succession: bytes, now_ms: int) -> None:
+        name = read_succession(succession, inviter_der).endpoint_id
         if name != self._invitation.endpoint_id:
             raise NotTrusted("wrong-pin", "Who answered at the invitation's address is not who made the invitation.")
-        judge_leaf(self._leaf_der, {name: inviter_der}, now_ms)
+        judge_leaf(self._leaf_der, {name: (inviter_der,)}, now_ms)
 
     def read_proof(self, document: bytes) -> tuple[bytes, Joined]:
         """(the Handover, who the inviter is)."""
@@ -192,7 +199,8 @@ class Joiner:
         mac, signature = fields.data(_MAC, exactly=True), fields.data(MAX_SIGNATURE)
         data = fields.data(MAX_DESCRIPTOR)
         _check(_INVITER, self._transcript, self._invitation.secret, self._inviter_der, mac, signature)
-        inviter = Joined(_descriptor_of(self._inviter_der, data), data, self._inviter_der)
+        descriptor = _descriptor_of(self._invitation.endpoint_id, self._inviter_der, data)
+        inviter = Joined(descriptor, data, self._inviter_der)
         return pack([_Kind.HANDOVER, self._descriptor_data]), inviter
 
     def read_outcome(self, document: bytes) -> bool:
@@ -261,8 +269,8 @@ def _check(role: bytes, transcript: bytes, secret: bytes, identity_der: bytes, m
         raise NotTrusted("not-proven", "The partner proved neither that it knows the secret nor that it owns its key.")
 
 
-def _descriptor_of(identity_der: bytes, data: bytes) -> Descriptor:
+def _descriptor_of(name: str, identity_der: bytes, data: bytes) -> Descriptor:
     descriptor = verify_descriptor(data)
-    if descriptor.identity_der != identity_der:
+    if (descriptor.endpoint_id, descriptor.identity_der) != (name, identity_der):
         raise NotTrusted("wrong-name", "The descriptor is of another endpoint than the one that proved itself.")
     return descriptor

@@ -92,8 +92,8 @@ def handshakes(stage: Stage) -> Measured:
     del stage
     now_ms = SystemClock().now_ms()
     one, other = Identity.create(now_ms), Identity.create(now_ms)
-    dialling = Contexts(one, issue_leaf(one, now_ms), {other.endpoint_id: other.certificate_der})
-    accepting = Contexts(other, issue_leaf(other, now_ms), {one.endpoint_id: one.certificate_der})
+    dialling = Contexts(one, issue_leaf(one, now_ms), {other.endpoint_id: (other.certificate_der,)})
+    accepting = Contexts(other, issue_leaf(other, now_ms), {one.endpoint_id: (one.certificate_der,)})
 
     async def shake(count: int) -> None:
         for _ in range(count):

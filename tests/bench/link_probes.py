@@ -10,6 +10,7 @@ from roamd.protocol.messages import Answer, AnswerStatus, encode
 from roamd.roaming.ledger.signer import Signer
 from roamd.trust.identity import Identity
 from roamd.trust.signing import verify
+from roamd.trust.succession import succession_of_own
 from tests.bench import payloads
 from tests.bench.load import Measured
 from tests.bench.probes import probe
@@ -63,12 +64,12 @@ def receipts(stage: Stage) -> Measured:
     """Head and receipt of a batch of 64, each signed and verified, by record."""
     del stage
     identity = Identity.create(0)
-    signer = Signer(identity.endpoint_id, identity.certificate_der, identity.sign, verify)
+    signer = Signer(succession_of_own(identity), identity.sign, verify)
     epoch, hash_, rounds = bytes(16), bytes(32), 100
     began = time.process_time()
     for number in range(rounds):
         head = signer.head(identity.endpoint_id, epoch, number, hash_, 0)
-        assert signer.peer_head_holds(identity.endpoint_id, identity.certificate_der, epoch, head)
+        assert signer.peer_head_holds(identity.endpoint_id, (identity.certificate_der,), epoch, head)
         receipt = signer.receipt(identity.endpoint_id, epoch, number, hash_, 0)
-        assert signer.peer_receipt_holds(identity.endpoint_id, identity.certificate_der, epoch, receipt)
+        assert signer.peer_receipt_holds(identity.endpoint_id, (identity.certificate_der,), epoch, receipt)
     return {"us_per_record": (time.process_time() - began) / rounds / 64 * 1e6}

@@ -28,7 +28,7 @@ from roamd.protocol.flow import Pattern
 from roamd.protocol.heartbeat import Timing
 from roamd.protocol.messages import Answer, AnswerStatus
 from roamd.roaming.deadlines import Deadlines
-from roamd.roaming.directory import Peer
+from roamd.roaming.directory import Peer, succession_of_row
 from roamd.roaming.dispatch import Exchange
 from roamd.storage.peers import PeerRow
 from roamd.storage.store import Store
@@ -89,7 +89,7 @@ class End:
         self.identity = Identity.load(folder / f"{own}.key", folder / f"{own}.crt")
         there = Identity.load(folder / f"{other}.key", folder / f"{other}.crt")
         clock = SystemClock()
-        pinned = {there.endpoint_id: there.certificate_der}
+        pinned = {there.endpoint_id: (there.certificate_der,)}
         self.contexts = Contexts(self.identity, issue_leaf(self.identity, clock.now_ms()), pinned)
         self.peer = _peer(there)
         self.exchange: NullExchange | None = None
@@ -126,7 +126,7 @@ def _peer(there: Identity) -> Peer:
         "bench", there.endpoint_id, there.certificate_der, "bench", ("FRRMD",), "PAIRED", None, b"", 1,
         agreement.to_json(), 1, "", 0, False,
     )  # fmt: skip
-    return Peer(row, agreement)
+    return Peer(row, agreement, succession_of_row(row))
 
 
 async def _listen(folder: Path) -> None:

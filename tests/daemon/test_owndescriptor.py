@@ -10,6 +10,7 @@ from roamd.storage import backup
 from roamd.storage.store import Store
 from tests.support.assemblies import RunningDaemon, Site
 from tests.support.endpoints import until
+from tests.support.trust import identity
 
 NOW_S = 1_780_000_000
 KEY = b"\x04" + bytes(64)
@@ -19,7 +20,7 @@ def said(store: Store, room: Path, name: str, at_s: int, *, restored: bool = Fal
     """The sequence with which a daemon of this name starts."""
     (room / "roamd.toml").write_text(f'[endpoint]\nparties = ["DE*ABC"]\nroles = ["cso"]\nname = "{name}"\n')
     config = load(room / "roamd.toml", {})
-    return store.write(lambda cx: descriptor_sequence_txn(cx, config, KEY, at_s * 1000, restored=restored))
+    return store.write(lambda cx: descriptor_sequence_txn(cx, config, KEY, identity(), at_s * 1000, restored=restored))
 
 
 def test_the_same_words_keep_their_sequence_and_other_ones_get_a_higher_one(tmp_path: Path) -> None:

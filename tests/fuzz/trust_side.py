@@ -132,7 +132,7 @@ def pairing_seeds() -> list[bytes]:
 
 def certificate(data: bytes) -> None:
     """A leaf that was shown in a handshake, or an identity; and a revocation list."""
-    pinned = {HOST.endpoint_id: HOST.certificate_der}
+    pinned = {HOST.endpoint_id: (HOST.certificate_der,)}
     reads: tuple[Callable[[], object], ...] = (
         lambda: check_identity(data),
         lambda: judge_leaf_ca(data, HOST.certificate_der, None, real_now_ms()),

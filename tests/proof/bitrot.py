@@ -54,6 +54,7 @@ from roamd.storage.records import DELIVERED, QUEUED, RecordRow
 from roamd.storage.store import Cx, Store
 from roamd.trust.identity import Identity
 from roamd.trust.signing import verify
+from roamd.trust.succession import succession_of_own
 from tests.proof.report import Report, Say, finish, parser, seeded
 from tests.support.progress import say
 
@@ -66,7 +67,7 @@ END_MS = 1_795_000_000_000
 
 
 def signer_of(identity: Identity) -> Signer:
-    return Signer(identity.endpoint_id, identity.certificate_der, identity.sign, verify)
+    return Signer(succession_of_own(identity), identity.sign, verify)
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ class Inspector:
         rows = entry_rows(batch.previous_hash or GENESIS, batch.first_sequence, batch.items, END_MS)
         head = SignedMark(rows[-1].sequence, rows[-1].hash, batch.time_ms, batch.signature)
         us, them = self.ledger.us, self.ledger.them
-        if not them.peer_head_holds(us.endpoint_id, us.identity_der, batch.epoch, head):
+        if not them.peer_head_holds(us.endpoint_id, us.own_keys, batch.epoch, head):
             self.seen.served = "a batch whose head does not hold"
         for item in batch.items:
             self._expect("a batch", item.body, *self.ledger.bodies.values())

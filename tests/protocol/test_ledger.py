@@ -107,9 +107,9 @@ def test_a_mark_is_checked_against_the_document_that_was_signed() -> None:
     assert mark_document(receipt, shown_by=peer, shown_to=own) == receipt_document(peer, own, EPOCH, 7, HASH, CLOCK_MS)
 
 
-def test_an_epoch_opening_is_56_bytes_and_nothing_else() -> None:
+def test_an_epoch_opening_is_57_bytes_and_nothing_else() -> None:
     opening = EpochOpening(EPOCH, 42, HASH)
-    assert opening.pack() == EPOCH + (42).to_bytes(8, "big") + HASH
+    assert opening.pack() == EPOCH + (42).to_bytes(8, "big") + HASH + b"\0"
     assert EpochOpening.unpack(opening.pack()) == opening
     assert opening.record_id() == EPOCH.hex()
     for wrong in (b"", opening.pack()[:-1], opening.pack() + b"\0"):

@@ -127,7 +127,7 @@ def test_an_epoch_opening_names_the_old_head() -> None:
     ledger = vectors("ledger")
     body = bytes.fromhex(ledger["next_epoch_opening"]["body"]["hex"])
     last = ledger["items"][-1]
-    assert body == bytes.fromhex(ledger["epoch"]) + pack(">Q", last["sequence"]) + bytes.fromhex(last["hash"])
+    assert body == bytes.fromhex(ledger["epoch"]) + pack(">Q", last["sequence"]) + bytes.fromhex(last["hash"]) + b"\0"
     assert bytes.fromhex(ledger["next_epoch_opening"]["entry"])[16:56] == pack(">Q", 1) + bytes(32)
 
 

@@ -35,7 +35,10 @@ class Side:
 
     def __init__(self, company: Company, other: str, nursery: trio.Nursery) -> None:
         self.company, self.other = company, other
-        book = PeerBook(company.clock, company.store, company.directory, company.roles, lambda peer, what: None)
+        book = PeerBook(
+            company.clock, company.store, company.directory, company.roles, lambda peer, what: None,
+            lambda cx, peer, number: False,
+        )  # fmt: skip
         self.in_force = InForce(
             company.clock, company.store, company.directory, book, company.timers, lambda: None, nursery.start_soon
         )

@@ -44,7 +44,7 @@ class Table:
             replies=self.replies,
             operate=self._operate,
             records=cso.records,
-            routes=SimpleNamespace(handlers={}),
+            plain=SimpleNamespace(handlers={}),
         )
         self.core = OperationTable(services)  # type: ignore[arg-type]  # the rest is not used here
 

@@ -30,7 +30,9 @@ class Book:
     def __init__(self, cso: Company) -> None:
         self.cso = cso
         self.changes: list[tuple[str, str]] = []
-        self.book = PeerBook(cso.clock, cso.store, cso.directory, ("cso",), self._changed)
+        self.book = PeerBook(
+            cso.clock, cso.store, cso.directory, ("cso",), self._changed, lambda cx, peer, number: False
+        )
 
     def _changed(self, peer: Peer, what: str) -> None:
         self.changes.append((peer.label, what))
@@ -248,8 +250,10 @@ async def test_a_changed_address_reaches_the_partner_by_a_call(book: Book, csp: 
         of_long_ago = Call(b"k" * 16, Service.DESCRIPTOR, 1000, descriptor_data(identity(2), **old))
         incoming.on_call(answers, of_long_ago)  # type: ignore[arg-type]
     assert peer.row.address == "moved.example:1"
-    assert [answer.status for answer in answers.answered] == [
-        AnswerStatus.ANSWERED, AnswerStatus.MALFORMED, AnswerStatus.ANSWERED, AnswerStatus.MALFORMED,
+    # What is kept is answered once it is stored, and says how many successors are known.
+    assert [(answer.status, answer.body) for answer in answers.answered] == [
+        (AnswerStatus.MALFORMED, b"bad-signature"), (AnswerStatus.ANSWERED, b""), (AnswerStatus.MALFORMED, b"expired"),
+        (AnswerStatus.ANSWERED, b"0"),
     ]  # fmt: skip
     assert [line["reason"] for line in log.of("descriptor_refused")] == ["bad-signature", "expired"]
     with pytest.raises(NotTrusted):

@@ -28,13 +28,13 @@ MONTH = "2026-10"
 
 async def statement(pair: Pair, side: Endpoint, **more: Any) -> StatementReply:  # noqa: F811
     other = pair.csp if side is pair.cso else pair.cso
-    reply: StatementReply = await pair.ask(side, GetStatement(side.peer(other).label, MONTH, **more))
+    reply: StatementReply = await side.ask(GetStatement(side.peer(other).label, MONTH, **more))
     return reply
 
 
 async def sign(pair: Pair, side: Endpoint, **more: Any) -> StatementReply:  # noqa: F811
     other = pair.csp if side is pair.cso else pair.cso
-    reply: StatementReply = await pair.ask(side, SignStatement(side.peer(other).label, MONTH, **more))
+    reply: StatementReply = await side.ask(SignStatement(side.peer(other).label, MONTH, **more))
     return reply
 
 
@@ -46,7 +46,7 @@ def later(pair: Pair) -> None:  # noqa: F811
 
 async def test_both_sides_write_the_same_bytes(pair: Pair) -> None:  # noqa: F811
     await pair.bill(9, total_cost={"before_taxes": 10, "taxes": [{"name": "VAT", "percentage": 19, "amount": 1.9}]})
-    await pair.ask(pair.csp, JudgeRecord("C-000", "DISPUTED", reason="price"))
+    await pair.csp.ask(JudgeRecord("C-000", "DISPUTED", reason="price"))
     await until(lambda: states(pair.cso)["C-000"] == "DISPUTED")
     ours, theirs = await statement(pair, pair.cso, lines=True), await statement(pair, pair.csp, lines=True)
     assert bytes(ours.statement) == bytes(theirs.statement)
@@ -62,7 +62,7 @@ async def test_both_sides_write_the_same_bytes(pair: Pair) -> None:  # noqa: F81
 
 async def test_a_dispute_that_ends_in_a_credit_ends_in_equal_statements(pair: Pair) -> None:  # noqa: F811
     await pair.bill(1, total_cost={"before_taxes": 5})
-    await pair.ask(pair.csp, JudgeRecord("C-000", "DISPUTED", reason="price"))
+    await pair.csp.ask(JudgeRecord("C-000", "DISPUTED", reason="price"))
     await until(lambda: states(pair.cso)["C-000"] == "DISPUTED")
     assert Statement.unpack(bytes((await statement(pair, pair.cso)).statement)).sections[0].before_taxes == "0.00"
     party = pair.cso.party
@@ -72,7 +72,7 @@ async def test_a_dispute_that_ends_in_a_credit_ends_in_equal_statements(pair: Pa
     again = bodies.cdr(id="C-0-R", total_cost={"before_taxes": 4}, **common)
     own = frozenset({party})
     checked = [check_record("2.3.0", bodies.text(value), own_parties=own) for value in (credit, again)]
-    await pair.ask(pair.cso, CreditRecord("C-000", checked[0], checked[1]))
+    await pair.cso.ask(CreditRecord("C-000", checked[0], checked[1]))
     await until(lambda: states(pair.csp).get("C-000") == "CREDITED" and "QUEUED" not in states(pair.cso).values())
     ours, theirs = await statement(pair, pair.cso), await statement(pair, pair.csp)
     assert bytes(ours.statement) == bytes(theirs.statement)
@@ -89,7 +89,7 @@ async def test_it_is_proposed_by_one_side_and_agreed_by_the_other(pair: Pair) ->
     await until(lambda: _signed_by_peer(pair.csp))
     proposed = await statement(pair, pair.csp)
     assert (proposed.state, proposed.signed["us"]) == ("PROPOSED", None)
-    page = await pair.ask(pair.csp, ReadEvents(None, 100))
+    page = await pair.csp.ask(ReadEvents(None, 100))
     assert "statement.received" in {event.type for event in page.items}
     assert (await sign(pair, pair.csp, root=proposed.root)).state == "AGREED"
     await until(lambda: _signed_by_peer(pair.cso))
@@ -98,7 +98,7 @@ async def test_it_is_proposed_by_one_side_and_agreed_by_the_other(pair: Pair) ->
     before = pair.cso.store.read(ledgers.chains)
     assert (await sign(pair, pair.cso)).state == "AGREED"
     assert pair.cso.store.read(ledgers.chains) == before, "the same statement again signs nothing"
-    months = await pair.ask(pair.cso, ListStatements(pair.cso.peer(pair.csp).label))
+    months = await pair.cso.ask(ListStatements(pair.cso.peer(pair.csp).label))
     assert [(each["month"], each["state"]) for each in months] == [("2026-10", "AGREED"), ("2026-11", "OPEN")]
 
 
@@ -111,10 +111,10 @@ async def test_time_that_closes_records_changes_no_statement(pair: Pair) -> None
     await pair.bill(3)
     root = (await statement(pair, pair.cso)).root
     for word in ("ACCEPTED", "FINAL"):
-        await pair.ask(pair.csp, JudgeRecord("C-000", word))
+        await pair.csp.ask(JudgeRecord("C-000", word))
     await until(lambda: states(pair.cso)["C-000"] == "FINAL")
     assert (await statement(pair, pair.cso)).root == root
-    await pair.ask(pair.csp, JudgeRecord("C-001", "DISPUTED", reason="price"))
+    await pair.csp.ask(JudgeRecord("C-001", "DISPUTED", reason="price"))
     await until(lambda: states(pair.cso)["C-001"] == "DISPUTED")
     assert (await statement(pair, pair.cso)).root != root
 
@@ -165,11 +165,11 @@ async def test_with_the_link_down_it_says_why_differences_are_not_known(pair: Pa
 async def test_what_cannot_be_signed_says_why(pair: Pair) -> None:  # noqa: F811
     await pair.bill(3)
     with pytest.raises(Conflict, match="not over"):
-        await pair.ask(pair.cso, SignStatement(pair.cso.peer(pair.csp).label, "2098-01"))
+        await pair.cso.ask(SignStatement(pair.cso.peer(pair.csp).label, "2098-01"))
     with pytest.raises(Malformed):
-        await pair.ask(pair.cso, GetStatement(pair.cso.peer(pair.csp).label, "2026-13"))
+        await pair.cso.ask(GetStatement(pair.cso.peer(pair.csp).label, "2026-13"))
     with pytest.raises(NotFound):
-        await pair.ask(pair.cso, GetStatement("nobody", MONTH))
+        await pair.cso.ask(GetStatement("nobody", MONTH))
     later(pair)
     with pytest.raises(Conflict, match="has changed"):
         await sign(pair, pair.cso, root="00" * 32)

@@ -25,6 +25,7 @@ from roamd.storage import meta, peers
 from roamd.storage.peers import PeerRow
 from roamd.storage.store import Cx
 from roamd.trust.descriptor import Descriptor
+from roamd.trust.succession import Succession
 from tests.simulation.backend import SimBackend
 from tests.simulation.clock import BASE_MS, SimClock, keep_deadlines
 from tests.simulation.dialect import OURS, Dialect, speaking
@@ -263,7 +264,8 @@ class Node:
             whitelist_offline=True,
         )
         identity = company.identity
-        signer = Signer(identity.endpoint_id, identity.certificate, identity.sign, around.authority.verify)
+        succession = Succession.sole(identity.endpoint_id, identity.certificate)
+        signer = Signer(succession, identity.sign, around.authority.verify)
 
         def start(function: Callable[..., Any], *arguments: Any) -> None:
             nursery.start_soon(function, *arguments)

@@ -24,6 +24,7 @@ from roamd.roaming.operations import Operate
 from roamd.storage.group import Delivery
 from roamd.storage.store import Store
 from roamd.trust.identity import Identity
+from roamd.trust.succession import load_identity
 from tests.support.endpoints import until
 from tests.support.trust import real_now_ms
 
@@ -80,8 +81,9 @@ class RunningDaemon:
         store = Store.open(config.database, clock=self.clock, deliver=deliveries.send, ballast_bytes=0)
         self._scope, self._ended = trio.CancelScope(), trio.Event()
         try:
-            run, sequence = await trio.to_thread.run_sync(begin_run, store, config, self.clock, system_random)
-            identity = Identity.load(config.endpoint.identity_key, config.endpoint.identity_crt)
+            endpoint = config.endpoint
+            identity = load_identity(endpoint.identity_key, endpoint.identity_crt, endpoint.identity_succession)
+            run, sequence = await trio.to_thread.run_sync(begin_run, store, config, self.clock, system_random, identity)
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self.assembly = Assembly(

@@ -43,6 +43,7 @@ from roamd.trust.identity import Identity
 from roamd.trust.judge import judge_leaf
 from roamd.trust.leaf import issue_leaf
 from roamd.trust.signing import verify
+from roamd.trust.succession import succession_of_own
 from tests.support.trust import identity, real_now_ms
 
 E = TypeVar("E")
@@ -122,10 +123,11 @@ class Endpoint:
         self._begin()
 
     def _begin(self) -> None:
-        run: Run = self.store.write(lambda cx: begin_run_txn(cx, self.clock, os.urandom))
+        number = succession_of_own(self.identity).in_use
+        run: Run = self.store.write(lambda cx: begin_run_txn(cx, self.clock, os.urandom, number))
         self.sealing_key = run.sealing_public
         own = self.identity
-        signer = Signer(own.endpoint_id, own.certificate_der, own.sign, verify)
+        signer = Signer(succession_of_own(own), own.sign, verify)
         values: dict[str, Any] = {
             "parties": (self.party,),
             "roles": (self.role,),
@@ -164,7 +166,7 @@ class Endpoint:
         return encode_descriptor(
             Descriptor(
                 own.endpoint_id, own.certificate_der, self.name, (self.party,), roles, addresses, self.sequence,
-                valid_until_ms, self.sealing_key, self.introducible,
+                valid_until_ms, self.sealing_key, self.introducible, own.succession,
             ),
             own,
         )  # fmt: skip
@@ -244,7 +246,7 @@ class Endpoint:
 
     def _repin(self) -> None:
         self.contexts.replace(
-            identities={peer.endpoint_id: peer.row.identity_der for peer in self.core.directory if peer.active}
+            identities={peer.endpoint_id: peer.keys(self.clock.now_ms()) for peer in self.core.directory if peer.active}
         )
 
     # --- its network --------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from roamd.storage.ledgers import Chain
 from roamd.storage.peers import PeerRow
 from roamd.storage.store import Store
 from roamd.trust.signing import verify
+from roamd.trust.succession import succession_of_own
 from tests.model import bodies
 from tests.support.trust import identity
 
@@ -132,7 +133,7 @@ class Company:
         self.directory = Directory()
         self.timers = Timers(self.clock)
         self.store = Store.open_memory(image)
-        self.signer = Signer(self.identity.endpoint_id, self.identity.certificate_der, self.identity.sign, verify)
+        self.signer = Signer(succession_of_own(self.identity), self.identity.sign, verify)
         self.journal = DecisionJournal(self.store, self.timers)
         self.life = life
         self.random = random.Random(f"{number} {life}").randbytes  # noqa: S311 - a seeded one is the point

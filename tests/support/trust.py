@@ -35,7 +35,7 @@ def identity(number: int = 0) -> Identity:
 def contexts(own: Identity, *peers: Identity, leaf: Leaf | None = None) -> Contexts:
     """The contexts of `own`, which has paired with `peers`."""
     return Contexts(
-        own, leaf or issue_leaf(own, real_now_ms()), {peer.endpoint_id: peer.certificate_der for peer in peers}
+        own, leaf or issue_leaf(own, real_now_ms()), {peer.endpoint_id: (peer.certificate_der,) for peer in peers}
     )
 
 

@@ -38,7 +38,7 @@ def test_a_new_leaf_is_swapped_in_whole() -> None:
 def test_new_identities_keep_the_leaf() -> None:
     holder = contexts(identity(0))
     leaf = holder.leaf
-    holder.replace(identities={identity(1).endpoint_id: identity(1).certificate_der})
+    holder.replace(identities={identity(1).endpoint_id: (identity(1).certificate_der,)})
     assert holder.leaf is leaf
     assert set(holder.identities) == {identity(1).endpoint_id}
 
@@ -55,7 +55,7 @@ def test_what_does_not_work_changes_nothing(what: str) -> None:
         "foreign": issue_leaf(identity(2), real_now_ms()),
     }
     with pytest.raises(OperatorError, match="old ones stay"):
-        holder.replace(leaf=leaves.get(what), identities={"X": b"garbage"} if what == "identities" else None)
+        holder.replace(leaf=leaves.get(what), identities={"X": (b"garbage",)} if what == "identities" else None)
     assert holder.current is before
 
 
@@ -63,7 +63,7 @@ def test_a_thousand_peers_cost_a_rebuild_of_less_than_seconds() -> None:
     holder = contexts(identity(0))
     peers = [Identity.create(real_now_ms()) for _ in range(1000)]
     began = perf_counter()
-    holder.replace(identities={peer.endpoint_id: peer.certificate_der for peer in peers})
+    holder.replace(identities={peer.endpoint_id: (peer.certificate_der,) for peer in peers})
     assert perf_counter() - began < 3.0, "about 0.3 s on one core"
 
 

@@ -14,7 +14,7 @@ from roamd.trust.leaf import Leaf, issue_leaf
 from tests.support.trust import DAY_MS, Issuer, identity, intermediate, odd_leaf, real_now_ms, with_one_bit_changed
 
 PEER, OTHER, STRANGER = identity(0), identity(1), identity(2)
-PINNED = {PEER.endpoint_id: PEER.certificate_der, OTHER.endpoint_id: OTHER.certificate_der}
+PINNED = {PEER.endpoint_id: (PEER.certificate_der,), OTHER.endpoint_id: (OTHER.certificate_der,)}
 
 
 def refusal(leaf_der: bytes, now_ms: int | None = None) -> str:

@@ -30,6 +30,7 @@ from roamd.storage.agreements import DECLINED, PROPOSED, REFUSED, SIGNED, Agreem
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.store import Cx
 from roamd.trust.signing import ALGORITHM, verify
+from roamd.trust.succession import signer_among
 
 log = get_logger()
 
@@ -92,7 +93,7 @@ def _document(peer: Peer, digest: str, proposal: AgreementProposal) -> Agreement
     if digest_of(text) != digest:
         raise ProtocolError(0, "The entry's record id is not the document's hash.")
     document = read_document(text)
-    if proposal.algorithm != ALGORITHM or not verify(peer.row.identity_der, text, _decoded(proposal.signature)):
+    if proposal.algorithm != ALGORITHM or not _is_signed(peer, text, _decoded(proposal.signature)):
         raise ProtocolError(0, "The proposer's signature does not hold.")
     return document
 
@@ -197,11 +198,14 @@ def _answered(peer: Peer, row: AgreementRow, said: _Said) -> AgreementRow | None
     if kind == EntryKind.AGREEMENT_DECLINED:
         return row._replace(state=DECLINED, reason=decision.reason or None, decided_ms=said.entry.at_ms)
     signature = _decoded(decision.signature)
-    if not said.own and not (
-        decision.algorithm == ALGORITHM and verify(peer.row.identity_der, row.document, signature)
-    ):
+    if not said.own and not (decision.algorithm == ALGORITHM and _is_signed(peer, row.document, signature)):
         return None
     return row._replace(state=SIGNED, decided_ms=said.entry.at_ms, answer=signature)
+
+
+def _is_signed(peer: Peer, document: bytes, signature: bytes) -> bool:
+    """By any key that the peer ever had: what is folded again later must come to the same."""
+    return signer_among(peer.succession.certificates[::-1], document, signature, verify) is not None
 
 
 def _decoded(signature: str) -> bytes:

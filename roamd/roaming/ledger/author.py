@@ -168,7 +168,9 @@ class Author:
             log.info("receipt_ignored", peer=self.peer.label, reason="of an unknown epoch")
             return
         mark = SignedMark(receipt.sequence, self._hash_at(chain, receipt.sequence), receipt.time_ms, receipt.signature)
-        if not self.signer.peer_receipt_holds(self.peer.endpoint_id, self.peer.row.identity_der, chain.epoch, mark):
+        # A repeat is answered with the receipt of then, which an earlier key of the peer may have signed.
+        keys = self.peer.succession.certificates[::-1]
+        if not self.signer.peer_receipt_holds(self.peer.endpoint_id, keys, chain.epoch, mark):
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the signature of a receipt does not hold over our chain")
         self._keep(chain, mark)
 

@@ -23,6 +23,9 @@ from roamd.storage import ledgers
 from roamd.storage.ledgers import GENESIS, Chain, EntryRow, SignedMark
 from roamd.storage.records import RecordRow
 from roamd.storage.store import Cx
+from roamd.trust.certificates import public_key_of
+from roamd.trust.identity import spki
+from roamd.trust.succession import Succession
 
 FORMAT: Final = "roamd evidence 1"
 
@@ -48,14 +51,28 @@ def evidence_bundle(cx: Cx, signer: Signer, peer: Peer, row: RecordRow) -> bytes
         "epoch": chain.epoch.hex(),
         "sequence": row.sequence,
     }
-    ours, theirs = _side(signer.endpoint_id, signer.identity_der), _side(peer.endpoint_id, peer.row.identity_der)
+    ours, theirs = _side(signer.succession), _side(peer.succession)
     author, receiver = (ours, theirs) if row.direction == "out" else (theirs, ours)
     bundle = {"format": FORMAT, "record": record, "author": author, "receiver": receiver, "proofs": proofs}
     return (json.dumps(bundle, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _side(endpoint_id: str, certificate: bytes) -> Json:
-    return {"endpoint_id": endpoint_id, "certificate": b64encode(certificate).decode()}
+def _side(succession: Succession) -> Json:
+    """The key that the endpoint id names, and how each later one follows from the one before."""
+    steps = [
+        {
+            "document": step.document,
+            "by_old": b64encode(step.by_old).decode(),
+            "by_new": b64encode(step.by_new).decode(),
+            "key": _key(step.certificate_der),
+        }
+        for step in succession.steps
+    ]
+    return {"endpoint_id": succession.endpoint_id, "key": _key(succession.certificates[0]), "successors": steps}
+
+
+def _key(certificate_der: bytes) -> str:
+    return b64encode(spki(public_key_of(certificate_der))).decode()
 
 
 # --- what is said of the record ---------------------------------------------------------------------------------
@@ -148,13 +165,14 @@ def _mark(mark: SignedMark) -> Json:
 
 def _require_signed(signer: Signer, peer: Peer, chain: Chain, head: SignedMark, receipt: SignedMark) -> None:
     """StoreDamaged unless both signatures hold: evidence that does not verify is worse than none."""
+    theirs = peer.succession.certificates[::-1]
     if chain.own:
         sound = signer.own_head_holds(peer.endpoint_id, chain.epoch, head) and signer.peer_receipt_holds(
-            peer.endpoint_id, peer.row.identity_der, chain.epoch, receipt
+            peer.endpoint_id, theirs, chain.epoch, receipt
         )
     else:
-        sound = signer.peer_head_holds(
-            peer.endpoint_id, peer.row.identity_der, chain.epoch, head
-        ) and signer.own_receipt_holds(peer.endpoint_id, chain.epoch, receipt)
+        sound = signer.peer_head_holds(peer.endpoint_id, theirs, chain.epoch, head) and signer.own_receipt_holds(
+            peer.endpoint_id, chain.epoch, receipt
+        )
     if not sound:
         raise StoreDamaged("A signature over the record is damaged on the disk; see `roamd ledger verify`.")

@@ -12,7 +12,7 @@ from roamd.protocol.ledger import entry_bytes, head_document, receipt_document
 from roamd.roaming import operations as op
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.ledger.bundle import evidence_bundle
-from roamd.roaming.ledger.evidence import VERIFY_SCRIPT, pem
+from roamd.roaming.ledger.evidence import VERIFY_SCRIPT, pem, succession_files
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.sound import body_holds, chained_hash, require_chained, sound_entry
 from roamd.roaming.ports import Reply
@@ -21,6 +21,7 @@ from roamd.storage import ledgers, verify
 from roamd.storage.ledgers import GENESIS, Chain, EntryRow, SignedMark
 from roamd.storage.records import RecordRow
 from roamd.storage.store import Cx, Store
+from roamd.trust.succession import signer_among
 
 MAX_FAULTS = 100
 """Faults that a report names; a broken disk makes thousands, and the first tell enough."""
@@ -89,7 +90,7 @@ class LedgerDesk:
                     continue  # it came while the walk went on
                 if hash_at(mark.sequence) != mark.hash:
                     yield f"the {kind} at {mark.sequence} is over something else than the entry that stands there"
-                elif peer is not None and not self._holds(chain, peer, kind, mark):
+                elif peer is not None and self._made_by(chain, peer, kind, mark) is None:
                     yield f"the signature of the {kind} at {mark.sequence} does not hold"
                 await trio.lowlevel.checkpoint()
 
@@ -97,11 +98,11 @@ class LedgerDesk:
         found = self.store.read(lambda cx: ledgers.get_chain(cx, chain.chain_id))
         return found.tail_sequence if found is not None else 0
 
-    def _holds(self, chain: Chain, peer: Peer, kind: str, mark: SignedMark) -> bool:
-        """Heads are by the author, receipts by the receiver; one of the two is us."""
+    def _made_by(self, chain: Chain, peer: Peer, kind: str, mark: SignedMark) -> bytes | None:
+        """The certificate that the signature is by. Heads are by the author, receipts by the receiver; one is us."""
         document, by_us = _signed_document(self.signer, chain, peer, kind, mark)
-        certificate = self.signer.identity_der if by_us else peer.row.identity_der
-        return self.signer.verify(certificate, document, mark.signature)
+        keys = self.signer.own_keys if by_us else peer.succession.certificates[::-1]
+        return signer_among(keys, document, mark.signature, self.signer.verify)
 
     # --- export -------------------------------------------------------------------------------------------------
 
@@ -129,21 +130,25 @@ class LedgerDesk:
     def _evidence(
         self, cx: Cx, chain: Chain, peer: Peer, sequence: int, head: SignedMark, receipt: SignedMark
     ) -> dict[str, bytes]:
-        if not (self._holds(chain, peer, "head", head) and self._holds(chain, peer, "receipt", receipt)):
+        author, receiver = (self._made_by(chain, peer, *of) for of in (("head", head), ("receipt", receipt)))
+        if author is None or receiver is None:
             raise StoreDamaged("A signature over the record is damaged on the disk; see `roamd ledger verify`.")
-        head_text, head_by_us = _signed_document(self.signer, chain, peer, "head", head)
+        head_text, by_us = _signed_document(self.signer, chain, peer, "head", head)
         receipt_text, _ = _signed_document(self.signer, chain, peer, "receipt", receipt)
-        ours, theirs = pem(self.signer.identity_der), pem(peer.row.identity_der)
+        ours, theirs = self.signer.succession, peer.succession
+        successions = {"author": ours if by_us else theirs, "receiver": theirs if by_us else ours}
         files = dict(_entry_files(cx, chain, sequence, max(head.sequence, receipt.sequence)))
         files |= {
             "head.bin": head_text,
             "head.sig": head.signature,
             "receipt.bin": receipt_text,
             "receipt.sig": receipt.signature,
-            "author.crt": ours if head_by_us else theirs,
-            "receiver.crt": theirs if head_by_us else ours,
+            "author.crt": pem(author),
+            "receiver.crt": pem(receiver),
             "verify.sh": VERIFY_SCRIPT,
         }
+        for side, succession in successions.items():
+            files |= succession_files(side, succession, author if side == "author" else receiver)
         return files
 
 

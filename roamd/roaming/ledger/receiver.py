@@ -20,7 +20,7 @@ from roamd.errors import ProtocolError
 from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, unpack_ledger_batch
 from roamd.protocol.codes import GoodbyeCode
-from roamd.protocol.ledger import EntryKind, EpochOpening, LedgerItem
+from roamd.protocol.ledger import EntryKind, EpochOpening, EpochReason, LedgerItem
 from roamd.protocol.messages import Receipt
 from roamd.roaming.directory import Peer
 from roamd.roaming.inflow import Settle
@@ -68,7 +68,8 @@ class Receiver:
         batch = unpack_ledger_batch(payload)
         rows = entry_rows(batch.previous_hash, batch.first_sequence, batch.items, self.clock.now_ms())
         head = SignedMark(rows[-1].sequence, rows[-1].hash, batch.time_ms, batch.signature)
-        if not self.signer.peer_head_holds(self.peer.endpoint_id, self.peer.row.identity_der, batch.epoch, head):
+        keys = self.peer.keys(self.clock.now_ms())
+        if not self.signer.peer_head_holds(self.peer.endpoint_id, keys, batch.epoch, head):
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the signature of a head does not hold")
         receipt = self.signer.receipt(self.peer.endpoint_id, batch.epoch, head.sequence, head.hash, self.clock.now_ms())
 
@@ -111,7 +112,7 @@ class Receiver:
         return chain if chain is not None else self._open_txn(cx, batch)
 
     def _open_txn(self, cx: Cx, batch: LedgerBatch) -> Chain:
-        """A new epoch: the very first, or one that says which head it follows after a rollback of its author."""
+        """A new epoch: the very first, or one that says which head it follows (a rollback, or a new key)."""
         if batch.first_sequence != 1 or batch.previous_hash != GENESIS:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a new epoch does not begin at its beginning")
         old = ledgers.current_chain(cx, self.peer.label, own=False)
@@ -128,6 +129,9 @@ class Receiver:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a new epoch follows another head than the newest that we hold")
         if old is not None:
             ledgers.close_chain_txn(cx, old.chain_id)
+        if opening.reason == EpochReason.NEW_KEY:
+            log.info("peer_turned_epoch", peer=self.peer.label, old_sequence=opening.old_sequence)
+            return
         metrics.ledger_alarms.labels(self.peer.label, "peer-rolled-back").inc()
         log.warning("peer_opened_new_epoch", peer=self.peer.label, old_sequence=opening.old_sequence)
 

@@ -24,7 +24,7 @@ from roamd.log import get_logger
 from roamd.protocol.bulk import LedgerBatch, unpack_ledger_batch
 from roamd.protocol.calls import LedgerFetch, Service
 from roamd.protocol.codes import GoodbyeCode
-from roamd.protocol.ledger import SALT_SIZE, EntryKind, EpochOpening, LedgerItem
+from roamd.protocol.ledger import SALT_SIZE, EntryKind, EpochOpening, EpochReason, LedgerItem
 from roamd.protocol.messages import Answer, AnswerStatus, Call, Mark
 from roamd.roaming.calls import OutgoingCalls
 from roamd.roaming.directory import Peer
@@ -32,6 +32,7 @@ from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows, own
 from roamd.roaming.ledger.forgotten import regain_txn
 from roamd.roaming.ledger.mending import keep_said_txn, kept_said_txn, marker
 from roamd.roaming.ledger.sound import sound_body
+from roamd.roaming.ledger.turning import next_epoch_txn
 from roamd.roaming.privacy.asks import AT_ONCE, place_asks_txn
 from roamd.roaming.waiting import Outcome, write
 from roamd.storage import ledgers, meta, records
@@ -124,7 +125,9 @@ class Rollback:
             return None
         before = Goal(opening.old_epoch, opening.old_sequence, opening.old_hash)
         older = self.store.read(lambda cx: ledgers.chain_of_epoch(cx, self.peer.label, own=True, epoch=before.epoch))
-        return None if older is not None and older.closed else before
+        # One that we closed ourselves since we were restored (for a new key) may end too early.
+        is_whole = older is not None and older.closed and (older.tail_sequence, older.tail_hash) == before[1:]
+        return None if is_whole else before
 
     async def _trace(self, goal: Goal, place: Goal) -> EpochOpening | None:
         """Follow the peer's entries from a place to the goal, keeping none; what the epoch's first one names."""
@@ -211,12 +214,8 @@ class Rollback:
 
     def _reopen_txn(self, cx: Cx, old: Chain) -> None:
         """Step 3."""
-        ledgers.close_chain_txn(cx, old.chain_id)
-        opening = EpochOpening(old.epoch, old.tail_sequence, old.tail_hash)
-        chain = ledgers.open_chain_txn(cx, self.peer.label, own=True, epoch=self.random(16))
-        first = LedgerItem(EntryKind.EPOCH, opening.record_id(), self.random(SALT_SIZE), opening.pack())
         again = kept_said_txn(cx, self.peer.label, self.random)
-        chain = append_items_txn(cx, chain, [first, *again], self.clock.now_ms())
+        chain = next_epoch_txn(cx, old, EpochReason.ROLLED_BACK, self.random, self.clock.now_ms(), again)
         meta.delete_txn(cx, marker(self.peer.label))
         place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
         while place_asks_txn(cx, self.peer.label, self.random, self.clock.now_ms()) == AT_ONCE:

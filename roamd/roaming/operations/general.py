@@ -24,9 +24,9 @@ class Page:
 class Operate:
     """The operator's requests, by name; arguments and replies are JSON-able dicts.
 
-    status {} | peers {} | peer {peer} | peers.confirm {peer} | peers.suspend {peer} | peers.resume {peer} |
-    peers.remove {peer, park} | peers.retry {peer} | candidates {} | invite {auto, hours} | invites {} |
-    pair {line, label} | pairing {peer} | queue {} | queue.shape {} | reload {} | backup {path} | ledger.chains {peer}
+    status {} | identity {} | peers {} | peer {peer} | peers.confirm {peer} | peers.suspend {peer} | peers.resume
+    {peer} | peers.remove {peer, park} | peers.retry {peer} | candidates {} | invite {auto, hours} | invites {} | pair
+    {line, label} | pairing {peer} | queue {} | queue.shape {} | reload {} | backup {path} | ledger.chains {peer}
     """
 
     name: str

@@ -14,7 +14,7 @@ from roamd.protocol.calls import AuthorizeAnswer, AuthorizeRequest, Service
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming import operations as op
 from roamd.roaming.authorization.home import HomeAuthorization
-from roamd.roaming.directory import PAIRED, Directory, Peer
+from roamd.roaming.directory import PAIRED, Directory, Peer, succession_of_row
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.peerbook import owner_of
 from roamd.roaming.plainocpi import asked
@@ -82,7 +82,8 @@ class PlainDesk:
             self._put(row)
 
     def _put(self, row: PlainPartner) -> None:
-        peer = Peer(_as_peer_row(row), agreement_of(self.our_roles, row))
+        shown = _as_peer_row(row)
+        peer = Peer(shown, agreement_of(self.our_roles, row), succession_of_row(shown))
         peer.way = self.way.ask
         self.directory.put_plain(peer)
 
