@@ -82,7 +82,7 @@ class Ledger:
     def directory(self) -> Directory:
         found = Directory()
         row = PeerRow(
-            PEER, self.them.endpoint_id, self.them.identity_der, "Peer", ("FRRMD",), "PAIRED", None, b"", 1,
+            PEER, self.them.endpoint_id, self.them.succession.current, "Peer", ("FRRMD",), "PAIRED", None, b"", 1,
             preset(("cso", "csp"), ("cso", "csp"), ("FRRMD",)).to_json(), 1, "", 0, False,
         )  # fmt: skip
         found.put(row)
@@ -231,7 +231,11 @@ class Inspector:
         )
         for kind, who in (("head", "author"), ("receipt", "receiver")):
             certificate = files[f"{who}.crt"]
-            der = self.ledger.us.identity_der if _same(certificate, self.ledger.us) else self.ledger.them.identity_der
+            der = (
+                self.ledger.us.succession.current
+                if _same(certificate, self.ledger.us)
+                else self.ledger.them.succession.current
+            )
             good = good and verify(der, files[f"{kind}.bin"], files[f"{kind}.sig"])
         if not good:
             self.seen.served = "evidence that does not hold"
@@ -278,7 +282,7 @@ def _ignore(*_: object) -> None:
 
 
 def _same(certificate_pem: bytes, signer: Signer) -> bool:
-    return certificate_pem == pem(signer.identity_der)
+    return certificate_pem == pem(signer.succession.current)
 
 
 def inspect(ledger: Ledger, path: Path) -> Inspection:
