@@ -154,7 +154,7 @@ def _open(header: Header, carried: bytes) -> None:
     passage = Passage(office, peer, peer, header.epoch, _sealing_key(1))
     passage.take(header, carried, lambda status, said: None)
     passage.close()
-    opened(both.csp.signer, _sealing_key(1), peer, header, carried)
+    opened(both.csp.signer, _sealing_key(1), peer, header, carried, both.csp.clock.now_ms())
 
 
 def _header(kind: Kind, sequence: int = 0) -> Header:

@@ -14,7 +14,7 @@ from roamd.model.objects import check_record
 from roamd.roaming import operations as op
 from roamd.roaming.privacy import pseudonyms
 from roamd.storage import feeds
-from tests.control.commanding import TOKEN, ask, command, events_at, put, session_body
+from tests.control.commanding import TOKEN, command, events_at, put, session_body
 from tests.control.test_reservations import reservation
 from tests.model import bodies
 from tests.privacy.drivers import Driver, publish
@@ -70,7 +70,7 @@ class Town:
     async def tap(self, type_: str, uid: str) -> list[Any]:
         """What the CSP's backend is asked when somebody is at the CSO's station."""
         asked = len(self.csp.backend.asked)
-        await ask(self.cso, op.Authorize(op.CredentialIn(type_, uid)))
+        await self.cso.ask(op.Authorize(op.CredentialIn(type_, uid)))
         return [question.credential for question in self.csp.backend.asked[asked:]]
 
 
@@ -132,7 +132,7 @@ async def test_the_switch_replaces_what_the_peer_has_and_a_name_stays_the_same_f
     await town.rename(town.cso, on=False)
     assert town.csp.peer(town.cso).row.rights_version == rights + 1
     await until(lambda: town.contracts(town.cso) == [CONTRACT])
-    assert (await ask(town.csp, op.GetObject(FEED, UID))).body == bodies.text(token())
+    assert (await town.csp.ask(op.GetObject(FEED, UID))).body == bodies.text(token())
     town.csp.crash()
     await town.csp.restart()
     await town.rename(town.cso)
@@ -147,7 +147,7 @@ async def test_an_id_of_plug_and_charge_is_a_contract_too_and_its_withdrawal_is_
     assert plugged["uid"] == plugged["contract_id"] != PLUG
     assert [each["uid"] for each in await town.tap("EMAID", plugged["uid"])] == [PLUG]
     assert [each["uid"] for each in await town.tap("EMAID", PLUG)] == [PLUG], "the car's certificate has its own name"
-    await ask(town.csp, op.DeleteObject(FEED, PLUG))
+    await town.csp.ask(op.DeleteObject(FEED, PLUG))
     await until(lambda: [each["type"] for each in town.held(town.cso)] == ["RFID"])
 
 
@@ -207,18 +207,18 @@ async def test_the_backend_is_asked_about_its_own_contract(town: Town, autojump_
     name = await town.name()
     assert (await town.tap("RFID", UID))[0]["uid"] == UID
     for spelling in (name, name.replace("-", "").lower()):
-        await ask(town.cso, op.Authorize(op.CredentialIn("APP_USER", "driver-1", spelling)))
+        await town.cso.ask(op.Authorize(op.CredentialIn("APP_USER", "driver-1", spelling)))
         asked = town.csp.backend.asked[-1].credential
         assert (asked["uid"], asked["contract_id"]) == ("DRIVER-1", CONTRACT)
-    decided = await ask(town.csp, op.ListDecisions())
+    decided = await town.csp.ask(op.ListDecisions())
     assert {each.contract_id for each in decided.items} == {None, CONTRACT}
-    await ask(town.cso, op.Authorize(op.CredentialIn("APP_USER", "driver-1", "FR-XYZ-C99999999")))
+    await town.cso.ask(op.Authorize(op.CredentialIn("APP_USER", "driver-1", "FR-XYZ-C99999999")))
     assert town.csp.backend.asked[-1].credential["contract_id"] == "FR-XYZ-C99999999", "no pseudonym: it passes"
 
 
 async def test_a_pseudonym_means_nothing_in_the_mouth_of_another_partner(town: Town, autojump_clock: object) -> None:
     name = await town.name()
-    await ask(town.other, op.Authorize(op.CredentialIn("APP_USER", "driver-1", name)))
+    await town.other.ask(op.Authorize(op.CredentialIn("APP_USER", "driver-1", name)))
     assert town.csp.backend.asked[-1].credential["contract_id"] == name
 
 
@@ -234,15 +234,15 @@ async def test_a_session_and_its_record_find_home_and_say_whose_they_are_also_af
     assert [each["contract_id"] for each in of_session(csp)] == [CONTRACT]
     text = bodies.text(bodies.cdr(cdr_token=body["cdr_token"], tariffs=[bodies.tariff()]))
     record = check_record("2.3.0", text, own_parties=frozenset({"DEABC"}))
-    (posted,) = await ask(town.cso, op.PostRecords((record,)))
+    (posted,) = await town.cso.ask(op.PostRecords((record,)))
     assert posted.peer == town.cso.peer(csp).label, "the name has the party by which records are routed"
     await until(lambda: bool(events_at(csp, "record.received")))
     for _ in range(2):
-        shown = await ask(csp, op.GetPeerObject(label, "sessions", "S1"))
+        shown = await csp.ask(op.GetPeerObject(label, "sessions", "S1"))
         assert (json.loads(shown.body), shown.contract_id) == (body, CONTRACT)
         [event] = events_at(csp, "record.received")
         assert (event["contract_id"], event["record"]["cdr_token"]["contract_id"]) == (CONTRACT, name)
-        kept = await ask(csp, op.GetRecord("Cdr-1"))
+        kept = await csp.ask(op.GetRecord("Cdr-1"))
         assert (kept.contract_id, bytes(kept.record)) == (CONTRACT, record.body)
         await csp.stop()
         await csp.restart()
@@ -265,12 +265,12 @@ async def test_a_driver_is_exported_and_forgotten_by_all_his_names(town: Town, a
     await put(town.cso, "sessions", session(name, status="COMPLETED"))
     await put(town.cso, "sessions", session(name, id="S2", status="COMPLETED") | {"cdr_token": other_card(name)})
     await until(lambda: len(of_session(town.csp)) == 2)
-    told = await ask(town.csp, op.ExportSubject(contract_id=CONTRACT))
+    told = await town.csp.ask(op.ExportSubject(contract_id=CONTRACT))
     assert len(told["received"]) == 2
     assert [each["peer"] for each in told["pseudonyms"]] == [town.csp.peer(town.cso).label]
-    by_name = await ask(town.csp, op.ExportSubject(contract_id=name))
+    by_name = await town.csp.ask(op.ExportSubject(contract_id=name))
     assert len(by_name["published"]) == 1, "a partner may ask about its name for him"
-    erased = await ask(town.csp, op.EraseSubject(contract_id=CONTRACT))
+    erased = await town.csp.ask(op.EraseSubject(contract_id=CONTRACT))
     assert (erased.erased["mirror"], erased.erased["pseudonyms"], erased.mentions) == (2, 1, [])
     assert not town.csp.store.read(lambda cx: cx.run("SELECT * FROM pseudonyms"))
     await until(lambda: not town.held(town.cso))
