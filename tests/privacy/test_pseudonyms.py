@@ -247,7 +247,7 @@ async def test_a_session_and_its_record_find_home_and_say_whose_they_are_also_af
         await csp.stop()
         await csp.restart()
         await town.rename(town.cso, on=False)  # what it said before still means the same
-    assert (await ask(csp, op.JudgeRecord("Cdr-1", "ACCEPTED"))).state == "ACCEPTED"
+    assert (await csp.ask(op.JudgeRecord("Cdr-1", "ACCEPTED"))).state == "ACCEPTED"
     await town.hood.until_linked(town.cso, csp)
     await until(lambda: record_at(town.cso).state == "ACCEPTED")
     csp.start(csp.core.price_checks.run)
