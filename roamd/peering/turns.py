@@ -2,17 +2,22 @@
 
 Theory of operation. Whoever puts something into a link's queues calls `add`; in the next pass of the scheduler each
 such link has its turn. So what was queued in one pass leaves in one TLS write, and what concerns many links (a status
-that a hundred peers follow) costs one wake-up and not one for each. A turn moves one payload each way and one write
-at most, never blocks, and is followed by a pass of the scheduler: in between readers read. A link whose socket is
-full waits by itself (`peering.link`) and asks for a turn again when that is over; nobody else is kept waiting by it.
-What fails in a turn ends that link alone.
+that a hundred peers follow) costs one wake-up and not one for each. A turn moves one payload each way and one write at
+most and never blocks. After `TURNS_A_PASS` of them comes a pass of the scheduler, in which readers read and drivers
+are answered, also while a thousand peers want their snapshots; who has more to do stands in line again, behind all
+others. A link whose socket is full waits by itself (`peering.link`) and asks for a turn again when that is over;
+nobody else is kept waiting by it. What fails in a turn ends that link alone.
 
 An idle link owns no task but its reader, which is what thousands of them cost.
 """
 
-from typing import Protocol
+import itertools
+from typing import Final, Protocol
 
 from roamd.roaming.waiting import Wake
+
+TURNS_A_PASS: Final = 16
+"""A turn with bulk takes a millisecond or two; a status that many follow, some 0.1."""
 
 
 class Turner(Protocol):
@@ -45,10 +50,12 @@ class Turns:
         while True:
             await self._work.wait()  # a pass of the scheduler, also when there is more to do already
             self._round()
+            if self._waiting:
+                self._work.set()
 
     def _round(self) -> None:
-        links, self._waiting = self._waiting, {}
-        for link in links:
+        for link in list(itertools.islice(self._waiting, TURNS_A_PASS)):
+            del self._waiting[link]
             try:
                 more = link.turn()
             except Exception as error:  # noqa: BLE001 - the link's edge is in its `run`, where it is told apart and logged

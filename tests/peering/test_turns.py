@@ -1,12 +1,13 @@
 """Turns: every link that has something to do, once in each pass of the scheduler, and none in the way of another."""
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from roamd.peering.turns import Turns
+from roamd.peering.turns import TURNS_A_PASS, Turns
 
 
 class Walker:
@@ -72,6 +73,24 @@ async def test_others_run_between_two_turns() -> None:
         await wait_all_tasks_blocked()
     text = "".join(walked)
     assert "aaa" not in text, "one a pass; the end of one pass and the begin of the next may meet"
+
+
+async def test_in_one_pass_only_so_many_have_a_turn_and_then_readers_read() -> None:
+    turns, walked = Turns(), list[str]()
+    for number in range(3 * TURNS_A_PASS):
+        turns.add(Walker(str(number), 1, walked))
+    seen: list[int] = []
+
+    async def look() -> None:
+        for _ in range(20):
+            seen.append(len(walked))
+            await trio.lowlevel.checkpoint()
+
+    async with running(turns):
+        await look()
+    assert walked == [str(number) for number in range(3 * TURNS_A_PASS)]
+    steps = [after - before for before, after in itertools.pairwise(seen)]
+    assert 0 < max(steps) <= 2 * TURNS_A_PASS, "the end of one pass and the begin of the next may meet"
 
 
 async def test_one_that_fails_is_told_and_the_others_go_on() -> None:
