@@ -56,6 +56,7 @@ from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Take
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.take import TakeEntries
+from roamd.roaming.ledger.takingback import take_back_txn
 from roamd.roaming.ledger.turning import turn_all_txn, turn_txn
 from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.mirror import Mirror
@@ -205,7 +206,9 @@ class Core:
         self.deadlines = Deadlines(clock)
         self.outgoing = OutgoingCalls(clock, self.deadlines)
         self.journal = DecisionJournal(store, self.deadlines)
-        self.book = PeerBook(clock, store, self.directory, settings.roles, self._peer_changed, self._turn_txn)
+        self.book = PeerBook(
+            clock, store, self.directory, settings.roles, self._peer_changed, self._turn_txn, self._take_back_txn
+        )
         self.introductions = Introductions(
             clock, self.outgoing, self.book, world.descriptor, random, ground.start, world.read_descriptor
         )
@@ -502,6 +505,9 @@ class Core:
         ground = self.ground
         own = ground.signer.succession.in_use
         return turn_txn(cx, label, own, their_number, ground.random, ground.clock.now_ms())
+
+    def _take_back_txn(self, cx: Cx, label: str) -> None:
+        take_back_txn(cx, label, self.ground.random, self.ground.clock.now_ms())
 
     def _queued(self, label: str) -> None:
         if self.directory.is_plain(label):

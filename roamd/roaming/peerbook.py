@@ -26,7 +26,7 @@ from roamd.model.routes import DIRECT, FUNCTIONS, checked_routes
 from roamd.roaming.directory import PAIRED, PENDING, SUSPENDED, Directory, Peer
 from roamd.roaming.events import peer_event_txn, record_event_txn
 from roamd.roaming.waiting import write
-from roamd.storage import agreements, feeds, grants, leases, ledgers, listkeys, meta, peers, records
+from roamd.storage import agreements, feeds, grants, leases, listkeys, meta, peers, records
 from roamd.storage.peers import PeerRow
 from roamd.storage.records import PARKED, QUEUED
 from roamd.storage.store import Cx, Store
@@ -44,7 +44,8 @@ class PeerBook:
     """Writes the directory. `changed(peer, what)` is called after each commit.
 
     `turn(cx, label, number)` is called in the transaction in which a peer comes to use its identity of that number, and
-    says whether our chain towards it goes on in a new epoch (`ledger.turning`).
+    says whether our chain towards it goes on in a new epoch (`ledger.turning`). `take_back(cx, label)` takes what the
+    peer has not receipted out of that chain: PARKED means that it does not go by itself when the two pair again.
     """
 
     clock: Clock
@@ -53,6 +54,7 @@ class PeerBook:
     our_roles: tuple[str, ...]
     changed: Callable[[Peer, Change], None]
     turn: Callable[[Cx, str, int], bool]
+    take_back: Callable[[Cx, str], None]
     _turn: trio.Lock = field(default_factory=trio.Lock)
 
     async def pair(
@@ -277,7 +279,8 @@ class PeerBook:
         now_ms = self.clock.now_ms()
 
         def txn(cx: Cx) -> None:
-            _park_queued_txn(cx, peer, park, now_ms)
+            if _park_queued_txn(cx, peer, park, now_ms):
+                self.take_back(cx, peer.label)
             feeds.drop_peer_txn(cx, peer.label)
             leases.drop_peer_txn(cx, peer.label)
             grants.drop_peer_txn(cx, peer.label)
@@ -347,29 +350,18 @@ def _tell_of_keys(peer: Peer, before: Succession, after: Succession) -> None:
         log.warning("peer_identity_changed", peer=peer.label, key_id=key_id(after.current), number=after.in_use)
 
 
-def _park_queued_txn(cx: Cx, peer: Peer, park: bool, now_ms: int) -> None:
+def _park_queued_txn(cx: Cx, peer: Peer, park: bool, now_ms: int) -> bool:
+    """Park what waits for the peer; whether there was anything. Forbidden without `park`."""
     queued = records.page(cx, 0, 1_000_000, state=QUEUED, peer=peer.label, direction="out")
     if queued and not park:
         raise Forbidden(
             f"{len(queued)} records wait for {peer.label}; let them arrive, or park them with --park.", code="queued"
         )
-    if queued:
-        _take_back_txn(cx, peer, now_ms)
     reason = f"{peer.label} was removed"
     for row in queued:
         records.set_state_txn(cx, row.id, PARKED, reason, now_ms=now_ms)
         record_event_txn(cx, row._replace(state=PARKED, reason=reason), "record.state", now_ms)
-
-
-def _take_back_txn(cx: Cx, peer: Peer, now_ms: int) -> None:
-    """What is not receipted leaves our chain: PARKED means that it does not go by itself when the two pair again.
-
-    If the peer has some of it all the same, it shows our head over it then, and that is mended like a rollback.
-    """
-    chain = ledgers.current_chain(cx, peer.label, own=True)
-    if chain is not None:
-        records.displace_txn(cx, chain.chain_id, chain.receipted_sequence, now_ms=now_ms)
-        ledgers.truncate_txn(cx, chain.chain_id, chain.receipted_sequence)
+    return bool(queued)
 
 
 def _with_route(agreement_json: bytes, via: str) -> bytes:

@@ -37,7 +37,7 @@ class Side:
         self.company, self.other = company, other
         book = PeerBook(
             company.clock, company.store, company.directory, company.roles, lambda peer, what: None,
-            lambda cx, peer, number: False,
+            lambda cx, peer, number: False, lambda cx, peer: None,
         )  # fmt: skip
         self.in_force = InForce(
             company.clock, company.store, company.directory, book, company.timers, lambda: None, nursery.start_soon

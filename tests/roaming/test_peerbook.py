@@ -12,6 +12,7 @@ from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.directory import Peer
 from roamd.roaming.introduce import Introductions
+from roamd.roaming.ledger.takingback import take_back_txn
 from roamd.roaming.operations import RetryRecord
 from roamd.roaming.peerbook import PeerBook
 from roamd.storage import events, feeds, peers, records
@@ -31,8 +32,17 @@ class Book:
         self.cso = cso
         self.changes: list[tuple[str, str]] = []
         self.book = PeerBook(
-            cso.clock, cso.store, cso.directory, ("cso",), self._changed, lambda cx, peer, number: False
+            cso.clock,
+            cso.store,
+            cso.directory,
+            ("cso",),
+            self._changed,
+            lambda cx, peer, number: False,
+            self._take_back,
         )
+
+    def _take_back(self, cx: Cx, peer: str) -> None:
+        take_back_txn(cx, peer, self.cso.random, self.cso.clock.now_ms())
 
     def _changed(self, peer: Peer, what: str) -> None:
         self.changes.append((peer.label, what))

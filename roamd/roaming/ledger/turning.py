@@ -39,6 +39,11 @@ def turn_txn(cx: Cx, peer: str, own_number: int, their_number: int, random: Rand
     return True
 
 
+def forget_keys_txn(cx: Cx, peer: str) -> None:
+    """The epoch that was opened for the keys of today is gone: `turn_txn` opens another one when it is next asked."""
+    meta.delete_txn(cx, _keys_of(peer))
+
+
 def next_epoch_txn(
     cx: Cx, old: Chain, reason: EpochReason, random: Random, now_ms: int, also: list[LedgerItem] | None = None
 ) -> Chain:
