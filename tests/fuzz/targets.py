@@ -53,6 +53,8 @@ TARGETS: dict[str, Target] = {
         Target("feed-cursor", peer_side.feed_cursor, peer_side.feed_cursor_seeds),
         Target("card-filter", filter_side.card_filter, filter_side.card_filter_seeds),
         Target("descriptor", trust_side.descriptor, trust_side.descriptor_seeds),
+        Target("succession", trust_side.succession, trust_side.succession_seeds),
+        Target("signed-statement", trust_side.signed_statement, trust_side.signed_statement_seeds),
         Target("signed-descriptor", trust_side.signed_descriptor, trust_side.signed_descriptor_seeds),
         Target("invitation", trust_side.invitation, trust_side.invitation_seeds),
         Target("pairing", trust_side.pairing, trust_side.pairing_seeds),

@@ -14,6 +14,7 @@ from roamd.trust.judge import judge_leaf, judge_leaf_ca
 from roamd.trust.leaf import Leaf, issue_leaf
 from roamd.trust.pairing import Inviter, Joiner, Unframer, framed
 from roamd.trust.signing import ALGORITHM
+from roamd.trust.succession import Succession, appoint, read_succession
 from tests.support.trust import descriptor as plausible
 from tests.support.trust import descriptor_data, identity, real_now_ms
 
@@ -60,6 +61,39 @@ def signed_descriptor_seeds() -> list[bytes]:
     own = plausible(HOST)
     fields = (own.name, own.parties, own.roles, own.addresses, own.sequence, own.valid_until_ms)
     return [pack(["roamd descriptor 1", own.endpoint_id, own.identity_der, *fields])]
+
+
+# --- successors ---------------------------------------------------------------------------------------------------
+
+
+def _appointed() -> Succession:
+    return appoint(HOST, GUEST, 1_780_000_000_000, 1_782_000_000_000)
+
+
+def succession(data: bytes) -> None:
+    """How a key follows from the one that names an endpoint, as it stands in a descriptor or a file."""
+    found = read_succession(data, HOST.certificate_der)
+    if read_succession(found.packed(), HOST.certificate_der) != found:
+        raise AssertionError("a succession that was read is written in another way")
+
+
+def succession_seeds() -> list[bytes]:
+    """None, and one step."""
+    return [b"", _appointed().packed()]
+
+
+def signed_statement(data: bytes) -> None:
+    """Any text, signed by two keys that exist: what a malicious partner can send."""
+    text = data.decode(errors="replace")
+    step = [ALGORITHM, text, HOST.sign(text.encode()), GUEST.sign(text.encode()), GUEST.certificate_der]
+    found = read_succession(pack([HOST.certificate_der, 1, pack(step)]), HOST.certificate_der)
+    if not found.steps[0].made_ms < found.steps[0].until_ms:
+        raise AssertionError("a statement was taken that ends before it begins")
+
+
+def signed_statement_seeds() -> list[bytes]:
+    """The text."""
+    return [_appointed().steps[0].document.encode()]
 
 
 # --- invitations ------------------------------------------------------------------------------------------------

@@ -491,6 +491,8 @@ WORST: dict[str, dict[str, Maker]] = {
     "ocpi-answer": behind(b"\0", JSON),
     "descriptor": MSGPACK,
     "signed-descriptor": MSGPACK,
+    "succession": MSGPACK,
+    "signed-statement": {**NOISE, "numbers": filled(b"9", b"roamd successor 1 ")},
     "invitation": {
         **NOISE,
         "letters behind": filled(b"A", b"roamd-invite-1."),
@@ -525,6 +527,8 @@ LIMITS: dict[str, int] = {
     "envelope": 56 * 1024,
     "feed-cursor": 64,
     "descriptor": 12 * 1024,
+    "succession": 8 * 1024,
+    "signed-statement": 1024,
     "signed-descriptor": 12 * 1024 - 120,
     "invitation": 600,
     "certificate": 4096,
