@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from roamd.demo.processes import free_ports
 from roamd.errors import ConfigError, Conflict, NotFound, OperatorError, RoamdError
 from roamd.protocol.calls import PeerStatus, Service
 from roamd.protocol.messages import Answer, AnswerStatus, Call
 from roamd.trust.leaf import issue_leaf
-from tests.support.assemblies import RunningDaemon, Site, free_port
+from tests.support.assemblies import RunningDaemon, Site
 from tests.support.endpoints import until
 
 
@@ -151,7 +152,7 @@ async def test_a_restart_at_another_address_is_learnt_by_the_partner(tmp_path: P
     async with Site(tmp_path) as site:
         cso, csp = await pair_of(site)
         await csp.stop()
-        csp.link_port = free_port()
+        (csp.link_port,) = free_ports(1)
         csp.write_config()
         await site.start(csp)
         moved = f"127.0.0.1:{csp.link_port}"

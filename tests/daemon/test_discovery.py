@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.support.assemblies import Site, free_port
+from roamd.demo.processes import free_ports
+from tests.support.assemblies import Site
 from tests.support.endpoints import until
 from tests.support.nameserver import NameServer
 
@@ -15,7 +16,7 @@ async def test_a_partner_that_moved_is_found_again_by_its_zone(tmp_path: Path) -
         csp = await site.daemon("FR*XYZ", "csp")
         await site.pair(csp, cso)
         await csp.stop()
-        csp.link_port = free_port()
+        (csp.link_port,) = free_ports(1)
         csp.write_config()
         await site.start(csp)
         csp_id = csp.assembly.ground.identity.endpoint_id

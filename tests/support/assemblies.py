@@ -6,7 +6,6 @@ async with Site(tmp_path) as site:
 """
 
 import os
-import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +17,7 @@ from roamd.bridge import Port, port_to_trio
 from roamd.clock import SystemClock
 from roamd.config.load import load
 from roamd.daemon.assembly import Assembly, Ground, begin_run, system_random
+from roamd.demo.processes import free_ports
 from roamd.errors import RoamdError
 from roamd.roaming.directory import Peer
 from roamd.roaming.operations import Operate
@@ -27,13 +27,6 @@ from roamd.trust.identity import Identity
 from roamd.trust.succession import load_identity
 from tests.support.endpoints import until
 from tests.support.trust import real_now_ms
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class SteppedClock(SystemClock):
@@ -54,7 +47,7 @@ class RunningDaemon:
         self.name = role
         self.clock = SteppedClock()
         self.assembly: Assembly
-        self.link_port, self.pairing_port = free_port(), free_port()
+        self.link_port, self.pairing_port = free_ports(2)
         self._head = (
             f'[endpoint]\nparties = ["{party}"]\nroles = ["{role}"]\nname = "{role}"\n'
             f"[discovery]\nmdns = false\n{settings}"
