@@ -287,6 +287,8 @@ class Core:
             random=ground.random,
             take=self.world.take or TakeEntries(ground.random, self.retention.kept_from_peers, self.in_force.note),
             events_written=self._events_written,
+            entries_taken=self._entries_taken,
+            records_settled=self._told_backend,
             taken={
                 "commands": self.home_control.taken_txn,
                 "session-leases": self.home_leases.taken_txn,
@@ -434,8 +436,12 @@ class Core:
 
     def _events_written(self) -> None:
         """Something came in: the backend may read it, and a lease may run."""
-        self._told_backend()
+        self._entries_taken()
         self.home_leases.look()
+
+    def _entries_taken(self) -> None:
+        """A peer's chain grew. No lease stands in one, and the receipt waits behind whatever is read here."""
+        self._told_backend()
         self.price_checks.look()
         self.in_force.look()
 

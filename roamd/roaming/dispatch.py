@@ -62,7 +62,11 @@ class LinkPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything that all exchanges share; made once by the composition root."""
+    """Everything that all exchanges share; made once by the composition root.
+
+    After a commit that the backend has events of, one of three is called, since little else follows from two of them:
+    `entries_taken` when a peer's chain grew, `records_settled` when a receipt came, `events_written` for all else.
+    """
 
     store: Store
     clock: Clock
@@ -75,6 +79,8 @@ class Parts:
     random: Random
     take: Take
     events_written: Callable[[], None]
+    entries_taken: Callable[[], None]
+    records_settled: Callable[[], None]
     taken: Mapping[str, Taken]
     judged: Mapping[str, Judge]
     projections: Projections
@@ -98,7 +104,7 @@ class Exchange:
         self._author_begins: Callable[[], None] | None = None
         self.publisher = Publisher(peer, parts.store, parts.directory, parts.seal, parts.run_id, parts.projections)
         self.author = Author(
-            peer, parts.store, parts.signer, parts.clock, parts.events_written, self._close, self._inflow.wait_for_room
+            peer, parts.store, parts.signer, parts.clock, parts.records_settled, self._close, self._inflow.wait_for_room
         )
         self._follower = Follower(
             peer, parts.store, parts.clock, self._send_feed_ack, parts.events_written, self._close, parts.taken,
@@ -300,6 +306,6 @@ class Exchange:
 
     def _took(self, wrote: bool) -> None:
         """The peer's entries are in effect; our refusals of some may want to be sent."""
-        self._parts.events_written()
+        self._parts.entries_taken()
         if wrote:
             self.ledger_grew()

@@ -96,7 +96,7 @@ class End:
             "run_id": company.run_id,
             "random": company.random,
             "take": TakeEntries(company.random),
-            "events_written": self._written,
+            **dict.fromkeys(("events_written", "entries_taken", "records_settled"), self._written),
         }
         # What is left are tables of what single feeds do besides, and here none does anything.
         self.parts = Parts(**known, **{field.name: {} for field in fields(Parts) if field.name not in known})

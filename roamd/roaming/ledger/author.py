@@ -94,7 +94,8 @@ class Author:
         while payload is None and (following := self._next_chain()) is not None:
             self._chain, self._sequence, self._hash = following, 0, GENESIS
             payload = self._batch_of(following)
-        self.behind = payload is not None
+        if payload is None:
+            self.behind = False
         return payload
 
     def _next_chain(self) -> Chain | None:
@@ -104,15 +105,19 @@ class Author:
         return next((chain for chain in chains if chain.own and chain.chain_id > sent), None)
 
     def _batch_of(self, chain: Chain) -> bytes | None:
-        def read(cx: Cx) -> list[EntryRow]:
-            return ledgers.entries(cx, chain.chain_id, self._sequence, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
+        def read(cx: Cx) -> tuple[list[EntryRow], Chain | None]:
+            rows = ledgers.entries(cx, chain.chain_id, self._sequence, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
+            return rows, ledgers.current_chain(cx, self.peer.label, own=True) if rows else None
 
-        rows = self.store.read(read)
+        rows, newest = self.store.read(read)
         if not rows:
             return None
         items = [as_item(row) for row in rows]
         count = fitting(items)
         rows, items = rows[:count], items[:count]
+        # Seen in the same state, so that a record which comes alone is not followed by a look for more.
+        at_end = newest is not None and (newest.chain_id, newest.tail_sequence) == (chain.chain_id, rows[-1].sequence)
+        self.behind = not at_end
         self._require_sound(chain, rows, items)
         head = self._sign(chain, rows[-1])
         batch = LedgerBatch(chain.epoch, rows[0].sequence, self._hash, head.time_ms, head.signature, items)
