@@ -1,4 +1,4 @@
-"""Disks that fail, as SQLite VFSes over the real file system: one that remembers, one that refuses.
+"""Disks that fail, as SQLite VFSes over the real file system: one that remembers, one that refuses, one that forgets.
 
 `RecordingVFS` notes every write, truncation, sync and deletion in the order in which SQLite does them. `Disk` replays
 such a journal up to any point and gives an *image*: what a disk may hold if the power goes there. The rules are those
@@ -7,7 +7,8 @@ of a disk that keeps no promise but fsync's:
     synced                          is there
     written since, not yet synced   each 512-byte sector of each write is there or not, on its own, in any mixture
 
-`FaultyVFS` refuses on demand: syncs with an I/O error, writes with "disk full".
+`FaultyVFS` refuses on demand: syncs with an I/O error, writes with "disk full". `LosingVFS` fails one sync and loses
+what it was for.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ from random import Random
 import apsw
 
 SECTOR = 512
+
+INJECTED = "sync failed (injected)"
+
+SYSTEM = "unix"
+"""SQLite's own way to the disk, also where one of these is made the default."""
 
 _REMEMBERED = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_WAL
 
@@ -190,5 +196,76 @@ class _FaultyFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         if self._vfs.sync_fails:
-            raise apsw.IOError("sync failed (injected)")
+            raise apsw.IOError(INJECTED)
         super().xSync(flags)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a write or a truncation did away with."""
+
+    offset: int
+    data: bytes
+    size: int
+
+
+class LosingVFS(apsw.VFS):
+    """The real file system until the sync number `fails_at` (from 1) of a database or its log, which fails.
+
+    Then what was written to that file since its last sync is gone, and later syncs are good again: so do disks and
+    kernels whose write-back failed, and who tries the sync again is told a lie. `syncs` counts; `failed` is set then.
+    """
+
+    def __init__(self, name: str, fails_at: int) -> None:
+        self.name = name
+        self.fails_at = fails_at
+        self.syncs = 0
+        self.unsynced: dict[str, list[_Before]] = {}
+        super().__init__(name, SYSTEM)
+
+    @property
+    def failed(self) -> bool:
+        return self.syncs >= self.fails_at
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
+        if not flags[0] & _REMEMBERED:
+            return super().xOpen(name, flags)
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        return _LosingFile(self, name, flags, self.unsynced.setdefault(path or "", []))
+
+
+class _LosingFile(apsw.VFSFile):
+    def __init__(
+        self, vfs: LosingVFS, name: str | apsw.URIFilename | None, flags: list[int], unsynced: list[_Before]
+    ) -> None:
+        self._vfs = vfs
+        self._unsynced = unsynced
+        super().__init__(SYSTEM, name, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+        self._keep(offset, len(data))
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 - SQLite's name
+        self._keep(newsize, self.xFileSize())
+        super().xTruncate(newsize)
+
+    def _keep(self, offset: int, length: int) -> None:
+        size = self.xFileSize()
+        there = max(0, min(size - offset, length))
+        self._unsynced.append(_Before(offset, self.xRead(there, offset) if there else b"", size))
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
+        self._vfs.syncs += 1
+        if self._vfs.syncs == self._vfs.fails_at:
+            self._lose()
+            raise apsw.IOError(INJECTED)
+        super().xSync(flags)
+        self._unsynced.clear()
+
+    def _lose(self) -> None:
+        for before in reversed(self._unsynced):
+            if before.data:
+                super().xWrite(before.data, before.offset)
+            super().xTruncate(before.size)
+        self._unsynced.clear()
