@@ -296,7 +296,7 @@ class Stream:
                 if page.items:
                     self.send(b'{"op":"events",' + page_text(map(encode, page.items), page.next)[1:])
                     await self._wait_written()
-                else:
+                if not (page.items and page.more):
                     await hub.wait_beyond(generation, IDLE_S)
         except RoamdError as error:
             self.send(encode({"op": "events.ended", "problem": problem_of(error)}))

@@ -98,16 +98,18 @@ class EventDesk:
             reply(error)
             return
         limit = max(1, min(operation.limit, MAX_PAGE))
-        page = self._store.read(lambda cx: _page(cx, after, limit, self._beside))
+        page, more = self._store.read(lambda cx: _page(cx, after, limit, self._beside))
         newest = int(page[-1].cursor) if page else after
         self._note_read(newest)
-        reply(op.EventPage(page, str(newest)))
+        reply(op.EventPage(page, str(newest), more))
 
     def _note_read(self, upto: int) -> None:
         """Remember, off the answer's path, how far was handed out: only unread events coalesce."""
         if upto > self._read_upto:
             self._read_upto = upto
-            self._store.submit(lambda cx: events.mark_read_txn(cx, upto), lambda outcome: None, essential=True)
+            self._store.submit(
+                lambda cx: events.mark_read_txn(cx, upto), lambda outcome: None, essential=True, patient=True
+            )
 
     def acknowledge(self, operation: op.AcknowledgeEvents, reply: Reply) -> None:
         """AcknowledgeEvents -> None."""
@@ -146,17 +148,18 @@ def cursor_number(cursor: str | None) -> int:
     return int(cursor)
 
 
-def _page(cx: Cx, after: int, limit: int, beside: Beside) -> list[op.Event]:
-    """As many events as fit; at least one if there is one."""
+def _page(cx: Cx, after: int, limit: int, beside: Beside) -> tuple[list[op.Event], bool]:
+    """As many events as fit, at least one if there is one; and whether there may be more."""
     page: list[op.Event] = []
     size = 0
-    for row in events.page(cx, after, limit):
+    rows = events.page(cx, after, limit)
+    for row in rows:
         event = _event(cx, row, beside)
         size += len(bytes(event.data))
         if page and size > MAX_PAGE_BYTES:
             break
         page.append(event)
-    return page
+    return page, len(page) < len(rows) or len(rows) == limit
 
 
 def _event(cx: Cx, row: EventRow, beside: Beside) -> op.Event:

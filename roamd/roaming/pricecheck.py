@@ -76,24 +76,25 @@ class PriceChecks:
                 self._wake.set()
 
     async def _some(self) -> bool:
-        """The next few records; False when there are none."""
-        found, upto = self.store.read(self._read)
+        """The next few records; False when there are no more of them."""
+        found, upto, more = self.store.read(self._read)
         if upto is None:
             return False
         known = [one for one in found if one.unknown is None]
         outcomes = iter(await trio.to_thread.run_sync(_all_checked, known) if known else ())
         checked = [next(outcomes) if one.unknown is None else unpriced(one.unknown) for one in found]
-        disputed = await write(self.store, lambda cx: self._keep_txn(cx, found, checked, upto))
+        disputed = await write(self.store, lambda cx: self._keep_txn(cx, found, checked, upto), patient=not more)
         for peer in disputed:
             self.queued(peer)
         self._tell(found, checked)
-        return True
+        return more  # whatever came meanwhile has called `look`
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def _read(self, cx: Cx) -> tuple[list[Asked], int | None]:
+    def _read(self, cx: Cx) -> tuple[list[Asked], int | None, bool]:
+        """What is to be checked, the last number of it, and whether there may be more behind it."""
         numbers = prices.unchecked(cx, int(meta.get(cx, CURSOR) or 0), AT_ONCE)
-        return Reading(cx, self.terms).asked(numbers), numbers[-1] if numbers else None
+        return Reading(cx, self.terms).asked(numbers), numbers[-1] if numbers else None, len(numbers) == AT_ONCE
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 

@@ -66,11 +66,11 @@ class Outcome(Generic[T]):
         return self._value  # type: ignore[return-value]  # set before the event, and an error was raised above
 
 
-async def write(store: Store, fn: Callable[[Cx], T], *, essential: bool = False) -> T:
-    """Run `fn` in the next group commit and wait until that is on the disk.
+async def write(store: Store, fn: Callable[[Cx], T], *, essential: bool = False, patient: bool = False) -> T:
+    """Run `fn` in the next group commit (see `Store.submit`) and wait until that is on the disk.
 
     Raises what `fn` raised, or StoreFull. A cancelled wait does not take the transaction back.
     """
     outcome: Outcome[T] = Outcome()
-    store.submit(fn, outcome, essential=essential)
+    store.submit(fn, outcome, essential=essential, patient=patient)
     return await outcome.wait()

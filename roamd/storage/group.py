@@ -34,6 +34,8 @@ class Job(NamedTuple):
     essential: bool = False
     item: Any = None
     """Not None: `fn` takes a list of items and gives an outcome for each; jobs of the same `fn` may share one call."""
+    patient: bool = False
+    """Goes along with the next commit that somebody waits for, or has one of its own a moment later."""
 
 
 class GroupCommit:

@@ -145,15 +145,21 @@ class Store:
     # --- writing ------------------------------------------------------------------------------------------------
 
     def submit(
-        self, fn: Callable[[Cx], T], done: Callable[[T | BaseException], None], *, essential: bool = False
+        self,
+        fn: Callable[[Cx], T],
+        done: Callable[[T | BaseException], None],
+        *,
+        essential: bool = False,
+        patient: bool = False,
     ) -> None:
         """Run `fn` in a transaction and then tell `done` what it returned or raised, after the commit; any thread.
 
         `fn` may run twice when the disk fills up (only one run is committed): it must not change anything but the
         store. `essential` marks what still passes on a full disk: receipts, deletes, answers. All else gets
-        StoreFull while space is short.
+        StoreFull while space is short. `patient` marks what nobody waits for: where nothing else is to be committed,
+        it is up to `writer.PATIENCE_S` late.
         """
-        self._submit(Job(fn, done, essential))
+        self._submit(Job(fn, done, essential, patient=patient))
 
     def submit_each(
         self, fn: Callable[[Cx, list[I]], list[T]], item: I, done: Callable[[T | BaseException], None]

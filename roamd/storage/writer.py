@@ -22,6 +22,10 @@ Deliver = Callable[[list[Delivery]], None]
 MAX_GROUP = 1024
 """More rows a commit gain nothing (the sync is paid by then) and make the first of them wait."""
 
+PATIENCE_S = 0.05
+"""How long a patient job waits for a commit to go along with. A sync that overlaps another one on the same disk makes
+both late, so what nobody waits for is not synced in between; whoever looks at its effect notices less than this."""
+
 _IDLE_S = 0.5
 """Without work for this long, a log of some length is brought into the database file, so that no commit has to."""
 
@@ -124,10 +128,18 @@ class WriterThread:
                 self._on_broken(self._broken)
 
     def _take(self) -> tuple[list[Job], bool]:
-        """All that waits, up to a group's size; nothing when idle; and whether to go on."""
+        """One group, or nothing when idle; and whether to go on. A group of patient jobs alone waits a moment."""
+        jobs, going = self._waiting_jobs(self._patience())
+        if going and jobs and all(job.patient for job in jobs):
+            more, going = self._waiting_jobs(PATIENCE_S)
+            jobs += more
+        return jobs, going
+
+    def _waiting_jobs(self, timeout_s: float | None) -> tuple[list[Job], bool]:
+        """All that waits by now or comes first, up to a group's size; and whether to go on."""
         jobs: list[Job] = []
         try:
-            job = self._jobs.get(timeout=self._patience())
+            job = self._jobs.get(timeout=timeout_s)
             while job is not None:
                 jobs.append(job)
                 if len(jobs) == MAX_GROUP:

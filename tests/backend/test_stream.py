@@ -278,10 +278,12 @@ class StuckSocket:
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
+        self.stuck = True
 
     async def send_frame(self, frame: bytes, kind: WSMsgType) -> None:
         self.frames.append(frame)
-        await asyncio.get_running_loop().create_future()
+        if self.stuck:
+            await asyncio.get_running_loop().create_future()
 
 
 def test_events_are_not_read_ahead_of_a_client() -> None:
@@ -291,6 +293,24 @@ def test_events_are_not_read_ahead_of_a_client() -> None:
             core.happen("peer.state")
         stream = Stream(make_api(core), socket)  # type: ignore[arg-type]  # all that the writer needs
         tasks = [asyncio.create_task(stream._write()), asyncio.create_task(stream._pump_events(None))]
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(socket.frames) == 1
+        assert len(operations_of(core, ReadEvents)) == 1
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(test)
+
+
+def test_what_comes_alone_is_read_once() -> None:
+    async def test() -> None:
+        core, socket = FakeCore(), StuckSocket()
+        socket.stuck = False
+        stream = Stream(make_api(core), socket)  # type: ignore[arg-type]  # all that the writer needs
+        tasks = [asyncio.create_task(stream._write()), asyncio.create_task(stream._pump_events(None))]
+        core.happen("peer.state")
         for _ in range(200):
             await asyncio.sleep(0)
         assert len(socket.frames) == 1

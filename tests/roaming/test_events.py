@@ -81,7 +81,7 @@ def test_reading_again_from_a_cursor_gives_the_same_and_the_next_one_goes_on(csp
     second = read(desk, first.next, limit=2)
     assert [event.peer for event in first.items + second.items] == ["p0", "p1", "p2", "p3"]
     last = read(desk, second.next)
-    assert read(desk, last.next) == EventPage([], last.next)
+    assert read(desk, last.next) == EventPage([], last.next, more=False)
     assert read(desk, "").items == read(desk, None).items
     assert len(read(desk, limit=0).items) == 1
     assert len(read(desk, limit=10**6).items) == 5

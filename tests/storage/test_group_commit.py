@@ -185,6 +185,39 @@ def test_a_log_of_some_length_is_taken_in_when_nothing_waits(tmp_path: Path, mon
     vfs.unregister()
 
 
+def test_what_has_patience_goes_along_with_the_next_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PATIENCE_S", 20.0)
+    vfs, outcomes = RecordingVFS("patient"), Outcomes()
+    with Store.open(tmp_path / "store.db", ballast_bytes=0, vfs=vfs.name) as store:
+        store.write(note("the log is begun"))
+        before = len(vfs.journal)
+        store.submit(note("patient"), outcomes, patient=True)
+        store.write(note("urgent"))
+        synced = [step.file for step in vfs.journal[before:] if isinstance(step, Sync)]
+        assert outcomes.take(1) == ["patient"]
+        assert set(store.read(noted)) > {"patient", "urgent"}
+    assert synced == ["store.db-wal"]
+    vfs.unregister()
+
+
+def test_what_has_patience_is_committed_by_itself_when_nothing_comes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.0)
+    outcomes = Outcomes()
+    store.submit(note("patient"), outcomes, patient=True)
+    assert outcomes.take(1) == ["patient"]
+    assert store.read(noted) == ["patient"]
+
+
+def test_closing_waits_for_no_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PATIENCE_S", 1e6)
+    with Store.open(tmp_path / "store.db", ballast_bytes=0) as store:
+        store.submit(note("patient"), lambda _: None, patient=True)
+    with Store.open(tmp_path / "store.db", ballast_bytes=0) as store:
+        assert store.read(noted) == ["patient"]
+
+
 def test_two_processes_cannot_have_the_same_store(store: Store) -> None:
     assert store.path is not None
     with pytest.raises(OperatorError, match="stop it first"):

@@ -35,3 +35,15 @@ def test_a_store_without_records_has_none_to_check() -> None:
     connection = apsw.Connection(":memory:")
     migrate.migrate(connection, migrate.load(), 1, lambda number: None)
     assert prices.unchecked(Cx(connection), 0, 32) == []
+
+
+def test_no_check_is_kept_of_a_record_that_was_erased_while_it_was_made() -> None:
+    connection = connect.open_memory(None)
+    migrate.migrate(connection, migrate.load(), 1, lambda number: None)
+    cx = Cx(connection)
+    kept, erased = record("R-1", direction="in"), record("R-2", direction="in")._replace(body_hash=b"")
+    records.put_many_txn(cx, [kept, erased])
+    prices.put_many_txn(cx, [prices.PriceRow(number, "AGREES", "1.00", b"{}", 1) for number in (1, 2, 3)])
+    prices.put_many_txn(cx, [prices.PriceRow(1, "DIFFERS", "2.00", b"{}", 2)])
+    assert prices.get(cx, 1) == prices.PriceRow(1, "DIFFERS", "2.00", b"{}", 2)
+    assert prices.get(cx, 2) is None

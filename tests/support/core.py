@@ -372,7 +372,7 @@ class FakeCore:
             raise NotFound("This cursor is none of ours.")
         begin = int(asked.after or 0)
         items = self.events[begin : begin + asked.limit]
-        return ops.EventPage(items, items[-1].cursor if items else str(begin))
+        return ops.EventPage(items, items[-1].cursor if items else str(begin), len(items) == asked.limit)
 
     def _acknowledgeevents(self, asked: ops.AcknowledgeEvents) -> None:
         self.acknowledged.append(asked.cursor)

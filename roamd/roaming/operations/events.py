@@ -26,10 +26,11 @@ class Event(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """`next` is always a cursor, also when there are no items."""
+    """`next` is always a cursor, also when there are no items. `more`: the page ended before the events did."""
 
     items: list[Event]
     next: str
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
