@@ -53,7 +53,9 @@ def processes_that_name(text: str) -> list[int]:
     return found
 
 
-def test_the_whole_story_ends_well_and_says_so_last(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_story_ends_well_and_says_so_last_and_every_line_has_its_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert tell() == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith(
@@ -61,6 +63,9 @@ def test_the_whole_story_ends_well_and_says_so_last(capsys: pytest.CaptureFixtur
         "11 records delivered once, 11 receipted, 2 ledgers verified"
     )
     assert not any("\x1b" in line for line in lines), "no colour in a pipe"
+    told = [line for line in lines if line.startswith(" ")]
+    assert len(told) > 20
+    assert all(re.match(r" +\d+\.\d\d s  (Demo CSO|Demo CSP|demo) +\S", line) for line in told)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +104,10 @@ def test_the_json_summary_stands_alone_on_stdout(capsys: pytest.CaptureFixture[s
 def test_the_json_summary_of_a_failure_says_why(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_FAULT", "doubles")
+    monkeypatch.setenv("FAKE_FAULT", "dies")
     assert tell("--json") == 1
     summary = json.loads(capsys.readouterr().out)
-    assert (summary["ok"], summary["failure"]) == (False, "the CSP got RMC-CDR-0001 more than once")
+    assert (summary["ok"], summary["failure"]) == (False, "the daemon of cso ended with 78 before it was ready")
 
 
 @pytest.fixture
@@ -129,13 +134,6 @@ def test_kept_it_prints_curl_lines_that_work_and_ends_well_on_ctrl_c(demo: DemoP
     demo.process.send_signal(signal.SIGINT)
     demo.process.communicate(timeout=20)
     assert demo.process.returncode == 0
-
-
-def test_every_line_of_the_timeline_has_its_time(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tell() == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
-    assert len(told) > 20
-    assert all(re.match(r" +\d+\.\d\d s  (Demo CSO|Demo CSP|demo) +\S", line) for line in told)
 
 
 @pytest.mark.parametrize("trouble", [None, "switched off by this test"])

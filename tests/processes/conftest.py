@@ -1,6 +1,7 @@
-"""Fleets of real daemons for tests of whole processes: one for a test alone, and a pair that a module shares."""
+"""Fleets of real daemons for tests of whole processes: one for a test alone, and a pair that modules share."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,18 +51,46 @@ class Pair:
         label = next(iter(follower.partners.values()))
         return self.fleet.wait_until(f"{path} arriving", lambda: follower.api.find(f"/v1/peers/{label}/{path}"))
 
+    def is_settled(self) -> bool:
+        """Whether no record waits at either side."""
+        return all(company.api.get("/v1/status")["records"]["queued"] == 0 for company in (self.cso, self.csp))
+
+    def trouble(self) -> list[str]:
+        """What must not stand in their logs."""
+        return trouble_in(self.cso.daemon.log_file) + trouble_in(self.csp.daemon.log_file)
+
 
 def _settings(role: str) -> str:
     parties = ", ".join(f'"{party}"' for party in PARTIES[role])
     return f"[discovery]\nmdns = false\n\n[endpoint]\nparties = [{parties}]\n"
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A CSO and a CSP with a link that is up, for a whole module."""
-    with Fleet(tmp_path_factory.mktemp("pair")) as fleet:
+@contextmanager
+def _linked(room: Path) -> Iterator[Pair]:
+    with Fleet(room) as fleet:
         cso, csp = (fleet.company(role, PARTIES[role][0], settings=_settings(role)) for role in ("cso", "csp"))
         fleet.start(cso, csp)
         fleet.pair(cso, csp)
         yield Pair(fleet, cso, csp)
-        assert trouble_in(cso.daemon.log_file) + trouble_in(csp.daemon.log_file) == []
+
+
+@pytest.fixture(scope="session")
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with _linked(tmp_path_factory.mktemp("pair")) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def pair(_shared: Pair) -> Iterator[Pair]:
+    """A CSO and a CSP with a link that is up. Modules share them, one after the other, each with ids of its own."""
+    _shared.fleet.wait_until("earlier records being settled", _shared.is_settled)
+    yield _shared
+    assert _shared.trouble() == []
+
+
+@pytest.fixture(scope="module")
+def own_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """The same for a module alone, which may leave in them what it likes."""
+    with _linked(tmp_path_factory.mktemp("own-pair")) as pair:
+        yield pair
+        assert pair.trouble() == []

@@ -139,13 +139,13 @@ def shortcomings(operation: Operation, reply: Reply, document: dict[str, Any]) -
     return list(faults(reply.body, content[media]["schema"], document["components"]["schemas"]))
 
 
-def test_every_answer_is_one_that_the_document_promises(pair: Pair) -> None:
-    document = pair.cso.api.get("/v1/openapi.json")
+def test_every_answer_is_one_that_the_document_promises(own_pair: Pair) -> None:
+    document = own_pair.cso.api.get("/v1/openapi.json")
     asker, found, statuses = Asker(SEED), [], set()
     for operation in operations(document):
         for _ in range(EACH):
             target, headers, body = asker.target(operation), asker.headers(operation), asker.body(operation)
-            reply = pair.cso.api.request(operation.method.upper(), target, body, headers)
+            reply = own_pair.cso.api.request(operation.method.upper(), target, body, headers)
             statuses.add(reply.status)
             found += [
                 f"{operation.method} {target!r} {headers} {body!r}: {each}"
@@ -153,7 +153,7 @@ def test_every_answer_is_one_that_the_document_promises(pair: Pair) -> None:
             ]
     assert found == [], "\n".join(found)
     assert {200, 202, 204, 404, 409, 422} <= statuses, "else the requests were too tame, or all alike"
-    assert pair.cso.link_is_up(pair.csp)
+    assert own_pair.cso.link_is_up(own_pair.csp)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_every_answer_is_one_that_the_document_promises(pair: Pair) -> None:
         (200, {"items": 5, "next": None}, {"Content-Type": "application/json"}),
     ],
 )
-def test_the_check_finds_what_it_is_to_find(pair: Pair, status: int, body: Any, headers: dict[str, str]) -> None:
+def test_the_check_finds_what_it_is_to_find(own_pair: Pair, status: int, body: Any, headers: dict[str, str]) -> None:
     """A test of the test."""
-    document = pair.cso.api.get("/v1/openapi.json")
+    document = own_pair.cso.api.get("/v1/openapi.json")
     listing = Operation("get", "/v1/records", document["paths"]["/v1/records"]["get"])
     assert shortcomings(listing, Reply(status, headers, body), document)

@@ -41,8 +41,12 @@ class DemoProcess:
         raise AssertionError(f"{wanted!r} was never said:\n" + "\n".join(lines))
 
     def run_printed_curl_lines(self) -> int:
-        """Run every curl line that `--keep` prints, as a reader would paste it; fails unless each gets a 2xx."""
-        curls = [line for line in self.read_to(LAST_LINE) if line.startswith("curl ")]
+        """Read to the end of what `--keep` prints and run its curl lines; how many there were."""
+        return self.run_curl_lines(self.read_to(LAST_LINE))
+
+    def run_curl_lines(self, lines: Sequence[str]) -> int:
+        """Run every curl line, as a reader would paste it; fails unless each gets a 2xx."""
+        curls = [line for line in lines if line.startswith("curl ")]
         for line in curls:
             pasted = ["sh", "-c", line.replace("curl ", "curl --fail-with-body ", 1)]
             ended = subprocess.run(pasted, capture_output=True, text=True, timeout=20, check=False)
