@@ -193,9 +193,6 @@ authorization_seconds: Final = _histogram(
     "authorization_seconds", "From the backend's request to its decision.", _ANSWER_BUCKETS, "source"
 )
 calls: Final = _peer_counter("calls_total", "Calls to peers, by outcome.", "status")
-call_duration_seconds: Final = _histogram(
-    "call_duration_seconds", "From sending a call to a peer to its answer.", _ANSWER_BUCKETS, "peer"
-)
 backend_silences: Final = _counter(
     "backend_silences_total", "Questions to our backend that it did not answer in time or in form."
 )
@@ -225,7 +222,7 @@ links_closed: Final = _peer_counter("links_closed_total", "Links that ended, by 
 handshakes: Final = _counter("handshakes_total", "TLS handshakes on the link port, by outcome.", "outcome")
 link_bytes: Final = _peer_counter("link_bytes_total", "Bytes before TLS on links.", "direction")
 clock_skew_seconds: Final = _peer_gauge("clock_skew_seconds", "How far the peer's clock is ahead of ours.")
-pairings: Final = _counter("pairings_total", "Tries to pair, by outcome.", "outcome")
+pairings: Final = _counter("pairings_total", "Tries to pair with us, by outcome.", "outcome")
 candidates: Final = _gauge("candidates", "Endpoints that are seen at this time, by finder.", "source")
 relayed_envelopes: Final = _peer_counter(
     "relayed_envelopes_total", "Envelopes that peers wanted relayed, by outcome.", "outcome"
@@ -244,7 +241,6 @@ question_seconds: Final = _histogram(
     "question_seconds", "From asking the backend to its answer.", _ANSWER_BUCKETS, "way"
 )
 webhook_posts: Final = _counter("webhook_posts_total", "Posts of events to webhooks, by outcome.", "outcome")
-events: Final = _counter("events_total", "Events written for the backend.", "type")
 ocpi_removals_held: Final = _gauge(
     "ocpi_removals_held", "Objects that an OCPI backend no longer lists and that wait for a word.", "backend", "module"
 )
@@ -263,7 +259,7 @@ store_commit_seconds: Final = _histogram(
 )
 store_commit_size: Final = _histogram("store_commit_transactions", "Transactions in one group commit.", _GROUP_BUCKETS)
 store_full: Final = _gauge("store_full", "1 while the disk is full and intake is refused.")
-queue_records: Final = _peer_gauge("queue_records", "Records that are not settled yet.", "state")
+queue_records: Final = _peer_gauge("queue_records", "Own records that are not settled, by state.", "state")
 reloads: Final = _counter("reloads_total", "Reloads of the configuration, by outcome.", "outcome")
 clock_jumps: Final = _counter("clock_jumps_total", "Times that the wall clock jumped by more than 60 s.")
 certificate_expiry_seconds: Final = _gauge(
@@ -284,7 +280,6 @@ def forget_peer(peer: str) -> None:
     """Take a removed peer's series away."""
     _show_tallies()
     _tallies.clear()
-    call_duration_seconds.remove_by_labels({"peer": peer})
     for metric in _per_peer:
         metric.forget(peer)
 

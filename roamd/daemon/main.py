@@ -22,6 +22,7 @@ from roamd.bridge import Port, port_to_trio, run_asyncio
 from roamd.clock import SystemClock
 from roamd.config.schema import Config
 from roamd.daemon.assembly import Assembly, Ground, begin_run, system_random
+from roamd.daemon.gauges import Gauges
 from roamd.daemon.local import LocalSide
 from roamd.daemon.systemd import Notifier, take_sockets, watchdog_s
 from roamd.daemon.upkeep import MINUTE_S, every
@@ -163,10 +164,10 @@ class _Daemon:
         local = LocalSide(assembly, keys, lambda: assembly.lacking, sockets[0] if sockets else None)
         addresses = await nursery.start(_asyncio_side, local)
         await nursery.start(assembly.peering.run)
-        upkeep = assembly.upkeep
+        upkeep, gauges = assembly.upkeep, Gauges(assembly.ground.store, assembly.directory, assembly.board)
         for task in (
             upkeep.renew_leaf, upkeep.forget_old, upkeep.close_records, upkeep.watch_clock,
-            assembly.core.price_checks.run, assembly.core.reconciliation.run,
+            assembly.core.price_checks.run, assembly.core.reconciliation.run, gauges.run,
         ):  # fmt: skip
             nursery.start_soon(task)
         nursery.start_soon(every, MINUTE_S, assembly.pairing.open_port_if_needed)

@@ -125,6 +125,10 @@ class Board:
             groups.setdefault(seen.endpoint_id or f"{source} {name}", []).append(seen)
         return sorted(map(_merge, groups.values()), key=lambda candidate: (candidate.first_seen_ms, candidate.name))
 
+    def seen_by_source(self) -> dict[Source, int]:
+        """How many each means of discovery sees at this time."""
+        return {source: sum(key[0] == source for key in self._seen) for source in SOURCE_ORDER}
+
     def addresses_of(self, endpoint_id: str) -> tuple[str, ...]:
         """Where this endpoint may be reached, best first; empty when nobody saw it."""
         seen = [one for one in self._seen.values() if one.endpoint_id == endpoint_id]

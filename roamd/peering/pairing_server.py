@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import trio
 
+from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import NotTrusted, OperatorError, PeerError, RequestError, StoreError
 from roamd.log import get_logger
@@ -159,6 +160,7 @@ class PairingServer:
         with self._refusals_logged(address), visitor, trio.fail_after(HANDSHAKE_S):
             await self._handshake(visitor, address)
         if visitor.made_room:
+            metrics.pairings.labels("broken-off").inc()
             _log.info("pairing_broken_off", address=address)
         await trio.aclose_forcefully(stream)
 
@@ -173,12 +175,15 @@ class PairingServer:
         try:
             yield
         except NotTrusted as error:
+            metrics.pairings.labels("refused").inc()
             _log.warning("pairing_refused", address=address, reason=error.reason, detail=str(error))
         except PeerError as error:
+            metrics.pairings.labels("refused").inc()
             _log.warning("pairing_refused", address=address, reason="tls", detail=str(error))
         except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
             _log.info("pairing_broken_off", address=address)
         except Exception:  # the edge to strangers: a fault of ours must not end the daemon  # noqa: BLE001
+            metrics.pairings.labels("failed").inc()
             _log.exception("pairing_failed", address=address)
 
     async def _handshake(self, stream: trio.abc.HalfCloseableStream, address: str) -> None:
@@ -201,6 +206,7 @@ class PairingServer:
         await documents.send(inviter.prove(claim, invitation.secret))
         joined = inviter.read_handover(claim, await documents.receive())
         confirmed = await self._commit(invitation, joined)
+        metrics.pairings.labels("completed").inc()
         _log.info("pairing_completed", address=address, endpoint_id=claim.endpoint_id, confirmed=confirmed)
         await documents.send(inviter.outcome(confirmed=confirmed))
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from roamd import metrics
 from roamd.clock import Clock
 from roamd.errors import StoreBroken, StoreError, StoreFull
 from roamd.storage.ballast import Ballast
@@ -206,16 +207,23 @@ class WriterThread:
         if self.ballast.full:
             return [*self._commit_on_reserve(essential), *refused]
         try:
-            return self._group.commit(jobs) if jobs else []
+            return self._commit(jobs) if jobs else []
         except StoreFull:
             self.ballast.note_full(self._clock.monotonic())
         return [*self._commit_on_reserve(essential), *refused]
+
+    def _commit(self, jobs: list[Job]) -> list[Delivery]:
+        began = self._clock.monotonic()
+        deliveries = self._group.commit(jobs)
+        metrics.store_commit_seconds.observe(self._clock.monotonic() - began)
+        metrics.store_commit_size.observe(len(jobs))
+        return deliveries
 
     def _commit_on_reserve(self, jobs: list[Job]) -> list[Delivery]:
         """What is essential, on the space that is left; the ballast is part of it from the first refusal on."""
         for _ in range(1 + self.ballast.held):
             try:
-                return self._group.commit(jobs) if jobs else []
+                return self._commit(jobs) if jobs else []
             except StoreFull:
                 self.ballast.note_full(self._clock.monotonic())
         return [(job.done, _full()) for job in jobs]
