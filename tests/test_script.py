@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.storm import worlds
-from tests.support import script
+from tests.support import operating, script
 
 CHECKOUT = Path(__file__).parents[1]
 PLAIN = """
@@ -105,6 +105,18 @@ def test_a_script_that_ends_by_itself_ends_as_it_would_alone(program: str, statu
 )
 def test_an_interrupt_is_found_in_the_groups_of_nurseries(error: BaseException, found: bool) -> None:
     assert script.is_interrupt(error) is found
+
+
+def test_an_operators_command_that_is_interrupted_in_our_own_process_interrupts_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_work(*_: object, **__: object) -> int:
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    monkeypatch.setattr("roamd.cli._run", at_work)
+    with pytest.raises(KeyboardInterrupt):
+        operating.run_here("status", expect=())
 
 
 STORM = """

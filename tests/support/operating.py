@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from unittest import mock
 
-from roamd.cli import main
+from roamd.cli import INTERRUPTED, main
 from roamd.demo.processes import COMMAND_S, ROAMD, CommandFailedError, Daemon, Done
 
 
@@ -24,11 +24,16 @@ class OperatedHere(Daemon):
 
 
 def run_here(*arguments: str, expect: Sequence[int] = (0,), stdin: str = "", command: Sequence[str] = ROAMD) -> Done:
-    """Run one command. Raises CommandFailedError unless it ends with one of `expect` (empty: any)."""
+    """Run one command. Raises CommandFailedError unless it ends with one of `expect` (empty: any).
+
+    Ctrl-C meanwhile is a KeyboardInterrupt, as anywhere else.
+    """
     assert command == ROAMD, "what stands in for roamd can only be a process"
     out, err = _stream(), _stream()
     with _surroundings(stdin), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(arguments)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt  # the command took it for its own; it was for all of us
     done = Done(f"roamd {' '.join(arguments)}", code, _text(out), _text(err))
     if expect and done.code not in expect:
         raise CommandFailedError(done)
