@@ -226,6 +226,13 @@ _PEER: Final = _object(
     state={"type": "string", "enum": ["PENDING", "PAIRED", "SUSPENDED", "REMOVED"]},
     link={"type": "string", "enum": ["UP", "DOWN", "OCPI"]},
     words=_NULLABLE | {"description": "Six words that must be the same on both sides."},
+    identity=_object(
+        ("number", "key_id", "next_key_id", "old_keys_taken"),
+        number=_WHOLE | {"description": "How often its key was replaced."},
+        key_id=_TEXT | {"description": "The name of the key that it uses; the first one's is the endpoint id."},
+        next_key_id=_NULLABLE | {"description": "The key that it has announced."},
+        old_keys_taken=_WHOLE | {"description": "Earlier keys whose signatures are still taken."},
+    ),
     introduce=_BOOL | {"description": "Whether it and others with this are told of each other."},
     routes=_list(
         _object(
@@ -249,7 +256,7 @@ _CANDIDATE: Final = _object(
     peer=_NULLABLE | {"description": "The label of the peer that it is, if it is one."},
 )
 _IDENTITY: Final = _object(
-    ("endpoint_id", "announced", "keys", "not_told"),
+    ("endpoint_id", "announced", "overlap_over", "keys", "not_told"),
     endpoint_id=_TEXT,
     announced=_BOOL | {"description": "Whether there is a next key that is not in use yet."},
     keys=_list(
@@ -262,7 +269,13 @@ _IDENTITY: Final = _object(
             taken_until={"type": ["string", "null"], "format": "date-time"},
         )
     ),
-    not_told=_list(_TEXT) | {"description": "Paired partners that did not say yet that they know the newest key."},
+    overlap_over=_BOOL
+    | {
+        "description": "The next key waits, and the time is over for which partners take the present one after a "
+        "switch: nothing breaks, but from the switch on they take the next one alone."
+    },
+    not_told=_list(_TEXT)
+    | {"description": "Partners, also suspended ones, that did not say yet that they know the newest key."},
 )
 _INVITATION: Final[dict[str, Schema]] = {
     "id": _TEXT,

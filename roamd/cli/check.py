@@ -28,9 +28,11 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _identity_faults(config: Config) -> Iterator[str]:
-    yield from _secret_faults(config.endpoint.identity_key, "a copy of it, or `roamd init` for a new identity")
-    from roamd.trust.succession import load_identity  # here: heavy
+    from roamd.trust.succession import load_identity, next_certificate_of  # here: heavy
 
+    is_cut_off = next_certificate_of(config.endpoint.identity_crt).exists()
+    remedy = "`roamd identity switch`, which was cut off" if is_cut_off else "`roamd init` for a new identity"
+    yield from _secret_faults(config.endpoint.identity_key, f"a copy of it, or {remedy}")
     if os.access(config.endpoint.identity_key, os.R_OK):
         try:
             endpoint = config.endpoint

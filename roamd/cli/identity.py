@@ -10,6 +10,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from roamd.cli.client import Api, load_config
 from roamd.cli.output import cell, items_of, note, show, table
 from roamd.config.schema import Config
-from roamd.errors import OperatorError, UsageError
+from roamd.errors import ConfigError, OperatorError, UsageError
 
 if TYPE_CHECKING:
     from roamd.trust.identity import Identity
@@ -43,11 +44,15 @@ class _Files:
 
     @property
     def next_key(self) -> Path:
-        return self.key.with_name("identity-next.key")
+        from roamd.trust.succession import next_key_of  # here: heavy
+
+        return next_key_of(self.key)
 
     @property
     def next_certificate(self) -> Path:
-        return self.certificate.with_name("identity-next.crt")
+        from roamd.trust.succession import next_certificate_of  # here: heavy
+
+        return next_certificate_of(self.certificate)
 
     def load(self) -> "tuple[Identity, Succession]":
         """The present identity and all that is known of it; ConfigError says what is wrong with a file."""
@@ -66,19 +71,22 @@ def status(options: argparse.Namespace) -> int:
 def _say(answer: Mapping[str, Any]) -> None:
     print(f"Endpoint id: {cell(answer.get('endpoint_id'))}")
     table(items_of(answer.get("keys", [])), COLUMNS, "")
-    if not answer.get("announced"):
-        return
-    waiting = answer.get("not_told", [])
+    waiting, announced = answer.get("not_told", []), answer.get("announced")
     if waiting:
-        note(f"These partners do not know the next key yet: {cell(waiting)}")
-    else:
+        which, so = ("next key yet", "") if announced else ("key in use", ", and refuse it: pair with them anew")
+        note(f"These partners do not know the {which}{so}: {cell(waiting)}")
+    elif announced:
         note("Every partner knows the next key: `roamd identity switch` puts it to use.")
+    if answer.get("overlap_over"):
+        note(
+            "The switch is late, and nothing breaks: the present key is taken until then. From the switch on partners "
+            "take the next key alone."
+        )
 
 
 def rotate(options: argparse.Namespace) -> int:
     """`roamd identity rotate`: the next key, and the statement that both keys sign."""
-    from roamd.trust.identity import Identity  # here: heavy
-    from roamd.trust.succession import MAX_STEPS, appoint
+    from roamd.trust.succession import MAX_STEPS, appoint  # here: heavy
 
     if not 1 <= options.overlap_days <= MAX_DAYS:
         raise UsageError(f"--overlap-days: 1 to {MAX_DAYS}.")
@@ -91,12 +99,8 @@ def rotate(options: argparse.Namespace) -> int:
     if len(succession.steps) == MAX_STEPS:
         raise OperatorError(f"This identity was replaced {MAX_STEPS} times, which is all that there is room for.")
     now_ms = time.time_ns() // 1_000_000
-    if files.next_key.exists():  # it was made, and then we were cut off
-        following = Identity.load(files.next_key, files.next_certificate)
-    else:
-        files.next_certificate.unlink(missing_ok=True)
-        following = Identity.create(now_ms)
-        following.save(files.next_key, files.next_certificate)
+    # One that is there was made before we were cut off.
+    following = _made_before(files) if files.next_key.exists() else _make(files, now_ms)
     appointed = appoint(identity, following, now_ms, now_ms + options.overlap_days * DAY_MS)
     _replace(files.succession, appointed)
     answer = {"endpoint_id": identity.endpoint_id, "next_key": str(files.next_key), "days": options.overlap_days}
@@ -104,10 +108,47 @@ def rotate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _made_before(files: _Files) -> "Identity":
+    from roamd.trust.identity import Identity  # here: heavy
+
+    try:
+        return Identity.load(files.next_key, files.next_certificate)
+    except ConfigError as error:
+        raise OperatorError(
+            f"{files.next_key} was left behind and is of no use: {error} Nobody was told of it yet: delete it, "
+            "and rotate again."
+        ) from error
+
+
+def _make(files: _Files, now_ms: int) -> "Identity":
+    """The next key under its name only when its certificate is there, too: `_made_before` goes on from that."""
+    from roamd.trust.identity import Identity  # here: heavy
+
+    fresh = files.next_key.with_name(files.next_key.name + ".new")
+    for left in (fresh, files.next_certificate):
+        left.unlink(missing_ok=True)
+    following = Identity.create(now_ms)
+    following.save(fresh, files.next_certificate)
+    _give_as(fresh, files.key)
+    _give_as(files.next_certificate, files.certificate)
+    os.rename(fresh, files.next_key)
+    for made in (files.next_certificate, files.next_key):
+        _sync(made.parent)
+    return following
+
+
+def _give_as(fresh: Path, present: Path) -> None:
+    """To the user whose the present file is: root may make the key of a daemon that runs as another user."""
+    owner, made = present.stat(), fresh.stat()
+    if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+        with suppress(PermissionError):  # not root: whoever reads the present one will read this
+            os.chown(fresh, owner.st_uid, owner.st_gid)
+
+
 def _say_rotated(files: _Files) -> None:
     print(
         f"Made {files.next_key}, {files.next_certificate} and {files.succession}.\n"
-        "1. Keep a copy of the new key offline, and give it the owner and the mode of the present one.\n"
+        "1. Keep a copy of the three offline: a backup of the database holds no keys.\n"
         "2. Restart the daemon: it tells every partner which key comes next. The present one stays in use.\n"
         "3. `roamd identity` shows who knows. When all do: `roamd identity switch`, and restart again."
     )
@@ -120,10 +161,15 @@ def switch(options: argparse.Namespace) -> int:
         identity, succession = files.load()
         if succession.announced is None:
             raise OperatorError("No next key was announced; `roamd identity rotate` makes one.")
+        if not _follows(files, files.next_key):
+            raise OperatorError(
+                f"{files.next_key} and {files.next_certificate} are not what {files.succession} announces: put "
+                "back the three from one backup."
+            )
         _require_told(options)
         retired = files.key.with_name(f"identity-retired-{succession.in_use}.key")
         os.rename(files.key, retired)
-    elif not files.next_certificate.exists():
+    elif not _follows(files, files.key if files.key.exists() else files.next_key):
         raise OperatorError("There is no next key; `roamd identity rotate` makes one.")
     # Whatever of these two steps was done before we were cut off is not done again.
     for following, present in ((files.next_key, files.key), (files.next_certificate, files.certificate)):
@@ -134,6 +180,16 @@ def switch(options: argparse.Namespace) -> int:
     answer = {"endpoint_id": identity.endpoint_id, "number": succession.in_use}
     show(options, answer, lambda _: _say_switched(files))
     return 0
+
+
+def _follows(files: _Files, key: Path) -> bool:
+    """Whether this key and the next certificate are what the present key has named; other files are not put to use."""
+    from roamd.trust.succession import load_identity  # here: heavy
+
+    try:
+        return bool(load_identity(key, files.next_certificate, files.succession).succession)
+    except ConfigError:
+        return False
 
 
 def _require_told(options: argparse.Namespace) -> None:
@@ -165,6 +221,7 @@ def _replace(path: Path, succession: "Succession") -> None:
         file.write(as_text(succession))
         file.flush()
         os.fsync(file.fileno())
+    os.chmod(fresh, 0o644)  # whatever the umask is: the daemon must read it, and nothing in it is secret
     os.replace(fresh, path)
     _sync(path.parent)
 

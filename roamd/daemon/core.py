@@ -210,8 +210,9 @@ class Core:
             clock, store, self.directory, settings.roles, self._peer_changed, self._turn_txn, self._take_back_txn
         )
         self.introductions = Introductions(
-            clock, self.outgoing, self.book, world.descriptor, random, ground.start, world.read_descriptor
-        )
+            clock, self.outgoing, self.book, world.descriptor, random, ground.start, world.read_descriptor,
+            len(ground.signer.succession.steps),
+        )  # fmt: skip
         self.vouching = Vouching(
             clock, self.outgoing, self.directory, self.book, random, ground.start, world.read_descriptor,
             self.endpoint_id, world.introduced,
@@ -469,6 +470,8 @@ class Core:
         self.relayed.tell_all()
         if what == "removed":
             self.clearing_house.forget(peer)
+        elif what == "added":
+            self.introductions.handed(peer)
         self.world.peer_changed(peer, what)
 
     def arrived(self, peer: Peer, route: str = DIRECT) -> None:

@@ -20,6 +20,7 @@ from roamd.trust.contexts import Contexts
 from roamd.trust.succession import Succession, key_id, succession_of_own
 
 NOTHING = Counts(0, 0, 0, 0)
+_REFUSED = "it was not told of the key that we use now, and refuses it: pair anew, or let a common partner introduce us"
 AGES = ((60, "under a minute"), (3600, "under an hour"), (86_400, "under a day"), (float("inf"), "older"))
 
 
@@ -65,19 +66,32 @@ class Reports:
             "domains": [f"{domain}: {state}" for domain, state in self.domains().items()],
             "clock_jumps": self.clock_jumps(),
             "leaf_expires_at": rfc3339(self.contexts.leaf.not_after_ms),
-            "alarms": [f"{peer.label}: {alarm}" for peer in peers for alarm in peer.alarms],
+            "alarms": [
+                *(f"{peer.label}: {alarm}" for peer in peers for alarm in peer.alarms),
+                *(f"{label}: {_REFUSED}" for label in self._refused_by()),
+            ],
         }
 
+    def _refused_by(self) -> list[str]:
+        """Partners that cannot know the key in use, and are not linked."""
+        in_use = succession_of_own(self.contexts.identity).in_use if self.contexts.identity.succession else 0
+        down = [peer.label for peer in self.directory if peer.active and peer.exchange is None] if in_use else []
+        return self.store.read(lambda cx: [label for label in down if successors_held(cx, label) < in_use])
+
     def identity(self) -> dict[str, Any]:
-        """`roamd identity`: our keys, and which partners do not know yet that another one comes."""
+        """`roamd identity`: our keys, and which partners do not know yet that another one comes.
+
+        Who is suspended, or not confirmed yet, cannot be told; it will refuse the next key all the same.
+        """
         succession = succession_of_own(self.contexts.identity)
         held = self.store.read(lambda cx: {peer.label: successors_held(cx, peer.label) for peer in self.directory})
-        told = {peer.label: held[peer.label] >= len(succession.steps) for peer in self.directory if peer.active}
+        announced = succession.announced
         return {
             "endpoint_id": succession.endpoint_id,
-            "announced": succession.announced is not None,
+            "announced": announced is not None,
+            "overlap_over": announced is not None and announced.until_ms < self.clock.now_ms(),
             "keys": [_key(succession, number) for number in range(len(succession.certificates))],
-            "not_told": [label for label, knows in told.items() if not knows],
+            "not_told": [label for label, number in held.items() if number < len(succession.steps)],
         }
 
     def peers(self) -> dict[str, Any]:
@@ -95,6 +109,7 @@ class Reports:
         agreement = peer.agreement
         publisher = peer.exchange.publisher if peer.exchange is not None else None
         shown["introduce"] = agreement.introduce
+        shown["identity"] = self._identity_of(peer)
         shown["agreement"] = {
             "our_roles": list(agreement.our_roles),
             "their_roles": list(agreement.their_roles),
@@ -113,6 +128,18 @@ class Reports:
         shown["routes"] = [self._route_of(peer, function) for function in FUNCTIONS]
         shown["chains"] = self.chains(label)["items"]
         return shown
+
+    def _identity_of(self, peer: Peer) -> dict[str, Any]:
+        """Which of its keys it uses, and what it has announced."""
+        succession = peer.succession
+        numbers = range(len(succession.certificates))
+        taken = set(peer.keys(self.clock.now_ms()))
+        return {
+            "number": succession.in_use,
+            "key_id": key_id(succession.current),
+            "next_key_id": key_id(succession.certificates[-1]) if succession.announced else None,
+            "old_keys_taken": sum(succession.certificates[n] in taken for n in numbers if n < succession.in_use),
+        }
 
     def _route_of(self, peer: Peer, function: str) -> dict[str, Any]:
         """The list of one function, and which of it is in use now."""

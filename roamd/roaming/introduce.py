@@ -16,7 +16,7 @@ from roamd.roaming.directory import Peer
 from roamd.roaming.peerbook import PeerBook
 from roamd.storage import meta
 from roamd.storage.store import Cx
-from roamd.trust.descriptor import Descriptor
+from roamd.trust.descriptor import Descriptor, succession_of
 
 log = get_logger()
 
@@ -42,6 +42,8 @@ class Introductions:
     random: Callable[[int], bytes]
     start: Callable[..., None]
     read: ReadDescriptor
+    successors: int = 0
+    """How many successor statements our descriptor carries."""
     _renewed_at: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,12 +55,23 @@ class Introductions:
         self.calls.start(peer, call, self.clock.monotonic() + WAIT_S, partial(self._was_told, peer))
 
     def _was_told(self, peer: Peer, answer: Answer | None) -> None:
-        """The answer is how many successors of ours the peer holds; who has them all lets us replace our key."""
+        """The answer is how many of the successors that we told the peer holds; who has all lets us replace our key."""
         if answer is None or answer.status != AnswerStatus.ANSWERED or not DECIMAL.fullmatch(answer.body):
             return
         held, store = int(answer.body), self.book.store
         if held != store.read(lambda cx: successors_held(cx, peer.label)):
             store.submit(lambda cx: meta.set_txn(cx, _held_by(peer.label), str(held)), lambda outcome: None)
+        if held < self.successors:
+            log.warning("own_successor_refused", peer=peer.label, held=held)
+            peer.alarm(
+                "it does not take the newest successor of our key, perhaps because it holds another one: see "
+                "`roamd identity`, and ask the partner"
+            )
+
+    def handed(self, peer: Peer) -> None:
+        """We have paired: it has our descriptor, and all that this says of our keys."""
+        told = str(self.successors)
+        self.book.store.submit(lambda cx: meta.set_txn(cx, _held_by(peer.label), told), lambda outcome: None)
 
     def renew(self) -> None:
         """Once a day tell every peer anew: links last for months, and a descriptor is valid for three of them."""
@@ -94,7 +107,8 @@ class Introductions:
             await self.book.renew(peer, descriptor, data, is_fresher=self._is_fresher(peer, descriptor))
         except StoreFull as error:  # it is told again on the next link
             log.warning("descriptor_not_kept", peer=peer.label, detail=str(error))
-        respond(AnswerStatus.ANSWERED, str(len(peer.succession.steps)).encode())
+        # One that was refused for another successor is not held, and its endpoint must know before it relies on it.
+        respond(AnswerStatus.ANSWERED, str(succession_of(descriptor).shared(peer.succession)).encode())
 
     def _is_fresher(self, peer: Peer, descriptor: Descriptor) -> bool:
         try:

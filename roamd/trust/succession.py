@@ -19,6 +19,7 @@ This replaces a key in good time. It is no cure for a stolen one: the thief can 
 """
 
 import base64
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,6 +108,13 @@ class Succession:
         """Whether the two name different keys for the same step."""
         return any(a != b for a, b in zip(self.certificates, known.certificates, strict=False))
 
+    def shared(self, other: "Succession") -> int:
+        """How many successors the two have in common: the same keys at the same numbers."""
+        same = itertools.takewhile(
+            lambda pair: pair[0] == pair[1], zip(self.certificates, other.certificates, strict=False)
+        )
+        return max(sum(1 for _ in same) - 1, 0)
+
     def packed(self) -> bytes:
         """As it travels and is kept; empty for a sole identity."""
         if not self.steps:
@@ -183,7 +191,14 @@ def as_text(succession: Succession) -> str:
 
 def load_identity(key_path: Path, certificate_path: Path, succession_path: Path) -> Identity:
     """Read the identity and, if it was ever replaced, what it follows from; ConfigError says what is wrong."""
-    identity = Identity.load(key_path, certificate_path)
+    try:
+        identity = Identity.load(key_path, certificate_path)
+    except ConfigError as error:
+        if next_certificate_of(certificate_path).exists() and not (
+            key_path.exists() and next_key_of(key_path).exists()
+        ):
+            raise ConfigError([f"{key_path}: a switch of keys was cut off; `roamd identity switch` ends it"]) from error
+        raise
     if not succession_path.exists():
         return identity
     try:
@@ -194,6 +209,16 @@ def load_identity(key_path: Path, certificate_path: Path, succession_path: Path)
             [f"{succession_path}: does not lead to {certificate_path}: {error} Restore both from one backup."]
         ) from error
     return replace(identity, endpoint_id=succession.endpoint_id, succession=succession.packed())
+
+
+def next_key_of(key_path: Path) -> Path:
+    """Where the next key lies until it is put to use."""
+    return key_path.with_name("identity-next.key")
+
+
+def next_certificate_of(certificate_path: Path) -> Path:
+    """Where its certificate lies."""
+    return certificate_path.with_name("identity-next.crt")
 
 
 def statement(name: str, number: int, keys: tuple[str, str], times_ms: tuple[int, int]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -130,10 +131,8 @@ async def test_the_partners_own_chain_is_turned_over_while_the_link_is_up(
 ) -> None:
     pair.csp.peer(pair.cso)  # the CSP writes into its chain when it refuses: a record of a kind that it does not take
     await pair.csp.core.book.agree(
-        pair.csp.peer(pair.cso), lambda agreement: type(agreement)(**{
-            name: () if name == "records_in" else getattr(agreement, name) for name in agreement.__struct_fields__
-        })
-    )  # fmt: skip
+        pair.csp.peer(pair.cso), lambda agreement: msgspec.structs.replace(agreement, records_in=())
+    )
     await rehearsed(pair)
     await until(lambda: pair.epochs(pair.cso, own=False) == pair.epochs(pair.csp, own=True))
     assert len(pair.epochs(pair.csp, own=True)) == 2
@@ -209,6 +208,9 @@ async def test_of_two_successors_the_first_stands_and_the_operator_is_told(
     assert events_of(lines, "peer_has_two_successors")
     assert pair.csp.peer(pair.cso).succession.certificates[1] == NEXT.certificate_der
     assert "second successor" in pair.csp.peer(pair.cso).alarms[0]
+    await until(lambda: bool(pair.cso.peer(pair.csp).alarms))
+    assert "does not take the newest successor" in pair.cso.peer(pair.csp).alarms[0]
+    assert not pair.told(), "who holds another one is not told of this"
 
 
 async def test_a_succession_that_became_shorter_is_told_and_not_believed(
@@ -226,6 +228,8 @@ async def test_a_newcomer_knows_it_by_its_first_name(pair: Rotating, autojump_cl
     await rehearsed(pair)
     late = await pair.hood.endpoint("NL*LMN", "csp")
     await pair.hood.pair(pair.cso, late)
+    held = pair.cso.store.read(lambda cx: successors_held(cx, late.name))
+    assert held == 1, "with the pairing it was handed all that there is to tell"
     await pair.hood.until_linked(pair.cso, late)
     assert succession_of_own(pair.cso.identity).follows(late.peer(pair.cso).succession)
 

@@ -95,6 +95,14 @@ def test_what_was_said_once_is_not_taken_back() -> None:
     assert not two.contradicts(one)
 
 
+def test_only_the_same_keys_at_the_same_numbers_are_shared() -> None:
+    third = succession_of_own(switched(switched(FIRST, SECOND), THIRD))
+    assert third.shared(third) == 2
+    assert third.shared(announced(FIRST, SECOND)) == announced(FIRST, SECOND).shared(third) == 1
+    assert third.shared(announced(FIRST, THIRD)) == 0
+    assert third.shared(Succession.sole(SECOND.endpoint_id, SECOND.certificate_der)) == 0
+
+
 def test_every_changed_bit_is_found() -> None:
     data = announced(FIRST, SECOND).packed()
     for changed in list(with_one_bit_changed(data))[::7]:
