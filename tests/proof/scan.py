@@ -156,10 +156,13 @@ class Scan:
             self._judge("sslyze, modern", name, objections_of_sslyze(run(command, within_s=180).stdout), "compliant")
 
     def _make_sslyze(self, program: Path) -> None:
-        made = run([sys.executable, "-m", "venv", str(program.parents[1])], within_s=120)
+        scratch = self.room / "tmp"  # whoever is interrupted leaves what it unpacked, here where we remove it
+        scratch.mkdir(exist_ok=True)
+        inside = ["env", f"TMPDIR={scratch}"]
+        made = run([*inside, sys.executable, "-m", "venv", str(program.parents[1])], within_s=120)
         if made.returncode:
             raise SkippedError(f"no virtual environment: {made.stderr.strip()[-200:]}")
-        pip = [str(program.with_name("pip")), "install", "--quiet", "--disable-pip-version-check", "sslyze"]
+        pip = [*inside, str(program.with_name("pip")), "install", "--quiet", "--disable-pip-version-check", "sslyze"]
         if run(pip, within_s=300).returncode:
             raise SkippedError("sslyze cannot be installed from the package index")
 
