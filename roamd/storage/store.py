@@ -58,6 +58,7 @@ class Store:
         self._group = GroupCommit(writer, crash_point)
         self._deliver = deliver or deliver_here
         self._in_snapshot = reader is writer  # a store in memory has no other state to see
+        self._to_begin = False
         self._known: dict[Hashable, Any] = {}
         self._known_state: tuple[int, int] | None = None
         self._threaded: WriterThread | None = None
@@ -223,32 +224,39 @@ class Store:
     def read(self, fn: Callable[[Cx], T]) -> T:
         """Run a short look at one committed state and give its result; one thread only."""
         if self._in_snapshot:
-            return fn(self._read_cx)
+            return self.look(fn)
         with self.snapshot():
-            return fn(self._read_cx)
+            return self.look(fn)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """All `read`s and `look`s within see one committed state, and SQLite's locks are taken once for them all.
 
         For plain code that is soon done: meanwhile the log grows and is not begun anew. One within another is one.
+        It begins with the first look; without one it costs nothing.
         """
         if self._in_snapshot:
             yield
             return
-        self._read_cx.run("BEGIN")
-        self._in_snapshot = True
+        self._in_snapshot = self._to_begin = True
         try:
             yield
         finally:
-            self._in_snapshot = False
-            self._read_cx.run("COMMIT")
+            begun, self._in_snapshot, self._to_begin = not self._to_begin, False, False
+            if begun:
+                self._read_cx.run("COMMIT")
+
+    def _begin(self) -> None:
+        if self._to_begin:
+            self._read_cx.run("BEGIN")
+            self._to_begin = False
 
     def read_once(self, key: Hashable, fn: Callable[[Cx], T]) -> T:
         """`read` for what many ask after the same commit: `fn` runs for the first of them, and all get its result.
 
         `key` says what is asked. Nobody may change the result. It is forgotten with the next commit, whoever makes it.
         """
+        self._begin()
         # What others committed shows in the first number, what this connection did (in memory) in the second.
         state = self._read_cx.value("PRAGMA data_version"), self._reader.total_changes()
         if state != self._known_state or (key not in self._known and len(self._known) >= KNOWN):
@@ -280,6 +288,7 @@ class Store:
 
     def look(self, fn: Callable[[Cx], T]) -> T:
         """`read` for a function that runs one statement: it sees one state by itself, at a third of the cost."""
+        self._begin()
         return fn(self._read_cx)
 
     def snapshot_bytes(self) -> bytes:
