@@ -8,12 +8,13 @@
         csp.daemon.kill()
 
 When the block is left by an exception, each daemon's last log lines are printed, so that pytest shows them beside the
-failure; every process is ended in any case. The operator's commands run in the test's own process. What drives a daemon
-(`Daemon`, `Api`, `wait_until`) is the demo's own.
+failure; every process is ended in any case. The operator's commands and the simulated backends run in the test's own
+process. What drives a daemon (`Daemon`, `Api`, `wait_until`) is the demo's own.
 """
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 
 from roamd.demo.client import Api, wait_until
 from roamd.demo.processes import ROAMD, Backend, Children, Daemon, init_daemon, run_roamd
+from tests.support.backend import running_backend
 from tests.support.operating import OperatedHere, run_here
 
 T = TypeVar("T")
@@ -56,6 +58,13 @@ class Company:
         return bool(self.peer(partner)["link"] == "UP")
 
 
+@dataclass
+class BackendHere(Backend):
+    """A backend on a thread of the test's own process, which is quicker there than a process of its own."""
+
+    process: None = None  # type: ignore[assignment]  # there is none; the fleet ends it
+
+
 class Fleet:
     """Owns the companies of one test."""
 
@@ -64,6 +73,7 @@ class Fleet:
         self.command = command
         self.patience_s = patience_s
         self.children = Children()
+        self._backends = ExitStack()
 
     def company(
         self,
@@ -79,7 +89,7 @@ class Fleet:
 
         `settings` is TOML for `conf.d/test.toml`. mDNS is off unless they say otherwise: tests should not meet.
         """
-        served = self.children.backend() if backend else None
+        served = BackendHere(self._backends.enter_context(running_backend())[1]) if backend else None
         daemon = init_daemon(
             self.room / name,
             party=party,
@@ -146,7 +156,8 @@ class Fleet:
     ) -> None:
         if kind is not None and not issubclass(kind, KeyboardInterrupt):
             sys.stderr.write(self.logs() + "\n")
-        self.children.close()
+        with self._backends:
+            self.children.close()
 
 
 def _labels(company: Company) -> set[str]:
