@@ -15,6 +15,7 @@ from roamd.trust.identity import Identity
 from roamd.trust.invitation import Invitation
 from roamd.trust.leaf import Leaf, issue_leaf
 from roamd.trust.pairing import Inviter, Joined, Joiner, Unframer, framed
+from roamd.trust.succession import appoint
 from tests.support.trust import descriptor_data, identity, real_now_ms
 
 HOST, GUEST, MALLORY = identity(0), identity(1), identity(2)
@@ -83,6 +84,34 @@ def test_a_claim_in_anothers_name_is_not_proven() -> None:
     assert reason(host.prove, stolen, INVITATION.secret) == "not-proven"
     unsigned = replace(claim, signature=MALLORY.sign(b"anything"))
     assert reason(host.prove, unsigned, INVITATION.secret) == "not-proven"
+
+
+def test_another_endpoints_succession_proves_nothing() -> None:
+    """Who shows it is neither behind the name nor behind the key that it leads to."""
+    successor = appoint(GUEST, identity(5), NOW_MS, NOW_MS + 1000).packed()
+    for stolen in (
+        replace(MALLORY, succession=successor),
+        replace(MALLORY, succession=successor, certificate_der=GUEST.certificate_der),
+        replace(MALLORY, succession=successor, certificate_der=identity(5).certificate_der),
+    ):
+        host = inviter()
+        claimed = joiner(own=stolen).read_greeting(host.greeting(), NOW_MS)
+        with pytest.raises(NotTrusted) as caught:
+            host.prove(host.read_claim(claimed), INVITATION.secret)
+        assert caught.value.reason in ("bad-successor", "not-proven")
+
+
+def test_a_joiner_pairs_under_its_first_name_and_hands_over_no_other_descriptor() -> None:
+    succession = appoint(GUEST, identity(5), NOW_MS, NOW_MS + 1000).packed()
+    later = replace(identity(5), endpoint_id=GUEST.endpoint_id, succession=succession)
+    host = inviter()
+    claim = host.read_claim(joiner(own=later).read_greeting(host.greeting(), NOW_MS))
+    host.prove(claim, INVITATION.secret)
+    assert claim.endpoint_id == GUEST.endpoint_id
+    for other in (descriptor_data(GUEST), descriptor_data(identity(5)), descriptor_data(MALLORY)):
+        assert reason(host.read_handover, claim, pack([4, other])) == "wrong-name"
+    own = descriptor_data(later, succession=succession)
+    assert host.read_handover(claim, pack([4, own])).descriptor.endpoint_id == GUEST.endpoint_id
 
 
 def test_a_claim_is_of_no_use_in_another_connection() -> None:
