@@ -193,7 +193,8 @@ class Outbox:
         out: list[bytes] = []
         self._take_frames(out)
         for type_, queue in self._small.items():
-            self._take_messages(type_, queue, out)
+            if queue:
+                self._take_messages(type_, queue, out)
         self._take_messages(FrameType.CANCEL, self._cancels, out)
         self._take_messages(FrameType.ANSWER, self._answers, out)
         self._take_calls(out)

@@ -10,7 +10,7 @@ from roamd.roaming.ledger.take import TakeEntries
 from roamd.storage.group import Job
 from roamd.storage.ledgers import GENESIS
 from roamd.storage.store import Cx
-from tests.simulation.store import SimStore
+from tests.simulation.store import Disk, SimStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class EagerStore(SimStore):
     """Says "done" when the work is handed in; it is committed a moment later, unless the process dies before."""
 
     def _submit(self, job: Job) -> None:
-        if self._wake is None or self._closed:
+        if not self.is_paced:
             super()._submit(job)
             return
         outcome = self._tried(job)
@@ -60,7 +60,7 @@ class UnsyncedStore(SimStore):
     def committed(self) -> None:
         self._images = [*self._images, self.snapshot_bytes()][-self.LOST :]
 
-    def after_crash(self) -> bytes:
+    def after_crash(self) -> Disk:
         return self._images[0] if self._images else super().after_crash()
 
 

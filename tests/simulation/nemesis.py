@@ -181,7 +181,8 @@ class Nemesis:
 
     async def _restore(self, node: Node, image: bytes, noted: bool) -> None:
         await node.kill()
-        node.image, node.restored, node.changed = image, noted, True
+        node.restore(image)
+        node.restored, node.changed = noted, True
         node.backend.forget_promises()
         self.law.was_restored(node)
 
@@ -200,6 +201,7 @@ class Nemesis:
     async def _live_beside(self, node: Node, twin: Node) -> None:
         if not self._healed:
             await twin.live()
+        twin.discard()
         self._twins.pop(node.name, None)
         self.law.is_single(node)
 

@@ -77,15 +77,15 @@ class Stream:
         await trio.lowlevel.checkpoint_if_cancelled()
         while self._usable():
             due_at = self._network.due_at(self.incoming)
-            if due_at is not None and due_at <= trio.current_time():
+            if due_at is not None and due_at <= self._network.clock.now:
                 return self._take()
             await self.incoming.changed.wait()
         return b""
 
     def _take(self) -> bytes:
         """Everything that has arrived; nothing is the end."""
-        parts = []
-        while self.incoming.waiting and self.incoming.waiting[0][0] <= trio.current_time():
+        parts, now = [], self._network.clock.now
+        while self.incoming.waiting and self.incoming.waiting[0][0] <= now:
             parts.append(self.incoming.waiting.popleft()[1])
         data = b"".join(parts)
         self.incoming.size -= len(data)
@@ -180,7 +180,7 @@ class SimNetwork:
 
     def carry(self, direction: Direction, data: bytes) -> None:
         """Bytes leave; they arrive after a delay, behind those before them."""
-        at = trio.current_time() + self._delay(frozenset((direction.source, direction.target))) + direction.extra_s
+        at = self.clock.now + self._delay(frozenset((direction.source, direction.target))) + direction.extra_s
         direction.last_at = at = max(at, direction.last_at)
         direction.waiting.append((at, data))
         direction.size += len(data)

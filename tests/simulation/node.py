@@ -32,7 +32,7 @@ from tests.simulation.dialect import OURS, Dialect, speaking
 from tests.simulation.faults import HONEST, Faults
 from tests.simulation.keys import Authority, Identity
 from tests.simulation.network import Port, SimNetwork, Stream, refused
-from tests.simulation.store import SimStore, empty_image
+from tests.simulation.store import Disk, SimStore, empty_image
 from tests.simulation.trace import Trace
 
 T = TypeVar("T")
@@ -94,8 +94,8 @@ class Node:
     around: Surroundings
     rng: random.Random
     backend: SimBackend
-    clock: SimClock = field(default_factory=SimClock)
-    image: bytes | None = None
+    clock: SimClock = field(init=False)
+    disk: Disk = b""
     store: SimStore | None = None
     core: Core | None = None
     crash_at: tuple[str, int] | None = None
@@ -109,6 +109,9 @@ class Node:
     _dead: bool = False
     _scope: trio.CancelScope | None = None
     _ended: trio.Event = field(default_factory=trio.Event)
+
+    def __post_init__(self) -> None:
+        self.clock = SimClock(self.around.network.clock)
 
     @property
     def name(self) -> str:
@@ -134,14 +137,15 @@ class Node:
             for row in rows:
                 peers.put_txn(cx, row)
 
-        with SimStore.open_memory(empty_image(), clock=self.clock) as store:
-            store.write(txn)
-            self.image = self.pristine = store.snapshot_bytes()
+        store = SimStore.on(empty_image(), clock=self.clock)
+        store.write(txn)
+        self.pristine = store.snapshot_bytes()
+        self.disk = store.after_crash()
 
     def twin(self, rng: random.Random, backend: SimBackend) -> "Node":
         """A second process of the company, from a copy of the store: someone started the spare one as well."""
         assert self.store is not None
-        return Node(self.company, self.around, rng, backend, image=self.store.snapshot_bytes(), host=self.name + "-b")
+        return Node(self.company, self.around, rng, backend, disk=self.store.snapshot_bytes(), host=self.name + "-b")
 
     def _row(self, other: Company) -> PeerRow:
         agreement = preset(self.company.roles, other.roles, (other.party,))
@@ -169,9 +173,7 @@ class Node:
     async def live(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """One life; returns when it has ended, however."""
         self._dead, self._scope, self._ended = False, None, trio.Event()
-        self.store = store = self.around.faults.store.open_memory(
-            self.image, clock=self.clock, crash_point=self._crash_point
-        )
+        self.store = store = self.around.faults.store.on(self.disk, clock=self.clock, crash_point=self._crash_point)
         try:
             run = store.write(self._begin_txn)
             self.restored = False
@@ -197,7 +199,7 @@ class Node:
         self._dead = True
         self.around.network.kill(self.place)
         assert self.store is not None
-        self.image = self.store.after_crash()
+        self.disk = self.store.after_crash()
         self.store.close()
         self.core, self.store, self._dialling = None, None, None
         self.crash_at = None
@@ -247,8 +249,19 @@ class Node:
         """A look at what is committed, also while the node is down."""
         if self.store is not None:
             return self.store.read(read)
-        with SimStore.open_memory(self.image, clock=self.clock) as store:
-            return store.read(read)
+        store = SimStore.on(self.disk, clock=self.clock)
+        self.disk = store.after_crash()
+        return store.read(read)
+
+    def restore(self, image: bytes) -> None:
+        """Put a copy in the place of what a dead process left."""
+        self.discard()
+        self.disk = image
+
+    def discard(self) -> None:
+        """Nobody needs any more what a dead process left."""
+        if not isinstance(self.disk, bytes):
+            self.disk.close()
 
     # --- its parts ----------------------------------------------------------------------------------------------
 

@@ -143,6 +143,11 @@ class Simulation:
         if node.up:
             self.trace.note("act", f"{node.name} {node.backend.act(node, nursery)}")
 
+    def discard(self) -> None:
+        """Nobody looks at the nodes' disks any more."""
+        for node in self.nodes.values():
+            node.discard()
+
     def totals(self) -> dict[str, int]:
         """How much happened, for a report."""
         states = Counter(out.state for books in self.law.books.values() for out in books.out.values())
@@ -194,6 +199,7 @@ def simulate(plan: Plan, seed: int, *, faults: Faults = HONEST, echo: bool = Fal
             await simulation.run()
         finally:
             digest = simulation.trace.digest()
+            simulation.discard()
 
     try:
         run_seeded(seed, main, simulation.clock)

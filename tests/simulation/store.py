@@ -3,23 +3,31 @@
 Between submitting and committing time passes and other tasks run; between the commit and the delivery of the outcomes
 the process may die. A crash forgets what waits and keeps what was committed. `full` is a disk without room, a brimful
 one has lost its reserve, too.
+
+The database outlives the process as the file on a disk would: the next life goes on with the same connection, for a
+new one would read the schema and prepare every statement anew, which was a tenth of what a run cost. What a life had in
+memory is gone with its store.
 """
 
 import random
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
-import trio
+import apsw
 
+from roamd.clock import Clock
 from roamd.errors import StoreFull
-from roamd.roaming.waiting import Wake
 from roamd.storage.group import Job
 from roamd.storage.store import Store
-from tests.simulation.clock import AtBase
+from tests.simulation.clock import AtBase, Casualty
 from tests.simulation.determinism import JumpingClock
 
 SYNC_S = (0.001, 0.02)
 """How long a commit takes."""
+
+Disk = bytes | apsw.Connection
+"""What is left of a store when nobody has it open: a copy of its content, or the database as it stands."""
 
 
 @cache
@@ -30,21 +38,34 @@ def empty_image() -> bytes:
 
 
 class SimStore(Store):
-    """Made by `SimStore.open_memory`; commits at once until `pace` runs."""
+    """Made by `SimStore.on`; commits at once until `pace` runs."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.out_of_space = False
         self.brimful = False
         self._jobs: list[Job] = []
-        self._wake: Wake | None = None
+        self._pace: _Pace | None = None
+
+    @classmethod
+    def on(cls, disk: Disk, *, clock: Clock, crash_point: Callable[[str], None] | None = None) -> Self:
+        """Open what is on a disk."""
+        if isinstance(disk, bytes):
+            return cls.open_memory(disk, clock=clock, crash_point=crash_point)
+        return cls(disk, disk, deliver=None, crash_point=crash_point)
 
     def _submit(self, job: Job) -> None:
-        if self._wake is None or self._closed:
+        if self._pace is None or self._closed:
             super()._submit(job)
             return
+        if not self._jobs:
+            self._pace.begin_sync(self._sync)
         self._jobs.append(job)
-        self._wake.set()
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether what is submitted waits for the disk."""
+        return self._pace is not None and not self._closed
 
     @property
     def full(self) -> bool:
@@ -56,21 +77,42 @@ class SimStore(Store):
     def committed(self) -> None:
         """After each group."""
 
-    def after_crash(self) -> bytes:
-        """What is found on the disk after the process died."""
-        return self.snapshot_bytes()
+    def after_crash(self) -> Disk:
+        """What is found on the disk after the process died, however that was. The store is closed."""
+        self._closed = True
+        return self._writer
 
     async def pace(self, rng: random.Random, clock: JumpingClock) -> None:
-        """Commit what waits, group by group, until cancelled."""
-        self._wake, synced = Wake(), Wake()
-        while True:
-            await self._wake.wait()
-            clock.call_at(trio.current_time() + rng.uniform(*SYNC_S), synced.set)
-            await synced.wait()
-            jobs, self._jobs = self._jobs, []
-            refused = [job for job in jobs if not self._has_room(job)]
-            accepted = [job for job in jobs if self._has_room(job)]
-            deliveries = self._group.commit(accepted) if accepted else []
-            self.committed()
-            for done, outcome in [*deliveries, *((job.done, StoreFull("no room")) for job in refused)]:
-                done(outcome)
+        """Commit what waits, group by group, until cancelled; raises what a commit raises."""
+        self._pace = _Pace(rng, clock)
+        await self._pace.casualty.wait()
+
+    def _sync(self) -> None:
+        if self._closed:
+            return
+        jobs, self._jobs = self._jobs, []
+        refused = [job for job in jobs if not self._has_room(job)]
+        accepted = [job for job in jobs if self._has_room(job)]
+        deliveries = self._group.commit(accepted) if accepted else []
+        self.committed()
+        for done, outcome in [*deliveries, *((job.done, StoreFull("no room")) for job in refused)]:
+            done(outcome)
+
+
+class _Pace:
+    """How fast a disk is. What its syncs raise is the matter of the task that waits for the casualty."""
+
+    def __init__(self, rng: random.Random, clock: JumpingClock) -> None:
+        self.casualty = Casualty()
+        self._rng, self._clock = rng, clock
+
+    def begin_sync(self, sync: Callable[[], None]) -> None:
+        """Call `sync` when it is done."""
+
+        def synced() -> None:
+            try:
+                sync()
+            except BaseException as error:  # noqa: BLE001 - also a simulated crash: the node's nursery takes it
+                self.casualty.strike(error)
+
+        self._clock.call_at(self._clock.now + self._rng.uniform(*SYNC_S), synced)
