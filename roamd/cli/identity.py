@@ -10,12 +10,12 @@ import argparse
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from roamd.cli.client import Api, load_config
+from roamd.cli.local import hand_over
 from roamd.cli.output import cell, items_of, note, show, table
 from roamd.config.schema import Config
 from roamd.errors import ConfigError, OperatorError, UsageError
@@ -103,6 +103,7 @@ def rotate(options: argparse.Namespace) -> int:
     following = _made_before(files) if files.next_key.exists() else _make(files, now_ms)
     appointed = appoint(identity, following, now_ms, now_ms + options.overlap_days * DAY_MS)
     _replace(files.succession, appointed)
+    hand_over(files.succession, files.certificate)
     answer = {"endpoint_id": identity.endpoint_id, "next_key": str(files.next_key), "days": options.overlap_days}
     show(options, answer, lambda _: _say_rotated(files))
     return 0
@@ -129,20 +130,12 @@ def _make(files: _Files, now_ms: int) -> "Identity":
         left.unlink(missing_ok=True)
     following = Identity.create(now_ms)
     following.save(fresh, files.next_certificate)
-    _give_as(fresh, files.key)
-    _give_as(files.next_certificate, files.certificate)
+    hand_over(fresh, files.key)
+    hand_over(files.next_certificate, files.certificate)
     os.rename(fresh, files.next_key)
     for made in (files.next_certificate, files.next_key):
         _sync(made.parent)
     return following
-
-
-def _give_as(fresh: Path, present: Path) -> None:
-    """To the user whose the present file is: root may make the key of a daemon that runs as another user."""
-    owner, made = present.stat(), fresh.stat()
-    if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
-        with suppress(PermissionError):  # not root: whoever reads the present one will read this
-            os.chown(fresh, owner.st_uid, owner.st_gid)
 
 
 def _say_rotated(files: _Files) -> None:

@@ -67,6 +67,6 @@ def _say_what_follows(aside: Path | None) -> None:
         "The next start begins a new run. Partners will see that this endpoint was rolled back: they are sent every "
         "published object anew, ledgers go on in a new epoch that names the old one, and what partners still hold of "
         "the forgotten time is fetched from them. Records handed in since the backup and never sent must be handed in "
-        "again."
+        "again. Leave identity.key, identity.crt and identity.succession as they are: an earlier key is refused."
     )
     sys.stderr.flush()

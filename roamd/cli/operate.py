@@ -57,7 +57,10 @@ def backup(options: argparse.Namespace) -> int:
     show(
         options,
         answer,
-        lambda _: print(f"Backed up to {path}. It holds personal data; keep it as safe as the database."),
+        lambda _: print(
+            f"Backed up to {path}. It holds personal data; keep it as safe as the database. The company's keys are not "
+            "in it: keep copies of identity.key, identity.crt and, once a key was replaced, identity.succession."
+        ),
     )
     return 0
 

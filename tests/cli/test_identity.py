@@ -169,7 +169,7 @@ def test_files_have_the_owner_of_the_present_ones(home: Path, roamd: Roamd) -> N
         assert roamd("rotate") == 0
     finally:
         os.umask(previous)
-    for name in ("identity-next.key", "identity-next.crt"):
+    for name in ("identity-next.key", "identity-next.crt", "identity.succession"):
         made = (home / name).stat()
         assert (made.st_uid, made.st_gid) == (1234, 1235)
     assert (home / "identity.succession").stat().st_mode & 0o777 == 0o644

@@ -159,6 +159,11 @@ def test_a_key_neither_newest_nor_the_one_before_it_is_not_in_use() -> None:
     assert reason(data, identity(13).certificate_der) == "bad-successor"
 
 
+def test_no_key_comes_back() -> None:
+    second = switched(FIRST, SECOND)
+    assert reason(announced(second, FIRST).packed(), FIRST.certificate_der) == "bad-successor"
+
+
 @pytest.mark.parametrize("steps", [0, MAX_STEPS + 1])
 def test_a_succession_has_a_bounded_number_of_steps(steps: int) -> None:
     assert reason(pack([FIRST.certificate_der, steps, *[b""] * steps]), FIRST.certificate_der) == "malformed"
