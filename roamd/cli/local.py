@@ -1,6 +1,7 @@
 """Commands that need no running daemon: run, demo, restore."""
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -15,8 +16,10 @@ from roamd.errors import OperatorError, Unreachable
 def run(options: argparse.Namespace) -> int:
     """Be the daemon."""
     config = load_config(options)
+    gc.disable()  # what is imported stays: to walk it again and again made a start a tenth longer
     from roamd.daemon import main  # here: it brings in everything
 
+    gc.enable()
     return main.run(config, config.path)
 
 
