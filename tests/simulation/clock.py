@@ -26,13 +26,6 @@ class SimClock:
         return BASE_MS + round(self._time.now * 1000) + self.skew_ms
 
 
-class AtBase(SimClock):
-    """Outside of a run: time has not begun."""
-
-    def __init__(self) -> None:
-        super().__init__(JumpingClock())
-
-
 class Casualty:
     """What was done between two tasks has failed; the task that waits here raises it where its nursery sees it."""
 

@@ -32,7 +32,7 @@ from tests.simulation.dialect import OURS, Dialect, speaking
 from tests.simulation.faults import HONEST, Faults
 from tests.simulation.keys import Authority, Identity
 from tests.simulation.network import Port, SimNetwork, Stream, refused
-from tests.simulation.store import Disk, SimStore, empty_image
+from tests.simulation.store import Disk, SimStore
 from tests.simulation.trace import Trace
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ class Node:
             for row in rows:
                 peers.put_txn(cx, row)
 
-        store = SimStore.on(empty_image(), clock=self.clock)
+        store = SimStore.open_memory(clock=self.clock)
         store.write(txn)
         self.pristine = store.snapshot_bytes()
         self.disk = store.after_crash()

@@ -5,13 +5,11 @@ the process may die. A crash forgets what waits and keeps what was committed. `f
 one has lost its reserve, too.
 
 The database outlives the process as the file on a disk would: the next life goes on with the same connection, for a
-new one would read the schema and prepare every statement anew, which was a tenth of what a run cost. What a life had in
-memory is gone with its store.
+new one would read the schema and prepare every statement anew. What a life had in memory is gone with its store.
 """
 
 import random
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Self
 
 import apsw
@@ -20,7 +18,7 @@ from roamd.clock import Clock
 from roamd.errors import StoreFull
 from roamd.storage.group import Job
 from roamd.storage.store import Store
-from tests.simulation.clock import AtBase, Casualty
+from tests.simulation.clock import Casualty
 from tests.simulation.determinism import JumpingClock
 
 SYNC_S = (0.001, 0.02)
@@ -28,13 +26,6 @@ SYNC_S = (0.001, 0.02)
 
 Disk = bytes | apsw.Connection
 """What is left of a store when nobody has it open: a copy of its content, or the database as it stands."""
-
-
-@cache
-def empty_image() -> bytes:
-    """A store in which nothing stands but the schema: migrating one costs more than a node's usual life."""
-    with Store.open_memory(clock=AtBase()) as store:
-        return store.snapshot_bytes()
 
 
 class SimStore(Store):
