@@ -102,6 +102,13 @@ def test_only_the_last_of_many_receipts_need_arrive(
     assert law(cso) == (3, 3, 0, 0)
 
 
+def test_behind_a_batch_that_reaches_the_end_nothing_more_is_looked_for(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1, 2)
+    line = LedgerLine(cso, csp).begin()
+    batch_of(line)
+    assert not line.sender.behind
+
+
 def test_nothing_is_sent_before_the_link_has_begun_and_a_first_record_is_sent_later(cso: Company, csp: Company) -> None:
     line = LedgerLine(cso, csp)
     hand_in(cso, 1)
