@@ -1,5 +1,6 @@
 """The sequence of what a daemon says of itself: partners keep the highest, also after our store was restored."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -8,6 +9,8 @@ from roamd.config.load import load
 from roamd.daemon.owndescriptor import descriptor_sequence_txn
 from roamd.storage import backup
 from roamd.storage.store import Store
+from roamd.trust.identity import Identity
+from roamd.trust.succession import appoint
 from tests.support.assemblies import RunningDaemon, Site
 from tests.support.endpoints import until
 from tests.support.trust import identity
@@ -16,11 +19,13 @@ NOW_S = 1_780_000_000
 KEY = b"\x04" + bytes(64)
 
 
-def said(store: Store, room: Path, name: str, at_s: int, *, restored: bool = False) -> int:
+def said(store: Store, room: Path, name: str, at_s: int, *, restored: bool = False, own: Identity | None = None) -> int:
     """The sequence with which a daemon of this name starts."""
     (room / "roamd.toml").write_text(f'[endpoint]\nparties = ["DE*ABC"]\nroles = ["cso"]\nname = "{name}"\n')
     config = load(room / "roamd.toml", {})
-    return store.write(lambda cx: descriptor_sequence_txn(cx, config, KEY, identity(), at_s * 1000, restored=restored))
+    return store.write(
+        lambda cx: descriptor_sequence_txn(cx, config, KEY, own or identity(), at_s * 1000, restored=restored)
+    )
 
 
 def test_the_same_words_keep_their_sequence_and_other_ones_get_a_higher_one(tmp_path: Path) -> None:
@@ -31,6 +36,14 @@ def test_the_same_words_keep_their_sequence_and_other_ones_get_a_higher_one(tmp_
     assert second > first
     assert said(store, tmp_path, "one", NOW_S + 9) > second, "also within the same second"
     assert said(store, tmp_path, "two", 0) > second, "also when the clock was put back"
+
+
+def test_another_key_is_news_and_so_is_its_announcement(tmp_path: Path) -> None:
+    store = Store.open_memory()
+    succession = appoint(identity(), identity(5), 1, 2).packed()
+    keys = [identity(), replace(identity(), succession=succession), replace(identity(5), succession=succession)]
+    sequences = [said(store, tmp_path, "one", NOW_S, own=own) for own in keys]
+    assert sequences == sorted(set(sequences))
 
 
 def test_a_restored_store_says_more_than_the_one_that_was_lost(tmp_path: Path) -> None:

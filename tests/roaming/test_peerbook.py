@@ -1,6 +1,7 @@
 """Partners enter the book, are confirmed, suspended, resumed, renewed and removed, one change after the other."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from roamd.roaming.peerbook import PeerBook
 from roamd.storage import events, feeds, peers, records
 from roamd.storage.cx import Cx
 from roamd.trust.descriptor import Descriptor, verify_descriptor
+from roamd.trust.identity import Identity
+from roamd.trust.succession import appoint
 from tests.model import bodies
 from tests.support.roaming import Company, FeedLine, Line, LogLines, answer_of, carry
 from tests.support.trust import descriptor, descriptor_data, identity
@@ -31,15 +34,20 @@ class Book:
     def __init__(self, cso: Company) -> None:
         self.cso = cso
         self.changes: list[tuple[str, str]] = []
+        self.turned: list[tuple[str, int]] = []
         self.book = PeerBook(
             cso.clock,
             cso.store,
             cso.directory,
             ("cso",),
             self._changed,
-            lambda cx, peer, number: False,
+            self._turn,
             self._take_back,
         )
+
+    def _turn(self, cx: Cx, peer: str, number: int) -> bool:
+        self.turned.append((peer, number))
+        return True
 
     def _take_back(self, cx: Cx, peer: str) -> None:
         take_back_txn(cx, peer, self.cso.random, self.cso.clock.now_ms())
@@ -268,3 +276,34 @@ async def test_a_changed_address_reaches_the_partner_by_a_call(book: Book, csp: 
     assert [line["reason"] for line in log.of("descriptor_refused")] == ["bad-signature", "expired"]
     with pytest.raises(NotTrusted):
         verify_descriptor(forged.body)
+
+
+# --- keys that are replaced -------------------------------------------------------------------------------------
+
+
+def replaced(*, in_use: bool) -> Identity:
+    """The partner with another key behind its first one."""
+    appointed = appoint(identity(2), identity(5), 1, 4_000_000_000_000).packed()
+    own = replace(identity(5), endpoint_id=identity(2).endpoint_id) if in_use else identity(2)
+    return replace(own, succession=appointed)
+
+
+async def pair_as(book: Book, own: Identity, sequence: int) -> Peer:
+    data = descriptor_data(own, succession=own.succession, sequence=sequence)
+    return await book.book.pair(verify_descriptor(data), data, WORDS, confirmed=True, joined_by_us=False)
+
+
+async def test_who_pairs_anew_under_a_new_key_has_its_chain_turned_in_the_same_transaction(book: Book) -> None:
+    peer = await pair_as(book, identity(2), 1)
+    assert await pair_as(book, replaced(in_use=True), 2) is peer
+    assert peer.succession.in_use == 1
+    assert book.turned == [(peer.label, 0), (peer.label, 1)]
+
+
+async def test_who_pairs_anew_under_a_key_that_it_has_replaced_is_refused(book: Book) -> None:
+    peer = await pair_as(book, replaced(in_use=True), 1)
+    for again in (identity(2), replaced(in_use=False)):
+        with pytest.raises(Conflict, match="another identity"):
+            await pair_as(book, again, 2)
+    assert (peer.succession.in_use, peer.row.descriptor_sequence) == (1, 1)
+    assert "has replaced" in peer.alarms[0]

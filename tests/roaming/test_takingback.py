@@ -2,10 +2,11 @@
 
 import pytest
 
-from roamd.protocol.ledger import EntryKind, EpochReason, LedgerItem
+from roamd.protocol.ledger import EntryKind, EpochOpening, EpochReason, LedgerItem
 from roamd.roaming.ledger.chain import append_items_txn, own_chain_txn
+from roamd.roaming.ledger.mending import marker
 from roamd.roaming.ledger.takingback import take_back_txn
-from roamd.storage import ledgers, records
+from roamd.storage import ledgers, meta, records
 from roamd.storage.cx import Cx
 from roamd.storage.records import PARKED
 from tests.roaming.test_rollback import is_rolled_back, mend
@@ -98,3 +99,27 @@ def test_a_chain_of_which_nothing_was_receipted_is_as_new(cso: Company, csp: Com
     hand_in(cso, 2)
     assert carry(cso, csp).closed == []
     assert csp.states("in") == {"C-2": "DELIVERED"}
+    assert len(cso.chains(own=True)) == 1, "it has no end that could be named"
+
+
+def test_an_epoch_whose_forerunner_is_forgotten_keeps_the_entry_that_names_it(cso: Company, csp: Company) -> None:
+    def forerunner_is_forgotten(cx: Cx) -> None:
+        opening = EpochOpening(bytes(16), 7, bytes(32), EpochReason.ROLLED_BACK)
+        first = LedgerItem(EntryKind.EPOCH, opening.record_id(), bytes(16), opening.pack())
+        append_items_txn(cx, own_chain_txn(cx, "rmd", cso.random), [first], 0)
+
+    cso.store.write(forerunner_is_forgotten)
+    hand_in(cso, 9)
+    remove_and_pair_anew(cso)
+    assert opening_of(cso, own=True).old_sequence == 7
+    assert [chain.tail_sequence for chain in cso.chains(own=True)] == [1]
+
+
+def test_while_a_rollback_is_mended_nothing_is_said_anew(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    said = LedgerItem(EntryKind.CREDITED, "C-1", bytes(16), b'{"party":""}')
+    cso.store.write(lambda cx: append_items_txn(cx, own_chain_txn(cx, "rmd", cso.random), [said], 0))
+    cso.store.write(lambda cx: meta.set_txn(cx, marker("rmd"), "00"))
+    remove_and_pair_anew(cso)
+    assert [chain.tail_sequence for chain in cso.chains(own=True)] == [1]

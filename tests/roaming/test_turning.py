@@ -1,15 +1,18 @@
 """Chains under new keys: the old epoch ends where it stands, the next one names it, and nothing is lost between."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from roamd.errors import ProtocolError
-from roamd.protocol.ledger import EntryKind, EpochOpening, EpochReason
-from roamd.roaming.ledger.mending import is_recovering
+from roamd.protocol.ledger import EntryKind, EpochOpening, EpochReason, LedgerItem
+from roamd.roaming.ledger.chain import append_items_txn
+from roamd.roaming.ledger.mending import is_recovering, marker
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.turning import turn_txn
-from roamd.storage import ledgers
+from roamd.storage import ledgers, meta
+from roamd.storage.cx import Cx
 from roamd.trust.signing import verify
 from roamd.trust.succession import appoint, read_succession
 from tests.model import bodies
@@ -166,3 +169,58 @@ async def test_a_backup_of_before_the_new_key_is_mended_like_any_other(cso: Comp
     hand_in(restored, 4)
     assert carry(restored, csp).closed == []
     assert csp.states("in") == dict.fromkeys(["C-1", "C-2", "C-3", "C-4"], "DELIVERED")
+
+
+async def test_a_chain_that_is_being_mended_gets_its_new_epoch_from_that(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    epoch = restored.chains(own=True)[0].epoch
+    restored.store.write(lambda cx: meta.set_txn(cx, marker("rmd"), epoch.hex()))
+    replace_key(restored, 20)
+    learn(csp, "abc", restored)
+    assert len(restored.chains(own=True)) == 1
+    await mend(restored, csp)
+    assert opening_of(restored, own=True).reason == EpochReason.ROLLED_BACK
+    assert not turn(restored, "rmd"), "that epoch stands under the new key"
+    hand_in(restored, 3)
+    assert carry(restored, csp).closed == []
+    assert restored.states() == dict.fromkeys(["C-1", "C-2", "C-3"], "DELIVERED")
+
+
+@pytest.mark.parametrize("changes", [{"old_sequence": 1}, {"old_hash": bytes(32)}, {"old_epoch": bytes(16)}])
+def test_an_epoch_that_follows_another_end_is_not_taken(cso: Company, csp: Company, changes: dict[str, Any]) -> None:
+    """A lying author leaves something out, or makes a past of its own."""
+    hand_in(cso, 1, 2)
+    carry(cso, csp)
+    (old,) = cso.chains(own=True)
+
+    def lie(cx: Cx) -> None:
+        ledgers.close_chain_txn(cx, old.chain_id)
+        chain = ledgers.open_chain_txn(cx, "rmd", own=True, epoch=cso.random(16))
+        opening = replace(EpochOpening(old.epoch, 2, old.tail_hash, EpochReason.NEW_KEY), **changes)
+        append_items_txn(cx, chain, [LedgerItem(EntryKind.EPOCH, opening.record_id(), bytes(16), opening.pack())], 0)
+
+    cso.store.write(lie)
+    hand_in(cso, 3)
+    assert carry(cso, csp).closed
+    assert len(csp.chains(own=False)) == 1
+    assert csp.states("in") == {"C-1": "DELIVERED", "C-2": "DELIVERED"}
+
+
+async def test_what_an_earlier_key_of_ours_signed_is_ours(cso: Company, csp: Company) -> None:
+    """The peer shows a head by the old key to who was restored and has the new one."""
+    hand_in(cso, 1)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    replace_key(restored, 20)
+    learn(csp, "abc", restored)
+    assert is_rolled_back(restored, csp)
+    await mend(restored, csp)
+    assert restored.states() == dict.fromkeys(["C-1", "C-2"], "DELIVERED")
