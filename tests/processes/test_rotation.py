@@ -45,6 +45,9 @@ def test_a_key_is_replaced_with_an_overlap_and_no_record_is_lost(fleet: Fleet) -
     restart(fleet, cso, csp)
     assert [key["state"] for key in keys(cso)["keys"]] == ["RETIRED", "IN_USE"]
     assert keys(cso)["endpoint_id"] == name
+    shown = csp.peer(cso)["identity"]
+    assert (shown["number"], shown["key_id"]) == (1, keys(cso)["keys"][1]["key_id"])
+    assert cso.api.get("/v1/status")["alarms"] == []
     bill(fleet, cso, 3)
     for company in (cso, csp):
         assert json.loads(company.daemon.run("ledger", "verify", "--json").out)["ok"]
