@@ -143,6 +143,28 @@ async def test_the_partners_own_chain_is_turned_over_while_the_link_is_up(
     await until(lambda: pair.epochs(pair.cso, own=False) == pair.epochs(pair.csp, own=True))
 
 
+async def test_the_new_epoch_is_sent_at_once_over_a_link_that_has_nothing_else_to_do(
+    pair: Rotating, autojump_clock: MockClock
+) -> None:
+    await pair.csp.core.book.agree(
+        pair.csp.peer(pair.cso), lambda agreement: msgspec.structs.replace(agreement, records_in=())
+    )
+    await pair.bill(1)
+    await pair.settled(1)
+    await pair.announce()
+    await until(pair.told)
+    await until(lambda: pair.epochs(pair.cso, own=False) == pair.epochs(pair.csp, own=True) == [1])
+    await trio.sleep(10)
+    pair.cso.sequence += 1
+    before = pair.cso.identity
+    pair.cso.identity = replace(NEXT, endpoint_id=before.endpoint_id, succession=before.succession)
+    data = pair.cso.descriptor()
+    pair.cso.identity = before
+    await pair.csp.core.book.renew(pair.csp.peer(pair.cso), verify_descriptor(data), data)
+    assert len(pair.epochs(pair.csp, own=True)) == 2
+    await until(lambda: len(pair.epochs(pair.cso, own=False)) == 2, patience_s=5)
+
+
 async def test_drivers_are_authorized_at_each_stage(pair: Rotating, autojump_clock: MockClock) -> None:
     async def tap() -> str:
         decision = await pair.cso.ask(Authorize(CredentialIn("RFID", "04E2A1B2C3D480")))
