@@ -52,12 +52,22 @@ class Pair:
         return self.fleet.wait_until(f"{path} arriving", lambda: follower.api.find(f"/v1/peers/{label}/{path}"))
 
     def is_settled(self) -> bool:
-        """Whether no record waits at either side."""
-        return all(company.api.get("/v1/status")["records"]["queued"] == 0 for company in (self.cso, self.csp))
+        """Whether nothing waits at either side: no record, and no object that the other one has not taken."""
+        return all(
+            company.api.get("/v1/status")["records"]["queued"] == 0 and all(_in_sync(company).values())
+            for company in (self.cso, self.csp)
+        )
 
     def trouble(self) -> list[str]:
         """What must not stand in their logs."""
         return trouble_in(self.cso.daemon.log_file) + trouble_in(self.csp.daemon.log_file)
+
+
+def _in_sync(company: Company) -> dict[str, bool]:
+    """By feed, whether its partner has all that it published."""
+    (label,) = company.partners.values()
+    feeds: dict[str, bool] = company.api.get(f"/v1/peers/{label}")["feeds"]["in_sync"]
+    return feeds
 
 
 def _settings(role: str) -> str:
