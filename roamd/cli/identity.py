@@ -171,7 +171,7 @@ def switch(options: argparse.Namespace) -> int:
             _sync(present.parent)
     identity, succession = files.load()
     answer = {"endpoint_id": identity.endpoint_id, "number": succession.in_use}
-    show(options, answer, lambda _: _say_switched(files))
+    show(options, answer, lambda _: _say_switched(files, succession.in_use - 1))
     return 0
 
 
@@ -198,10 +198,11 @@ def _require_told(options: argparse.Namespace) -> None:
         )
 
 
-def _say_switched(files: _Files) -> None:
+def _say_switched(files: _Files, retired: int) -> None:
     print(
         f"{files.key} is the new key now. Restart the daemon to use it.\n"
-        "The old one is kept beside it as identity-retired-N.key: destroy it, and its copies, once the overlap is over."
+        f"The old one is kept beside it as identity-retired-{retired}.key: destroy it, and its copies, once the "
+        "overlap is over."
     )
 
 
