@@ -13,8 +13,9 @@ from roamd.errors import Conflict
 from roamd.model.keys import fold
 from roamd.model.objects import CheckedRecord
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem
-from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
+from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn
 from roamd.roaming.ledger.mending import is_recovering
+from roamd.roaming.recordrow import Beginning, row_of
 from roamd.storage import erasure, records
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx
@@ -72,7 +73,9 @@ def _look(handed: Handed, known: _Known, fresh: _Known) -> Taken:
         row = new.get(key) or fresh.get(key) or known.get(key)
         body_hash = hashlib.sha256(record.body).digest()
         if row is None:
-            row = new[key] = _new_row(record, destination, body_hash, handed.now_ms)
+            state = QUEUED if destination.peer else PARKED
+            begins = Beginning("out", destination.peer, state, destination.reason, handed.now_ms)
+            row = new[key] = row_of(record, begins, body_hash)
         elif erasure.is_erased(row):
             return Conflict(f"The record {record.id!r} was erased and is not taken again.", code="erased")
         elif row.body_hash != body_hash:
@@ -80,26 +83,6 @@ def _look(handed: Handed, known: _Known, fresh: _Known) -> Taken:
         rows.append(row)
     fresh |= new
     return rows
-
-
-def _new_row(record: CheckedRecord, destination: Destination, body_hash: bytes, now_ms: int) -> RecordRow:
-    return RecordRow(
-        direction="out",
-        party=record.party,
-        record_id=record.id,
-        peer=destination.peer,
-        kind=record_entry_kind(record).name,
-        state=QUEUED if destination.peer else PARKED,
-        reason=destination.reason,
-        ocpi=record.ocpi,
-        body_hash=body_hash,
-        body=record.body,
-        chain_id=None,
-        sequence=None,
-        authorization_reference=record.authorization_reference,
-        created_ms=now_ms,
-        updated_ms=now_ms,
-    )
 
 
 def store_txn(

@@ -16,9 +16,9 @@ from roamd.roaming.ledger.refusals import refused_as
 from roamd.roaming.ledger.stated import regain_statement_txn
 from roamd.roaming.ledger.words import WORDS, regain_word_txn, state_of
 from roamd.roaming.privacy.asks import regain_ask_txn
+from roamd.roaming.recordrow import Beginning, row_of
 from roamd.storage import erasure, ledgers, records
 from roamd.storage.ledgers import EntryRow
-from roamd.storage.records import RecordRow
 from roamd.storage.store import Cx, Store
 
 RECORD_KINDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
@@ -58,23 +58,8 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
             cx, again.id, records.PARKED, "the peer holds another content under this id", now_ms=row.at_ms
         )
         return
-    regained = RecordRow(
-        direction="out",
-        party=checked.party,
-        record_id=checked.id,
-        peer=peer.label,
-        kind=EntryKind(item.kind).name,
-        state=records.DELIVERED,
-        reason=None,
-        ocpi=checked.ocpi,
-        body_hash=body_hash,
-        body=None,
-        chain_id=chain_id,
-        sequence=row.sequence,
-        authorization_reference=checked.authorization_reference,
-        created_ms=row.at_ms,
-        updated_ms=row.at_ms,
-    )
+    begins = Beginning("out", peer.label, records.DELIVERED, None, row.at_ms)
+    regained = row_of(checked, begins, body_hash, (chain_id, row.sequence))
     state, why = state_of(cx, regained)
     reason = refused_as(cx, peer.label, regained)
     regained = regained._replace(state=state if reason is None else records.PARKED, reason=reason or why)

@@ -28,6 +28,7 @@ from roamd.roaming.ledger.refusals import refusal_reason, refuses
 from roamd.roaming.ledger.stated import take_statement_txn
 from roamd.roaming.ledger.words import WORDS, state_of, take_word_txn
 from roamd.roaming.privacy.asks import Keep, answer_txn, operator_decides, take_answer_txn, take_refusal_txn
+from roamd.roaming.recordrow import Beginning, row_of
 from roamd.storage import erasure, ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import DELIVERED, PARKED, RecordRow
@@ -154,23 +155,8 @@ def take_records_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem,
 def _record_row(arrival: Arrival, item: LedgerItem, entry: EntryRow) -> RecordRow:
     """A record as it is kept. RefusedError when it is not to be had."""
     record = _checked(arrival.peer, item)
-    return RecordRow(
-        direction="in",
-        party=record.party,
-        record_id=record.id,
-        peer=arrival.peer.label,
-        kind=EntryKind(item.kind).name,
-        state=DELIVERED,
-        reason=None,
-        ocpi=record.ocpi,
-        body_hash=hashlib.sha256(record.body).digest(),
-        body=None,
-        chain_id=arrival.chain_id,
-        sequence=entry.sequence,
-        authorization_reference=record.authorization_reference,
-        created_ms=arrival.now_ms,
-        updated_ms=arrival.now_ms,
-    )
+    begins = Beginning("in", arrival.peer.label, DELIVERED, None, arrival.now_ms)
+    return row_of(record, begins, hashlib.sha256(record.body).digest(), (arrival.chain_id, entry.sequence))
 
 
 def _is_known_txn(cx: Cx, row: RecordRow) -> bool:

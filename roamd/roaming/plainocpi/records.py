@@ -16,10 +16,10 @@ from roamd.model.objects import CheckedRecord
 from roamd.roaming import operations as op
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.events import record_body, record_event_txn
-from roamd.roaming.ledger.chain import record_entry_kind
 from roamd.roaming.lists import answer
 from roamd.roaming.plainocpi import asked
 from roamd.roaming.ports import Reply
+from roamd.roaming.recordrow import Beginning, row_of
 from roamd.roaming.records import as_reply
 from roamd.storage import erasure, plainocpi, records
 from roamd.storage.plainocpi import SentRow
@@ -98,7 +98,8 @@ def _require_agreed(peer: Peer, record: CheckedRecord) -> None:
 
 def _take_txn(cx: Cx, peer: Peer, record: CheckedRecord, now_ms: int) -> RecordRow:
     known = records.get(cx, "in", record.party, record.id, peer=peer.label)
-    row = _received(peer, record, now_ms)
+    begins = Beginning("in", peer.label, DELIVERED, "by plain OCPI; not signed", now_ms)
+    row = row_of(record, begins, hashlib.sha256(record.body).digest())
     if known is not None:
         if known.body_hash != row.body_hash and not erasure.is_erased(known):
             raise Conflict(f"A record {record.id!r} with other content came before.", code="record-differs")
@@ -106,23 +107,3 @@ def _take_txn(cx: Cx, peer: Peer, record: CheckedRecord, now_ms: int) -> RecordR
     row = row._replace(id=records.put_txn(cx, row))
     record_event_txn(cx, row, "record.received", now_ms)
     return row
-
-
-def _received(peer: Peer, record: CheckedRecord, now_ms: int) -> RecordRow:
-    return RecordRow(
-        direction="in",
-        party=record.party,
-        record_id=record.id,
-        peer=peer.label,
-        kind=record_entry_kind(record).name,
-        state=DELIVERED,
-        reason="by plain OCPI; not signed",
-        ocpi=record.ocpi,
-        body_hash=hashlib.sha256(record.body).digest(),
-        body=record.body,
-        chain_id=None,
-        sequence=None,
-        authorization_reference=record.authorization_reference,
-        created_ms=now_ms,
-        updated_ms=now_ms,
-    )
