@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from roamd.cli.client import Api, load_config
+from roamd.cli.files import sync_directory
 from roamd.cli.local import hand_over
 from roamd.cli.output import cell, items_of, note, show, table
 from roamd.config.schema import Config
@@ -134,7 +135,7 @@ def _make(files: _Files, now_ms: int) -> "Identity":
     hand_over(files.next_certificate, files.certificate)
     os.rename(fresh, files.next_key)
     for made in (files.next_certificate, files.next_key):
-        _sync(made.parent)
+        sync_directory(made.parent)
     return following
 
 
@@ -168,7 +169,7 @@ def switch(options: argparse.Namespace) -> int:
     for following, present in ((files.next_key, files.key), (files.next_certificate, files.certificate)):
         if following.exists():
             os.rename(following, present)
-            _sync(present.parent)
+            sync_directory(present.parent)
     identity, succession = files.load()
     answer = {"endpoint_id": identity.endpoint_id, "number": succession.in_use}
     show(options, answer, lambda _: _say_switched(files, succession.in_use - 1))
@@ -217,12 +218,4 @@ def _replace(path: Path, succession: "Succession") -> None:
         os.fsync(file.fileno())
     os.chmod(fresh, 0o644)  # whatever the umask is: the daemon must read it, and nothing in it is secret
     os.replace(fresh, path)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_directory(path.parent)

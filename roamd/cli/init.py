@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from roamd.cli.files import sync_directory
 from roamd.cli.output import note, show
 from roamd.config import Config
 from roamd.config.load import from_flags
@@ -84,7 +85,7 @@ def _make(directory: Path, config: Config, text: str) -> "Identity":
     except BaseException:
         _undo(directory, made, existed=existed)
         raise
-    _sync(directory)
+    sync_directory(directory)
     return identity
 
 
@@ -94,14 +95,6 @@ def _write_new(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _undo(directory: Path, made: list[Path], *, existed: bool) -> None:

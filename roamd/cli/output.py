@@ -9,10 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
-
-from roamd.errors import OperatorError
 
 _COLOURS: Final = {
     "UP": "32",
@@ -58,23 +55,6 @@ def counted(count: int, things: str) -> str:
     if count == 1:
         things = re.sub(r"(ies|s)\b", lambda ending: "y" if ending[1] == "ies" else "", things, count=1)
     return f"{count} {things}"
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """A new file that only its owner may read. Raises OperatorError, also when there is one already."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-    except FileExistsError:
-        raise exists_already(path) from None
-    except OSError as error:
-        raise OperatorError(f"{path} cannot be written: {error.strerror or error}.") from error
-
-
-def exists_already(path: Path) -> OperatorError:
-    """The refusal to write over a file, for those who look before a long piece of work."""
-    return OperatorError(f"{path} exists already; nothing was written. Name a new file.")
 
 
 def safe(text: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from roamd.cli.client import Api, quoted
-from roamd.cli.output import cell, details, items_of, note, print_json, show, table, wants_json, write_private
+from roamd.cli.files import write_private
+from roamd.cli.output import cell, details, items_of, note, print_json, show, table, wants_json
 from roamd.errors import OperatorError, UsageError
 
 VERIFY_S: Final = 3600.0

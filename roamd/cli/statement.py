@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from roamd.cli.client import Api, quoted
-from roamd.cli.output import counted, note, print_json, safe, table, wants_json, write_private
+from roamd.cli.files import write_private
+from roamd.cli.output import counted, note, print_json, safe, table, wants_json
 from roamd.cli.pdf import text_pdf
 from roamd.errors import OperatorError, UsageError
 

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from roamd.cli.client import Api, quoted
+from roamd.cli.files import exists_already, write_private
 from roamd.cli.output import (
     cell,
     counted,
-    exists_already,
     items_of,
     note,
     print_json,
     show,
     table,
     wants_json,
-    write_private,
 )
 from roamd.errors import UsageError
 
