@@ -172,7 +172,7 @@ class VisitedGrants:
         """Whether its issuer signed it; if not, the operator is told."""
         text, signature = unsealed(granted.row.body)
         document = grant_document(granted.peer.endpoint_id, text)
-        keys = granted.peer.succession.certificates[::-1]
+        keys = granted.peer.succession.ever
         if signature is not None and signer_among(keys, document, signature, self.verify) is not None:
             return True
         granted.peer.alarm("a grant of its is not signed by it")

@@ -87,6 +87,11 @@ class Succession:
         """The step to a key that is not in use yet."""
         return self.steps[self.in_use] if self.in_use < len(self.steps) else None
 
+    @property
+    def ever(self) -> tuple[bytes, ...]:
+        """All certificates, the newest first: what any of them signed stays signed by this endpoint."""
+        return self.certificates[::-1]
+
     def taken(self, now_ms: int) -> tuple[bytes, ...]:
         """The certificates whose signatures are taken now, the one in use first."""
         if not self.steps:

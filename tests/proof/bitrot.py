@@ -255,7 +255,7 @@ class Inspector:
         rows = entry_rows(batch.previous_hash or GENESIS, batch.first_sequence, batch.items, END_MS)
         head = SignedMark(rows[-1].sequence, rows[-1].hash, batch.time_ms, batch.signature)
         us, them = self.ledger.us, self.ledger.them
-        if not them.peer_head_holds(us.endpoint_id, us.own_keys, batch.epoch, head):
+        if not them.peer_head_holds(us.endpoint_id, us.succession.ever, batch.epoch, head):
             self.seen.served = "a batch whose head does not hold"
         for item in batch.items:
             self._expect("a batch", item.body, *self.ledger.bodies.values())

@@ -205,7 +205,7 @@ def _answered(peer: Peer, row: AgreementRow, said: _Said) -> AgreementRow | None
 
 def _is_signed(peer: Peer, document: bytes, signature: bytes) -> bool:
     """By any key that the peer ever had: what is folded again later must come to the same."""
-    return signer_among(peer.succession.certificates[::-1], document, signature, verify) is not None
+    return signer_among(peer.succession.ever, document, signature, verify) is not None
 
 
 def _decoded(signature: str) -> bytes:

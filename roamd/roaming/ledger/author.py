@@ -174,7 +174,7 @@ class Author:
             return
         mark = SignedMark(receipt.sequence, self._hash_at(chain, receipt.sequence), receipt.time_ms, receipt.signature)
         # A repeat is answered with the receipt of then, which an earlier key of the peer may have signed.
-        keys = self.peer.succession.certificates[::-1]
+        keys = self.peer.succession.ever
         if not self.signer.peer_receipt_holds(self.peer.endpoint_id, keys, chain.epoch, mark):
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the signature of a receipt does not hold over our chain")
         self._keep(chain, mark)

@@ -165,7 +165,7 @@ def _mark(mark: SignedMark) -> Json:
 
 def _require_signed(signer: Signer, peer: Peer, chain: Chain, head: SignedMark, receipt: SignedMark) -> None:
     """StoreDamaged unless both signatures hold: evidence that does not verify is worse than none."""
-    theirs = peer.succession.certificates[::-1]
+    theirs = peer.succession.ever
     if chain.own:
         sound = signer.own_head_holds(peer.endpoint_id, chain.epoch, head) and signer.peer_receipt_holds(
             peer.endpoint_id, theirs, chain.epoch, receipt

@@ -101,7 +101,7 @@ class LedgerDesk:
     def _made_by(self, chain: Chain, peer: Peer, kind: str, mark: SignedMark) -> bytes | None:
         """The certificate that the signature is by. Heads are by the author, receipts by the receiver; one is us."""
         document, by_us = _signed_document(self.signer, chain, peer, kind, mark)
-        keys = self.signer.own_keys if by_us else peer.succession.certificates[::-1]
+        keys = (self.signer.succession if by_us else peer.succession).ever
         return signer_among(keys, document, mark.signature, self.signer.verify)
 
     # --- export -------------------------------------------------------------------------------------------------

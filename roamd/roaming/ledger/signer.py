@@ -23,11 +23,6 @@ class Signer:
     def endpoint_id(self) -> str:
         return self.succession.endpoint_id
 
-    @property
-    def own_keys(self) -> tuple[bytes, ...]:
-        """All certificates of ours, the newest first."""
-        return self.succession.certificates[::-1]
-
     def head(self, receiver: str, epoch: bytes, sequence: int, hash_: bytes, now_ms: int) -> SignedMark:
         """Our signed head of a chain towards `receiver`."""
         document = head_document(self.endpoint_id, receiver, epoch, sequence, hash_, now_ms)
@@ -51,9 +46,9 @@ class Signer:
     def own_head_holds(self, receiver: str, epoch: bytes, mark: SignedMark) -> bool:
         """Whether we once signed this head ourselves."""
         document = head_document(self.endpoint_id, receiver, epoch, mark.sequence, mark.hash, mark.time_ms)
-        return signer_among(self.own_keys, document, mark.signature, self.verify) is not None
+        return signer_among(self.succession.ever, document, mark.signature, self.verify) is not None
 
     def own_receipt_holds(self, author: str, epoch: bytes, mark: SignedMark) -> bool:
         """Whether we once signed this receipt ourselves."""
         document = receipt_document(author, self.endpoint_id, epoch, mark.sequence, mark.hash, mark.time_ms)
-        return signer_among(self.own_keys, document, mark.signature, self.verify) is not None
+        return signer_among(self.succession.ever, document, mark.signature, self.verify) is not None
