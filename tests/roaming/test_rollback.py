@@ -85,6 +85,19 @@ async def test_a_forgotten_part_comes_back_and_a_new_epoch_says_what_it_follows(
     assert restored.store.read(lambda cx: ledgers.newest_receipt(cx, old.chain_id)).sequence == 4  # type: ignore[union-attr]
 
 
+async def test_the_peer_shows_its_operator_that_the_author_was_rolled_back(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    await mend(restored, csp)
+    assert csp.peer("abc").alarms == []
+    carry(restored, csp)
+    assert csp.peer("abc").alarms == ["its ledger was rolled back and goes on in a new epoch behind sequence 2"]
+
+
 async def test_what_the_backend_hands_in_again_meanwhile_is_the_same_record(cso: Company, csp: Company) -> None:
     backup = cso.store.snapshot_bytes()
     hand_in(cso, 1, 2)

@@ -13,6 +13,7 @@ heads are kept.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from roamd import metrics
 from roamd.clock import Clock
@@ -46,6 +47,17 @@ class Arrival:
     now_ms: int
 
 
+class Taken(NamedTuple):
+    """What became of a batch: the receipt to send, how many entries were new, whether we wrote into our own chain, and
+    how the epoch opened, if this batch opened it.
+    """
+
+    receipt: SignedMark
+    fresh: int
+    wrote: bool
+    opening: EpochOpening | None = None
+
+
 Take = Callable[[Cx, Arrival], bool]
 """Takes arrived entries into effect inside the transaction; whether it wrote into our own chain."""
 
@@ -73,10 +85,10 @@ class Receiver:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "the signature of a head does not hold")
         receipt = self.signer.receipt(self.peer.endpoint_id, batch.epoch, head.sequence, head.hash, self.clock.now_ms())
 
-        def txn(cx: Cx) -> tuple[SignedMark, int, bool]:
+        def txn(cx: Cx) -> Taken:
             return self._take_txn(cx, batch, rows, head, receipt)
 
-        def done(outcome: tuple[SignedMark, int, bool] | BaseException) -> None:
+        def done(outcome: Taken | BaseException) -> None:
             if settle(outcome):
                 self._finished(batch.epoch, outcome)
 
@@ -84,9 +96,8 @@ class Receiver:
 
     def _take_txn(
         self, cx: Cx, batch: LedgerBatch, rows: list[EntryRow], head: SignedMark, receipt: SignedMark
-    ) -> tuple[SignedMark, int, bool]:
-        """The receipt to send, how many entries are new, and whether we wrote into our own chain."""
-        chain = self._chain_txn(cx, batch)
+    ) -> Taken:
+        chain, opening = self._chain_txn(cx, batch)
         known = chain.tail_sequence - batch.first_sequence + 1
         if known < 0:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a batch leaves a gap in the chain")
@@ -96,7 +107,7 @@ class Receiver:
         fresh = rows[known:]
         if not fresh:
             stored = ledgers.covering_receipt(cx, chain.chain_id, head.sequence)
-            return stored or receipt, 0, False
+            return Taken(stored or receipt, 0, wrote=False)
         if chain.closed:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a batch goes on with an epoch that another one has followed")
         previous = rows[known - 1].hash if known else batch.previous_hash
@@ -105,35 +116,26 @@ class Receiver:
         ledgers.put_receipt_txn(cx, chain.chain_id, receipt)
         items = list(zip(batch.items[known:], fresh, strict=True))
         wrote = self.take(cx, Arrival(self.peer, chain.chain_id, items, receipt.time_ms))
-        return receipt, len(fresh), wrote
+        return Taken(receipt, len(fresh), wrote, opening)
 
-    def _chain_txn(self, cx: Cx, batch: LedgerBatch) -> Chain:
+    def _chain_txn(self, cx: Cx, batch: LedgerBatch) -> tuple[Chain, EpochOpening | None]:
         chain = ledgers.chain_of_epoch(cx, self.peer.label, own=False, epoch=batch.epoch)
-        return chain if chain is not None else self._open_txn(cx, batch)
+        return (chain, None) if chain is not None else self._open_txn(cx, batch)
 
-    def _open_txn(self, cx: Cx, batch: LedgerBatch) -> Chain:
+    def _open_txn(self, cx: Cx, batch: LedgerBatch) -> tuple[Chain, EpochOpening | None]:
         """A new epoch: the very first, or one that says which head it follows (a rollback, or a new key)."""
         if batch.first_sequence != 1 or batch.previous_hash != GENESIS:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a new epoch does not begin at its beginning")
         old = ledgers.current_chain(cx, self.peer.label, own=False)
-        first = batch.items[0]
+        first, opening = batch.items[0], None
         if first.kind == EntryKind.EPOCH and first.body is not None:
-            self._close_old_txn(cx, old, EpochOpening.unpack(first.body))
+            opening = EpochOpening.unpack(first.body)
+            _require_following(old, opening)
         elif old is not None:
             raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a new epoch does not say which one it follows")
-        return ledgers.open_chain_txn(cx, self.peer.label, own=False, epoch=batch.epoch)
-
-    def _close_old_txn(self, cx: Cx, old: Chain | None, opening: EpochOpening) -> None:
-        followed = (opening.old_epoch, opening.old_sequence, opening.old_hash)
-        if old is not None and followed != (old.epoch, old.tail_sequence, old.tail_hash):
-            raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a new epoch follows another head than the newest that we hold")
         if old is not None:
             ledgers.close_chain_txn(cx, old.chain_id)
-        if opening.reason == EpochReason.NEW_KEY:
-            log.info("peer_turned_epoch", peer=self.peer.label, old_sequence=opening.old_sequence)
-            return
-        metrics.ledger_alarms.labels(self.peer.label, "peer-rolled-back").inc()
-        log.warning("peer_opened_new_epoch", peer=self.peer.label, old_sequence=opening.old_sequence)
+        return ledgers.open_chain_txn(cx, self.peer.label, own=False, epoch=batch.epoch), opening
 
     def _require_same(self, cx: Cx, chain: Chain, repeated: list[EntryRow], head: SignedMark) -> None:
         """What comes again must be what came before."""
@@ -142,7 +144,7 @@ class Receiver:
             if stored is None or stored.hash != row.hash:
                 raise ForkError(chain.chain_id, head)
 
-    def _finished(self, epoch: bytes, outcome: tuple[SignedMark, int, bool] | BaseException) -> None:
+    def _finished(self, epoch: bytes, outcome: Taken | BaseException) -> None:
         if isinstance(outcome, ForkError):
             self._raise_alarm(outcome)
         elif isinstance(outcome, ProtocolError):
@@ -151,12 +153,22 @@ class Receiver:
             until_ms = self.clock.now_ms() + RETRY_MS
             self.close(GoodbyeCode.OVERLOADED, "a batch could not be stored", until_ms)
         else:
-            mark, fresh, wrote = outcome
+            mark, fresh, wrote, opening = outcome
+            if opening is not None:
+                self._tell_of(opening)
             self.send(Receipt(epoch, mark.sequence, mark.time_ms, mark.signature))
             metrics.receipts.labels(self.peer.label, "out").inc()
             metrics.ledger_entries.labels(self.peer.label, "in").inc(fresh)
             if fresh:
                 self.took(wrote)
+
+    def _tell_of(self, opening: EpochOpening) -> None:
+        if opening.reason == EpochReason.NEW_KEY:
+            log.info("peer_turned_epoch", peer=self.peer.label, old_sequence=opening.old_sequence)
+            return
+        metrics.ledger_alarms.labels(self.peer.label, "peer-rolled-back").inc()
+        self.peer.alarm(f"its ledger was rolled back and goes on in a new epoch behind sequence {opening.old_sequence}")
+        log.warning("peer_opened_new_epoch", peer=self.peer.label, old_sequence=opening.old_sequence)
 
     def _raise_alarm(self, fork: "ForkError") -> None:
         """Keep the second head as evidence, tell the operator, end the link."""
@@ -167,6 +179,12 @@ class Receiver:
             lambda cx: ledgers.put_fork_txn(cx, fork.chain_id, fork.head), lambda outcome: None, essential=True
         )
         self.close(fork.goodbye, str(fork), 0)
+
+
+def _require_following(old: Chain | None, opening: EpochOpening) -> None:
+    followed = (opening.old_epoch, opening.old_sequence, opening.old_hash)
+    if old is not None and followed != (old.epoch, old.tail_sequence, old.tail_hash):
+        raise ProtocolError(GoodbyeCode.BAD_CHAIN, "a new epoch follows another head than the newest that we hold")
 
 
 class ForkError(ProtocolError):
