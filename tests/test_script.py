@@ -162,3 +162,32 @@ def test_worlds_side_by_side_are_ended_with_the_storm_and_each_has_its_say(
         worlds.side_by_side(worlds.Size(0, 2, 2, 0, 7), 2, say)
     assert [storm.returncode for storm in storms] == [130, 130]
     assert sorted(told) == ["[7] 3 kills", "[7] begun", "[8] 3 kills", "[8] begun"]
+
+
+# --- sizes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bitrot --flips 0",
+        "canary --messages 0",
+        "diskfull --rounds x",
+        "oldbackup --messages 0",
+        "powercut --images 0",
+        "simulate --nodes 1",
+        "simulate --seeds 5..1",
+        "simulate --faults cut,nosuch",
+        "soak --minutes nan",
+        "storm --records 0",
+        "syncerrors --runs -1",
+    ],
+)
+def test_a_size_that_leaves_nothing_to_prove_is_refused_by_its_name(command: str) -> None:
+    name, option, value = command.split()
+    done = subprocess.run(
+        [CHECKOUT / "scripts" / name, option, value], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: argument {option}: " in done.stderr
+    assert value.removeprefix("cut,") in done.stderr.splitlines()[-1]

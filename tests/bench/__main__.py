@@ -20,6 +20,7 @@ from tests.bench.probes import PROBES, Probe
 from tests.bench.rows import ROWS
 from tests.bench.stage import Stage
 from tests.support.progress import say
+from tests.support.sizes import above_zero, whole
 
 MODULES = (
     "authorization_probes",
@@ -56,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="measure roamd beside what could do its job")
     parser.add_argument("--only", metavar="NAME", help="probes whose name begins so, with what they stand beside")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the median counts (3)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="how long a load lasts (1.5)")
+    parser.add_argument("--rounds", type=whole(1), default=3, help="how often each is measured; the median counts (3)")
+    parser.add_argument("--seconds", type=above_zero, default=1.5, help="how long a load lasts (1.5)")
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the figures as JSON")
     parser.add_argument("--chart", metavar="FILE", type=Path, help="draw the ratios as SVG")
     parser.add_argument("--compare", metavar="FILE", type=Path, help="show ratios to an earlier run's JSON")

@@ -57,6 +57,7 @@ from roamd.trust.signing import verify
 from roamd.trust.succession import succession_of_own
 from tests.proof.report import Report, Say, finish, parser, seeded
 from tests.support.progress import say
+from tests.support.sizes import whole
 
 PEER = "csp"
 BATCH = 10
@@ -345,8 +346,8 @@ def measure(ledger: Ledger, count: int, random: Random, tell: Say) -> Report:
 def main(arguments: list[str]) -> int:
     """0 only if every flip was found and none was served."""
     options = parser("bitrot", "Flip bits in a ledger's file: each must be found, none served.")
-    options.add_argument("--flips", type=int, default=1000, help="bits that are flipped, each in a fresh copy")
-    options.add_argument("--records", type=int, default=60, help="records in each of the two chains")
+    options.add_argument("--flips", type=whole(1), default=1000, help="bits that are flipped, each in a fresh copy")
+    options.add_argument("--records", type=whole(1), default=60, help="records in each of the two chains")
     chosen = options.parse_args(arguments)
     log.configure("critical")
     with tempfile.TemporaryDirectory(prefix="roamd-bitrot-") as room:

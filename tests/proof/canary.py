@@ -27,6 +27,7 @@ from roamd.demo.objects import OWNED_BY_CSO, OWNED_BY_CSP, Driver, cdr, session
 from tests.proof.report import Report, Say, finish, parser, seeded
 from tests.support.daemons import Company, Fleet
 from tests.support.progress import say
+from tests.support.sizes import whole
 
 SETTINGS = '[discovery]\nmdns = false\n\n[log]\nlevel = "debug"\n'
 ARRAY = 50
@@ -240,7 +241,7 @@ class Flight:
 def main(arguments: list[str]) -> int:
     """0 only if no canary was found."""
     options = parser("canary", "Send known card numbers and contracts; none may be found where it has no business.")
-    options.add_argument("--messages", type=int, default=10_000, help="messages that carry canaries")
+    options.add_argument("--messages", type=whole(1), default=10_000, help="messages that carry canaries")
     chosen = options.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="roamd-canary-") as room, Fleet(Path(room)) as fleet:
         report = Flight(fleet, chosen, say).run()

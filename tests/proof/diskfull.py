@@ -25,6 +25,7 @@ from roamd.demo.objects import LIVE_DRIVER, cdr
 from tests.proof.report import Report, Say, finish, parser
 from tests.support.daemons import Company, Fleet
 from tests.support.progress import say
+from tests.support.sizes import whole
 
 MIB = 1 << 20
 STEP = MIB // 4
@@ -191,8 +192,8 @@ def _state(company: Company) -> Path:
 def main(arguments: list[str]) -> int:
     """0 only if nothing was lost and no restart was needed; 75 where small file systems cannot be made."""
     options = parser("diskfull", "Fill and free the disk of a daemon, many times.")
-    options.add_argument("--rounds", type=int, default=20, help="times that a disk is filled and freed")
-    options.add_argument("--mib", type=int, default=24, help="size of each company's disk")
+    options.add_argument("--rounds", type=whole(1), default=20, help="times that a disk is filled and freed")
+    options.add_argument("--mib", type=whole(1), default=24, help="size of each company's disk")
     chosen = options.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="roamd-diskfull-") as room, contextlib.ExitStack() as stack:

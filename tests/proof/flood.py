@@ -31,6 +31,7 @@ from tests.proof.processes import Drivers, attacking, question, resident_mib
 from tests.proof.report import Report, Say, finish, parser, seeded
 from tests.support.daemons import Company, Fleet
 from tests.support.progress import say
+from tests.support.sizes import above_zero, whole
 
 PLACES = 64
 """`peering.network.PLACES`, which the attackers outnumber."""
@@ -204,12 +205,12 @@ def _distinct(random: Random, count: int) -> list[int]:
 def main(arguments: list[str]) -> int:
     """0 only if every honest one was served and no other let in."""
     options = parser("flood", "Attack a daemon on loopback; its honest partner must not notice.")
-    options.add_argument("--attackers", type=int, default=300, help="strangers who hold connections")
-    options.add_argument("--connects", type=int, default=100, help="honest connections meanwhile")
-    options.add_argument("--rate", type=float, default=500, help="strangers' handshakes a second")
-    options.add_argument("--seconds", type=float, default=15, help="how long each of the two floods lasts")
-    options.add_argument("--cards", type=int, default=10_000, help="random card numbers of one peer")
-    options.add_argument("--rounds", type=int, default=10, help="how often each misdeed is done")
+    options.add_argument("--attackers", type=whole(1), default=300, help="strangers who hold connections")
+    options.add_argument("--connects", type=whole(1), default=100, help="honest connections meanwhile")
+    options.add_argument("--rate", type=above_zero, default=500, help="strangers' handshakes a second")
+    options.add_argument("--seconds", type=above_zero, default=15, help="how long each of the two floods lasts")
+    options.add_argument("--cards", type=whole(1), default=10_000, help="random card numbers of one peer")
+    options.add_argument("--rounds", type=whole(1), default=10, help="how often each misdeed is done")
     chosen = options.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="roamd-flood-") as room, Fleet(Path(room)) as fleet:
         report = Flood(fleet, chosen, say).run()

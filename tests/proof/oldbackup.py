@@ -30,6 +30,7 @@ from tests.proof.processes import question
 from tests.proof.report import Report, Say, finish, parser, seeded
 from tests.support.daemons import Company, Fleet
 from tests.support.progress import say
+from tests.support.sizes import whole
 
 Place = tuple[str, bytes, int]
 """Who wrote an entry, in which epoch, at which sequence."""
@@ -257,18 +258,18 @@ def _reports(company: Company) -> list[str]:
 def main(arguments: list[str]) -> int:
     """0 only if all four claims hold in both rounds."""
     options = parser("oldbackup", "Restore each side of a pair from a copy made many messages ago.")
-    options.add_argument("--messages", type=int, default=1000, help="messages between the copy and the restore")
+    options.add_argument("--messages", type=whole(1), default=1000, help="messages between the copy and the restore")
     chosen = options.parse_args(arguments)
-    whole = Report({"seed": chosen.seed})
+    told = Report({"seed": chosen.seed})
     for who in ("author", "receiver"):
         with (
             tempfile.TemporaryDirectory(prefix="roamd-oldbackup-") as room,
             Fleet(Path(room), patience_s=PATIENCE_S) as fleet,
         ):
             report = Round(fleet, who, chosen, say).run()
-        whole.figures |= {f"{who} restored: {name}": value for name, value in report.figures.items()}
-        whole.faults += report.faults
-    return finish("oldbackup", chosen, whole)
+        told.figures |= {f"{who} restored: {name}": value for name, value in report.figures.items()}
+        told.faults += report.faults
+    return finish("oldbackup", chosen, told)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from tests.simulation.network import SimNetwork, Stream
 from tests.simulation.node import Company, Node, Surroundings
 from tests.simulation.trace import Trace
 from tests.support.progress import say
+from tests.support.sizes import whole
 
 T = TypeVar("T")
 
@@ -372,9 +373,9 @@ def prove_isolation(report: Report, seed: int, count: int, dead: int, tell: Say)
 def main(arguments: list[str]) -> int:
     """0 only if every bound holds."""
     options = parser("recovery", "How soon partners find each other again, and what the dead cost the living.")
-    options.add_argument("--backlogged", type=int, default=500, help="partners with waiting records at a start")
-    options.add_argument("--peers", type=int, default=200, help="partners, of which some are dead")
-    options.add_argument("--dead", type=int, default=50, help="so many of them")
+    options.add_argument("--backlogged", type=whole(1), default=500, help="partners with waiting records at a start")
+    options.add_argument("--peers", type=whole(2), default=200, help="partners, of which some are dead")
+    options.add_argument("--dead", type=whole(1), default=50, help="so many of them")
     chosen = options.parse_args(arguments)
     log.configure("critical", io.StringIO())
     report = Report({"seed": chosen.seed})

@@ -27,6 +27,7 @@ from tests.proof.processes import descriptors, question, resident_mib
 from tests.proof.report import Report, Say, finish, parser, quantile, seeded
 from tests.storm.world import Company, World, founded
 from tests.support.progress import say
+from tests.support.sizes import above_zero, whole
 
 SHARES = {"records": 0.4, "status": 0.3, "authorizations": 0.3}
 SAMPLE_S = 2.0
@@ -268,10 +269,10 @@ class Soak:
 def main(arguments: list[str]) -> int:
     """0 only if nothing was lost or doubled, and memory and descriptors are flat."""
     options = parser("soak", "Steady work with a fault a minute; memory and descriptors must be flat.")
-    options.add_argument("--minutes", type=float, default=60, help="how long")
-    options.add_argument("--rate", type=float, default=50, help="messages a second")
-    options.add_argument("--fault-every", type=float, default=60, help="seconds from fault to fault")
-    options.add_argument("--warm-up", type=int, default=20_000, help="records before it begins, which fill caches")
+    options.add_argument("--minutes", type=above_zero, default=60, help="how long")
+    options.add_argument("--rate", type=above_zero, default=50, help="messages a second")
+    options.add_argument("--fault-every", type=above_zero, default=60, help="seconds from fault to fault")
+    options.add_argument("--warm-up", type=whole(0), default=20_000, help="records before it begins, which fill caches")
     chosen = options.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="roamd-soak-") as room, founded(Path(room)) as world:
         report = Soak(world, chosen, say).run()

@@ -29,6 +29,7 @@ from tests.proof.report import Report, Say, finish, parser, seeded
 from tests.support.crashfs import INJECTED, LosingVFS
 from tests.support.daemons import Fleet
 from tests.support.progress import say
+from tests.support.sizes import whole
 
 NOW_MS = 1_795_000_000_000
 CLIENTS = 4
@@ -136,7 +137,7 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--as-daemon"]:
         return as_daemon(int(arguments[1]), arguments[2:])
     options = parser("syncerrors", "Let a sync of a daemon's disk fail, in real processes.")
-    options.add_argument("--runs", type=int, default=50, help="daemons that lose a sync")
+    options.add_argument("--runs", type=whole(1), default=50, help="daemons that lose a sync")
     chosen: argparse.Namespace = options.parse_args(arguments)
     return finish("syncerrors", chosen, measure(chosen.runs, chosen.seed, say))
 

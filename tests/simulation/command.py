@@ -25,6 +25,7 @@ from pathlib import Path
 from roamd import log
 from tests.simulation.simulation import ALL_FAULTS, Plan, Result, simulate
 from tests.support import progress
+from tests.support.sizes import above_zero, seeds, some_of, whole
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -38,27 +39,21 @@ def main() -> int:
         degree=options.degree,
         heartbeat_s=options.heartbeat,
         fault_share=options.fault_share,
-        allowed=frozenset(options.faults.split(",")) if options.faults else ALL_FAULTS,
+        allowed=options.faults,
     )
-    first, _, last = options.seeds.partition("..")
-    seeds = range(int(first), int(last or first) + 1)
-    began = time.monotonic()
+    began, count = time.monotonic(), len(options.seeds)
     run = partial(one, plan, verbose=options.verbose)
     if options.jobs > 1:
         spawned, deaf = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
         with spawned.Pool(options.jobs, signal.signal, deaf) as pool:  # Ctrl-C is ours; leaving the block ends them
-            bad = reported(pool.imap(run, seeds), len(seeds), as_json=options.json)
+            bad = reported(pool.imap(run, options.seeds), count, as_json=options.json)
     else:
-        bad = reported(map(run, seeds), len(seeds), as_json=options.json)
+        bad = reported(map(run, options.seeds), count, as_json=options.json)
     took_s = round(time.monotonic() - began, 1)
     if options.json:
-        print(
-            json.dumps(
-                {"seeds": len(seeds), "failed": bad, "seconds": took_s, "cpu_s": cpu_s(), "peak_mib": peak_mib()}
-            )
-        )
+        print(json.dumps({"seeds": count, "failed": bad, "seconds": took_s, "cpu_s": cpu_s(), "peak_mib": peak_mib()}))
     else:
-        print(f"{len(seeds)} seeds, {bad} failed, {took_s} s, {cpu_s()} s of CPU, {peak_mib()} MiB at most")
+        print(f"{count} seeds, {bad} failed, {took_s} s, {cpu_s()} s of CPU, {peak_mib()} MiB at most")
     return 1 if bad else 0
 
 
@@ -74,19 +69,22 @@ def reported(results: Iterable[Result], count: int, *, as_json: bool) -> int:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--nodes", type=int, default=6, help="endpoints (6)")
-    parser.add_argument("--days", type=float, default=1 / 24, help="simulated days (an hour)")
-    parser.add_argument("--seeds", default="1..5", help="A..B, both included")
-    parser.add_argument("--steps", type=int, default=300, help="things that backends do or that break (300)")
-    parser.add_argument("--degree", type=int, default=4, help="partners of each endpoint (4)")
-    parser.add_argument("--heartbeat", type=float, default=60.0, help="seconds between heartbeats (60)")
+    parser.add_argument("--nodes", type=whole(2), default=6, help="endpoints (6)")
+    parser.add_argument("--days", type=above_zero, default=1 / 24, help="simulated days (an hour)")
+    parser.add_argument("--seeds", type=seeds, default="1..5", help="A..B, both included")
+    parser.add_argument("--steps", type=whole(1), default=300, help="things that backends do or that break (300)")
+    parser.add_argument("--degree", type=whole(1), default=4, help="partners of each endpoint (4)")
+    parser.add_argument("--heartbeat", type=above_zero, default=60.0, help="seconds between heartbeats (60)")
     parser.add_argument(
-        "--faults", default="", help="names of the faults to use, with commas: " + ",".join(sorted(ALL_FAULTS))
+        "--faults",
+        type=some_of(ALL_FAULTS),
+        default="",
+        help="names of the faults to use, with commas: " + ",".join(sorted(ALL_FAULTS)),
     )
     parser.add_argument(
         "--fault-share", type=float, default=0.25, help="the share of steps that break something (0.25)"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
+    parser.add_argument("--jobs", type=whole(1), default=1, help="processes (1)")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each seed")
     parser.add_argument("--verbose", action="store_true", help="print each step")
     return parser.parse_args()

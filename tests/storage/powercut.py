@@ -30,6 +30,7 @@ from roamd.storage.records import RecordRow
 from roamd.storage.store import Store
 from tests.support.crashfs import Acknowledged, Disk, Journal, RecordingVFS
 from tests.support.progress import say
+from tests.support.sizes import whole
 
 IMAGES_PER_RUN = 100
 """A new workload after so many images, so that the cuts see different ones."""
@@ -187,7 +188,7 @@ def _judge(verdict: Verdict, held: int | None, promised: int) -> None:
 def main(arguments: list[str]) -> int:
     """0 only if FULL lost nothing and the control lost something."""
     parser = argparse.ArgumentParser(prog="scripts/powercut", description="Cut the power of a store, many times.")
-    parser.add_argument("--images", type=int, default=1000, help="power cuts per mode (default 1000)")
+    parser.add_argument("--images", type=whole(1), default=1000, help="power cuts per mode (default 1000)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same cuts (default 1)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)

@@ -21,6 +21,7 @@ from tests.storm.world import World, founded
 from tests.storm.worlds import Size, side_by_side
 from tests.support import progress
 from tests.support.progress import say
+from tests.support.sizes import whole
 
 WRITERS = 3
 KEYS = 40
@@ -178,13 +179,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/storm", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=100, help="SIGKILLs of either daemon (100)")
-    parser.add_argument("--records", type=int, default=5000, help="CDRs that are handed in (5000)")
-    parser.add_argument("--changes", type=int, default=5000, help="object changes, at both sides (5000)")
-    parser.add_argument("--links", type=int, default=100, help="links broken by the network (100)")
+    parser.add_argument("--kills", type=whole(0), default=100, help="SIGKILLs of either daemon (100)")
+    parser.add_argument("--records", type=whole(1), default=5000, help="CDRs that are handed in (5000)")
+    parser.add_argument("--changes", type=whole(0), default=5000, help="object changes, at both sides (5000)")
+    parser.add_argument("--links", type=whole(0), default=100, help="links broken by the network (100)")
     parser.add_argument("--seed", type=int, default=None, help="repeats a storm, as far as threads can (random)")
     parser.add_argument(
-        "--worlds", type=int, default=1, help="storms side by side, seeds from --seed on, that share the work (1)"
+        "--worlds", type=whole(1), default=1, help="storms side by side, seeds from --seed on, that share the work (1)"
     )
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     return parser.parse_args()
