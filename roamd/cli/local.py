@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     from roamd.daemon import main  # here: it brings in everything
 
     gc.enable()
-    return main.run(config, config.path)
+    return main.run(config)
 
 
 def demo(options: argparse.Namespace) -> int:

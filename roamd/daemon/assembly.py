@@ -15,12 +15,13 @@ from roamd.bridge import BackendPort, CoreClient
 from roamd.clock import Clock
 from roamd.config.schema import Config
 from roamd.daemon import core as core_parts
-from roamd.daemon.core import Core, Random, Run, Settings, World, begin_run_txn
+from roamd.daemon.core import Core, Random, Settings, World
 from roamd.daemon.operator import OperatorDesk
 from roamd.daemon.owndescriptor import descriptor_sequence_txn, own_descriptor
 from roamd.daemon.pairing import PairingDesk, StoredInvitations
 from roamd.daemon.reload import Reloader
 from roamd.daemon.reports import Reports
+from roamd.daemon.run import Run, begin_run_txn, hold_to_owner_txn
 from roamd.daemon.upkeep import Upkeep
 from roamd.discovery.board import Board
 from roamd.discovery.dnsquery import system_name_servers
@@ -67,11 +68,14 @@ class Ground:
 def begin_run(store: Store, config: Config, clock: Clock, random: Random, identity: Identity) -> tuple[Run, int]:
     """Commit this start before anything is served: its run, and the sequence of our descriptor.
 
-    Waits for the commit, so it is called where no loop has to turn for it: in a thread.
+    Waits for the commit, so it is called where no loop has to turn for it: in a thread. ConfigError when the store is
+    another endpoint's.
     """
+    own = succession_of_own(identity)
 
     def txn(cx: Cx) -> tuple[Run, int]:
-        run = begin_run_txn(cx, clock, random, succession_of_own(identity).in_use)
+        hold_to_owner_txn(cx, own, config.database)
+        run = begin_run_txn(cx, clock, random, own.in_use)
         return run, descriptor_sequence_txn(
             cx, config, run.sealing_public, identity, clock.now_ms(), restored=run.restored_ms is not None
         )

@@ -7,11 +7,11 @@ clock: what it needs of the world comes in through `Ground` and `World`.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from roamd.clock import Clock
-from roamd.daemon.sealingkeys import sealing_seeds_txn
+from roamd.daemon.run import Run
 from roamd.model.fields import FEEDS_WITH_FIELDS
 from roamd.model.objects import Checked
 from roamd.model.roles import CLEARING_HOUSE, COMMANDS
@@ -32,7 +32,6 @@ from roamd.roaming.authorization.unknown import UnknownCards
 from roamd.roaming.authorization.visited import VisitedAuthorization
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls, Respond
 from roamd.roaming.catalogue import Catalogue
-from roamd.roaming.control import home, moves
 from roamd.roaming.control.desk import ControlDesk
 from roamd.roaming.control.home import HomeControl
 from roamd.roaming.control.visited import VisitedControl
@@ -57,7 +56,7 @@ from roamd.roaming.ledger.receiver import Take
 from roamd.roaming.ledger.signer import Signer
 from roamd.roaming.ledger.take import TakeEntries
 from roamd.roaming.ledger.takingback import take_back_txn
-from roamd.roaming.ledger.turning import turn_all_txn, turn_txn
+from roamd.roaming.ledger.turning import turn_txn
 from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.mirror import Mirror
 from roamd.roaming.ocpi import OcpiDesk
@@ -80,51 +79,11 @@ from roamd.roaming.relay import ClearingHouse, Limits
 from roamd.roaming.remembered import RememberedReplies
 from roamd.roaming.statements import Statements
 from roamd.roaming.vouch import Introduced, Vouching
-from roamd.storage import meta, peers
+from roamd.storage import peers
 from roamd.storage.store import Cx, Store
 from roamd.trust.sealing import SealingKey
 
 Random = Callable[[int], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """This start of the process, committed before anything is served."""
-
-    instance: bytes
-    run_id: bytes
-    secret: bytes
-    restored_ms: int | None
-    sealing_seeds: tuple[bytes, ...] = field(repr=False)
-
-    @property
-    def sealing_public(self) -> bytes:
-        """What others seal to; stands in our descriptor."""
-        return SealingKey.of_seed(self.sealing_seeds[0]).public
-
-
-def begin_run_txn(cx: Cx, clock: Clock, random: Random, own_number: int = 0) -> Run:
-    """Draw a run id and note it with its first version; the instance and the secrets are drawn once.
-
-    `own_number`: of our identity; if another one was used when we stopped, our chains go on in new epochs.
-    """
-    run_id = random(16)
-    instance, secret = _kept_txn(cx, "instance", random(16)), _kept_txn(cx, "cursor-secret", random(32))
-    sealing_seeds = sealing_seeds_txn(cx, clock.now_ms(), random)
-    restored_ms = meta.take_restored_txn(cx)
-    meta.begin_run_txn(cx, run_id, clock.now_ms())
-    home.recover_txn(cx, clock.now_ms())
-    moves.recover_txn(cx, clock.now_ms())
-    turn_all_txn(cx, own_number, random, clock.now_ms())
-    return Run(instance, run_id, secret, restored_ms, sealing_seeds)
-
-
-def _kept_txn(cx: Cx, name: str, fresh: bytes) -> bytes:
-    kept = meta.get(cx, name)
-    if kept is not None:
-        return bytes.fromhex(kept)
-    meta.set_txn(cx, name, fresh.hex())
-    return fresh
 
 
 @dataclass(frozen=True, slots=True)

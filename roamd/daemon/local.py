@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from roamd import metrics
@@ -14,7 +15,7 @@ from roamd.backend.server import serving
 from roamd.backend.webhooks import WebhookSettings
 from roamd.bridge import Port, port_to_asyncio, port_to_trio, sleep_forever
 from roamd.config.schema import Config
-from roamd.config.values import UnixAddress
+from roamd.config.values import Address, UnixAddress
 from roamd.daemon.assembly import Assembly
 from roamd.discovery.finder import Sighting
 from roamd.discovery.mdns import keep_mdns, run_mdns
@@ -54,14 +55,14 @@ class LocalSide:
     async def main(self, started: Callable[[Any], None]) -> None:
         """Serve until cancelled."""
         config = self._config
-        listen = self._handed or _listen_text(config)
+        listen = self._handed or str(config.api.listen)
         backend, webhooks = _backend(config), [_webhook(each) for each in config.webhooks]
         ocpi = _ocpi(config)
         async with serving(self._api, listen, backend=backend, webhooks=webhooks, ocpi=ocpi) as serving_now:
             self._reconfigure = port_to_asyncio(lambda new: self._use(new, serving_now.questions))
             self._assembly.backend.attach(serving_now.questions)
             try:
-                started(serving_now.addresses)
+                started([_written(address) for address in serving_now.addresses])
                 await self._look_around()
             finally:
                 self._assembly.backend.detach()
@@ -98,9 +99,9 @@ class LocalSide:
             self._assembly.board.forget("mdns")
 
 
-def _listen_text(config: Config) -> str:
-    listen = config.api.listen
-    return f"unix:{listen.path}" if isinstance(listen, UnixAddress) else str(listen)
+def _written(address: Any) -> str:
+    """What the system calls an address, as an operator writes it: a path, or a tuple that begins with host and port."""
+    return str(UnixAddress(Path(address)) if isinstance(address, str) else Address(*address[:2]))
 
 
 def _backend(config: Config) -> BackendSettings:

@@ -10,7 +10,6 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -48,9 +47,8 @@ YOUNG_OBJECTS = 20_000
 and each look walks them all; almost nothing here is ever part of a cycle."""
 
 
-def run(config: Config, config_path: Path) -> int:
+def run(config: Config) -> int:
     """Be the daemon until a signal or a failure; the exit code. Raises OperatorError when it cannot start."""
-    del config_path  # the configuration knows where it came from
     logging.configure(config.log.level)
     metrics.begin_run()
     notifier = Notifier.from_environment(os.environ)
@@ -179,7 +177,7 @@ class _Daemon:
             "daemon_ready",
             endpoint_id=assembly.ground.identity.endpoint_id,
             link_port=assembly.network.port,
-            api=[str(address) for address in addresses],
+            api=addresses,
             peers=len(assembly.directory),
         )
 

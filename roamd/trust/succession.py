@@ -19,6 +19,7 @@ This replaces a key in good time. It is no cure for a stolen one: the thief can 
 """
 
 import base64
+import binascii
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -210,8 +211,9 @@ def load_identity(key_path: Path, certificate_path: Path, succession_path: Path)
         data = base64.b64decode(succession_path.read_bytes(), validate=False)
         succession = read_succession(data or b"empty", identity.certificate_der)
     except (OSError, ValueError, NotTrusted) as error:
+        why = "it is not base64" if isinstance(error, binascii.Error) else str(error).rstrip(".")
         raise ConfigError(
-            [f"{succession_path}: does not lead to {certificate_path}: {error} Restore both from one backup."]
+            [f"{succession_path}: does not lead to {certificate_path}: {why}. Restore both from one backup."]
         ) from error
     return replace(identity, endpoint_id=succession.endpoint_id, succession=succession.packed())
 

@@ -12,8 +12,6 @@ from roamd.demo.timeline import Timeline
 from roamd.discovery.multicast import multicast_trouble
 from tests.support.demo_process import LAST_LINE, NO_CURL, DemoProcess
 
-pytest.importorskip("roamd.daemon.main", reason="the daemon is not built yet")
-
 
 def test_the_whole_story_is_told_its_curl_lines_work_and_ctrl_c_is_a_good_end(tmp_path: Path) -> None:
     with DemoProcess([*ROAMD, "demo"], tmp_path) as demo:

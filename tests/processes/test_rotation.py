@@ -53,3 +53,7 @@ def test_a_key_is_replaced_with_an_overlap_and_no_record_is_lost(fleet: Fleet) -
         assert json.loads(company.daemon.run("ledger", "verify", "--json").out)["ok"]
     chains = csp.api.get("/v1/ledger/chains")["items"]
     assert [chain["author"] for chain in chains].count(csp.partners["cso"]) == 2
+
+    assert cso.daemon.stop() == 0
+    (cso.daemon.directory / "identity.succession").unlink()
+    assert name in cso.daemon.run("run", expect=(78,)).err, "whose store it is; without it the key names another one"

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from roamd.daemon.core import Core, Ground, Settings, World, begin_run_txn
+from roamd.daemon.core import Core, Ground, Settings, World
+from roamd.daemon.run import begin_run_txn
 from roamd.errors import PeerError
 from roamd.model.agreement import preset
 from roamd.peering.link import Link

@@ -23,7 +23,8 @@ import trio
 from trio.testing import memory_stream_pair
 
 from roamd import log
-from roamd.daemon.core import Core, Ground, Run, Settings, World, begin_run_txn
+from roamd.daemon.core import Core, Ground, Settings, World
+from roamd.daemon.run import Run, begin_run_txn
 from roamd.errors import NotTrusted
 from roamd.model.ids import parse_party
 from roamd.peering.link import Link, SecureStream
