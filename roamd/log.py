@@ -298,6 +298,7 @@ def _nearest_level(number: int) -> str:
 
 
 def _adopt_standard_logging(threshold: int) -> None:
+    logging.captureWarnings(True)  # a library warns of a stranger's odd certificate: that would be no line of ours
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Adopted)] + [_Adopted()]
     # Libraries tell at INFO what is daily business; only from WARNING on does it concern the operator.

@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -149,6 +151,15 @@ def test_libraries_that_use_logging_are_taken_over(stream: io.StringIO) -> None:
     assert [(line["event"], line["logger"], line["message"]) for line in lines(stream)] == [
         ("library_logged", "somelib", "cannot x\\n"),
     ]
+
+
+def test_a_warning_of_a_library_is_a_line_as_well() -> None:
+    """In a process of its own: the test runner takes warnings itself."""
+    code = "import warnings; from roamd import log; log.configure('info'); warnings.warn('odd\\nserial number')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert (line["event"], line["level"], line["logger"]) == ("library_logged", "warning", "py.warnings")
+    assert "UserWarning: odd\\nserial number" in line["message"]
 
 
 def test_configuring_twice_does_not_double_the_lines(stream: io.StringIO) -> None:
