@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from roamd.errors import Fault, Malformed
+from roamd.errors import Fault
 from roamd.model.agreement import Agreement, preset
 from roamd.model.ids.party import parse_party
 from roamd.model.pricing.check import MODES
@@ -225,8 +225,8 @@ def with_preset_rights(clauses: Clauses) -> Clauses:
 
 def changed_by(
     clauses: Clauses, given: Mapping[str, Any], add: Mapping[str, Any], remove: Mapping[str, Any]
-) -> Clauses:
-    """The clauses with what an operator gives in place of theirs. Malformed names every clause that cannot be read."""
+) -> tuple[Clauses, list[Fault]]:
+    """The clauses with what an operator gives in place of theirs; and what of it cannot be read, which changes nothing."""
     faults: list[Fault] = []
     result = dict(clauses)
     for values, put in ((given, _instead), (add, _with), (remove, _without)):
@@ -240,9 +240,7 @@ def changed_by(
                 fault = Fault(name, str(error), "invalid")
             if fault is not None:
                 faults.append(fault)
-    if faults:
-        raise Malformed(tuple(faults), named(faults))
-    return result
+    return result, faults
 
 
 def named(faults: Iterable[Fault]) -> str:

@@ -158,9 +158,11 @@ class Agreements:
         peer = self._partner(operation.peer)
         rows = self.store.read(lambda cx: agreements.of_peer(cx, peer.label))
         today = self._today(peer, rows)
-        said = changed_by(self._begun(peer, today, operation.base), operation.clauses, operation.add, operation.remove)
-        faults = [*self._faults(peer, said), *self._date_faults(said)]
-        if faults:
+        begun = self._begun(peer, today, operation.base)
+        said, unread = changed_by(begun, operation.clauses, operation.add, operation.remove)
+        unknown = {fault.path for fault in unread}
+        misfits = [*self._faults(peer, said), *self._date_faults(said)]
+        if faults := [*unread, *(fault for fault in misfits if fault.path not in unknown)]:
             raise Malformed(tuple(faults), named(faults))
         found = differences(today, said)
         if not found and peer.agreement.number is not None:
