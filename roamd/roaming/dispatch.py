@@ -147,8 +147,7 @@ class Exchange:
                 for receipt in {receipt.epoch: receipt for receipt in receipts}.values():
                     self.author.on_receipt(receipt)
             case events.FeedAcks(acks):
-                began = [self.publisher.on_ack(ack) for ack in acks]
-                if any(began):
+                if self.publisher.on_acks(acks):
                     self.wake()
             case _:
                 self.wake()  # CreditArrived: the next turn looks how much there is

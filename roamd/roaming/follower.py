@@ -83,13 +83,14 @@ class Follower:
 
     def follow(self) -> None:
         """Follow those that are not followed yet: all at first, later what a new agreement adds."""
-        for row in FEEDS.values():
-            if row.name not in self._followed and may_follow(self.peer.agreement, row.name):
-                self._followed.add(row.name)
-                self.send(FeedAck(row.number, self._cursor(row.name)))
-
-    def _cursor(self, feed: str) -> bytes:
-        return self.store.read(lambda cx: feeds.get_cursor(cx, self.peer.label, feed)).cursor
+        agreement = self.peer.agreement
+        new = [row for row in FEEDS.values() if row.name not in self._followed and may_follow(agreement, row.name)]
+        if not new:
+            return
+        cursors = self.store.read(lambda cx: feeds.cursors_of(cx, self.peer.label))
+        for row in new:
+            self._followed.add(row.name)
+            self.send(FeedAck(row.number, cursors.get(row.name, b"")))
 
     def on_chunk(self, payload: bytes, settle: Settle) -> None:
         """Commit a chunk and acknowledge it; `settle` is told what became of it. ProtocolError ends the link."""

@@ -10,6 +10,7 @@ tombstones. The place of a chunk is "complete up to" its last row, seen or not. 
 what the feed's projection makes of it for this peer (`projections`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from roamd import metrics
@@ -87,12 +88,20 @@ class Publisher:
     _rights: int = 0
     _refused: dict[int, FeedAck] = field(default_factory=dict)
 
-    def on_ack(self, ack: FeedAck) -> bool:
-        """The first of a feed begins it (True); later ones say how far the peer has committed."""
-        following = self._following.get(ack.feed)
-        if following is not None:
-            following.acknowledged = ack.cursor
-            return False
+    def on_acks(self, acks: Iterable[FeedAck]) -> bool:
+        """The first of a feed begins it (True when any did); later ones say how far the peer has committed."""
+        first: dict[int, FeedAck] = {}
+        for ack in acks:
+            following = self._following.get(ack.feed)
+            if following is not None:
+                following.acknowledged = ack.cursor
+            elif self._may_begin(ack):
+                first.setdefault(ack.feed, ack)
+        if first:
+            self.store.read(lambda cx: self._begin(cx, list(first.values())))
+        return bool(first)
+
+    def _may_begin(self, ack: FeedAck) -> bool:
         row = FEED_BY_NUMBER.get(ack.feed)
         if row is None or not may_publish(self.peer.agreement, row.name):
             feed = row.name if row is not None else str(ack.feed)
@@ -103,28 +112,41 @@ class Publisher:
                 self._refused[ack.feed] = ack  # a new agreement may allow it, and is not in effect here yet
             return False
         self._refused.pop(ack.feed, None)
-        self._following[ack.feed] = self._begin(row.name, row.number, ack.cursor)
         return True
 
-    def _begin(self, feed: str, number: int, cursor: bytes) -> _Following:
-        place = self.seal.open(self.peer.label, feed, cursor)
-        newest, good = self.store.read(lambda cx: (meta.newest_version(cx), self._is_good(cx, feed, place)))
-        rights = self.peer.row.rights_version
-        if place is not None and good:
-            return _Following(feed, number, rights, place.version, place.snapshot_end, False, place.version)
-        if cursor:
+    def _begin(self, cx: Cx, acks: list[FeedAck]) -> None:
+        """Every link-up comes through here, so it is few statements for all feeds, and none for those without news."""
+        names = {ack.feed: FEED_BY_NUMBER[ack.feed].name for ack in acks}
+        places = {ack.feed: self.seal.open(self.peer.label, names[ack.feed], ack.cursor) for ack in acks}
+        extent = feeds.extent(cx)
+        ends = {run_id: meta.run_end(cx, run_id) for run_id in {place.run_id for place in places.values() if place}}
+        newest_in = feeds.newest_in(cx, [names[number] for number, place in places.items() if place])
+        for ack in acks:
+            feed, place = names[ack.feed], places[ack.feed]
+            if place is not None and self._is_good(place, ends[place.run_id], extent.purged_upto.get(feed, 0)):
+                self._following[ack.feed] = self._from(place, feed, ack.feed, newest_in[feed])
+            else:
+                self._following[ack.feed] = self._anew(feed, ack, extent.newest)
+
+    def _is_good(self, place: Place, run_end: int | None, purged_upto: int) -> bool:
+        # A snapshot that is under way misses nothing that was gone before it began.
+        seen_upto = max(place.version, place.snapshot_end)
+        is_known = run_end is not None and place.version <= run_end
+        return is_known and place.rights_version == self.peer.row.rights_version and seen_upto >= purged_upto
+
+    def _from(self, place: Place, feed: str, number: int, newest_in: int) -> _Following:
+        """On from where the peer stands."""
+        behind = place.version < newest_in or place.snapshot_end > 0
+        rights, upto = place.rights_version, place.version
+        return _Following(feed, number, rights, upto, place.snapshot_end, first=False, told=upto, behind=behind)
+
+    def _anew(self, feed: str, ack: FeedAck, newest: int) -> _Following:
+        """A replacing snapshot."""
+        if ack.cursor:
             metrics.replacing_snapshots.labels(self.peer.label, feed).inc()
             log.info("feed_replaced", peer=self.peer.label, feed=feed)
         # At least 1, so that an empty store, too, sends the snapshot that empties the follower's.
-        return _Following(feed, number, rights, 0, max(1, newest), True, 0)
-
-    def _is_good(self, cx: Cx, feed: str, place: Place | None) -> bool:
-        if place is None or place.rights_version != self.peer.row.rights_version:
-            return False
-        end = meta.run_end(cx, place.run_id)
-        # A snapshot that is under way misses nothing that was gone before it began.
-        seen_upto = max(place.version, place.snapshot_end)
-        return end is not None and place.version <= end and seen_upto >= feeds.purged_upto(cx, feed)
+        return _Following(feed, ack.feed, self.peer.row.rights_version, 0, max(1, newest), first=True, told=0)
 
     def wake(self, feed: str) -> None:
         """Something was published in this feed, or a projection that was not ready is."""
@@ -150,8 +172,7 @@ class Publisher:
         if self._rights != self.peer.row.rights_version:
             self._rights = self.peer.row.rights_version
             refused, self._refused = self._refused, {}
-            for ack in refused.values():
-                self.on_ack(ack)
+            self.on_acks(refused.values())
         for following in self._following.values():
             if following.rights_version != self.peer.row.rights_version:
                 self._start_over(following, self.store.read(meta.newest_version))
@@ -170,7 +191,8 @@ class Publisher:
 
         def read(cx: Cx) -> _Page:
             rows = feeds.tail(cx, following.feed, following.version, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
-            return _Page(rows, meta.newest_version(cx), feeds.purged_upto(cx, following.feed))
+            extent = feeds.extent(cx)
+            return _Page(rows, extent.newest, extent.purged_upto.get(following.feed, 0))
 
         # Once for all peers that stand there: a change wakes them together.
         page: _Page = self.store.read_once(("tail", following.feed, following.version), read)

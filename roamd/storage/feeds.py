@@ -2,8 +2,8 @@
 
 An own object is one row, however many peers follow. A change takes the next version of one counter over all feeds, so
 a follower's position is one number, and a snapshot is simply the tail from 0. Content that did not change makes no
-version. A withdrawn object stays as a tombstone (body None) until it is purged; `purged_upto` then says which cursors
-have missed one and need a replacing snapshot.
+version. A withdrawn object stays as a tombstone (body None) until it is purged; `Extent.purged_upto` then says which
+cursors have missed one and need a replacing snapshot.
 
 A row's audience says who may see it now: "*" is everyone who follows, any other text is judged by the caller. `seen_by`
 is every audience that it ever had: who was in one of them and is not in today's has to be sent a tombstone.
@@ -60,6 +60,16 @@ class MirroredRow(NamedTuple):
     body: bytes
 
 
+class Extent(NamedTuple):
+    """How far own feeds have come: the newest version over all, and per feed the highest whose tombstone is gone.
+
+    A follower whose version is lower than that may have missed it.
+    """
+
+    newest: int
+    purged_upto: dict[str, int]
+
+
 class FeedPosition(NamedTuple):
     """How far we follow a peer's feed: its opaque cursor, and the replacing snapshot that is under way, if one is."""
 
@@ -68,6 +78,7 @@ class FeedPosition(NamedTuple):
     replacing: bool
 
 
+_PURGED = "purged:"
 _PUBLISHED = "feed, version, party, id, sub, ocpi, body, audience, seen_by"
 _MIRRORED = "peer, feed, version, party, id, sub, ocpi, body"
 
@@ -184,18 +195,26 @@ def count_published(cx: Cx) -> dict[str, int]:
 def purge_tombstones_txn(cx: Cx, before_ms: int, limit: int = NO_LIMIT) -> int:
     """Delete tombstones older than this, the oldest `limit`; how many.
 
-    Cursors below `purged_upto` then need a replacing snapshot.
+    Cursors below `Extent.purged_upto` then need a replacing snapshot.
     """
     chosen = "SELECT row_id FROM objects WHERE body IS NULL AND changed_ms < ? ORDER BY changed_ms LIMIT ?"
     purged = cx.run(f"DELETE FROM objects WHERE row_id IN ({chosen}) RETURNING feed, version", (before_ms, limit))
     for feed, version in sorted(purged):
-        meta.raise_txn(cx, f"purged:{feed}", version)
+        meta.raise_txn(cx, f"{_PURGED}{feed}", version)
     return len(purged)
 
 
-def purged_upto(cx: Cx, feed: str) -> int:
-    """The highest version whose tombstone is gone: a follower whose version is lower may have missed it."""
-    return meta.counter(cx, f"purged:{feed}")
+def extent(cx: Cx) -> Extent:
+    """Both in one statement; feeds of which nothing is purged are not named."""
+    known = meta.counters(cx)
+    purged = {name.removeprefix(_PURGED): value for name, value in known.items() if name.startswith(_PURGED)}
+    return Extent(known.get("version", 0), purged)
+
+
+def newest_in(cx: Cx, names: Sequence[str]) -> dict[str, int]:
+    """Of each of these feeds the version of its newest row, 0 when it has none: nothing in it is newer."""
+    rows = cx.many("SELECT ?1, COALESCE(MAX(version), 0) FROM objects WHERE feed = ?1", [(name,) for name in names])
+    return dict(rows)
 
 
 # --- mirrored objects -------------------------------------------------------------------------------------------
@@ -244,6 +263,11 @@ def get_cursor(cx: Cx, peer: str, feed: str) -> FeedPosition:
     """Where we stand in a peer's feed; an empty cursor at the very beginning."""
     row = cx.one("SELECT cursor, generation, replacing FROM cursors WHERE peer = ? AND feed = ?", (peer, feed))
     return FeedPosition(b"", 0, replacing=False) if row is None else FeedPosition(row[0], row[1], bool(row[2]))
+
+
+def cursors_of(cx: Cx, peer: str) -> dict[str, bytes]:
+    """The cursor of each of a peer's feeds that ever began."""
+    return dict(cx.run("SELECT feed, cursor FROM cursors WHERE peer = ?", (peer,)))
 
 
 def set_cursor_txn(cx: Cx, peer: str, feed: str, position: FeedPosition) -> None:

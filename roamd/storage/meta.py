@@ -42,6 +42,11 @@ def counter(cx: Cx, name: str) -> int:
     return cx.value("SELECT value FROM counters WHERE name = ?", (name,)) or 0
 
 
+def counters(cx: Cx) -> dict[str, int]:
+    """All counters that were ever made: a handful."""
+    return dict(cx.run("SELECT name, value FROM counters"))
+
+
 def next_txn(cx: Cx, name: str) -> int:
     """The next number of a counter made by the migrations."""
     number: int = cx.value("UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value", (name,))
@@ -71,8 +76,11 @@ def begin_run_txn(cx: Cx, run_id: bytes, now_ms: int) -> int:
 
 def run_end(cx: Cx, run_id: bytes) -> int | None:
     """The last version of a run (the newest version if it is the current one), or None when the run is unknown."""
-    row = cx.one("SELECT ordinal FROM runs WHERE run_id = ?", (run_id,))
+    row = cx.one(
+        "SELECT (SELECT first_version FROM runs WHERE ordinal > known.ordinal ORDER BY ordinal LIMIT 1)"
+        " FROM runs AS known WHERE run_id = ?",
+        (run_id,),
+    )
     if row is None:
         return None
-    following = cx.value("SELECT first_version FROM runs WHERE ordinal > ? ORDER BY ordinal LIMIT 1", row)
-    return newest_version(cx) if following is None else following - 1
+    return newest_version(cx) if row[0] is None else row[0] - 1

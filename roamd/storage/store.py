@@ -60,7 +60,7 @@ class Store:
         self._in_snapshot = reader is writer  # a store in memory has no other state to see
         self._to_begin = False
         self._known: dict[Hashable, Any] = {}
-        self._known_state: tuple[int, int] | None = None
+        self._known_state: int | None = None
         self._threaded: WriterThread | None = None
         self._closed = False
         self._lock: int | None = None
@@ -257,8 +257,7 @@ class Store:
         `key` says what is asked. Nobody may change the result. It is forgotten with the next commit, whoever makes it.
         """
         self._begin()
-        # What others committed shows in the first number, what this connection did (in memory) in the second.
-        state = self._read_cx.value("PRAGMA data_version"), self._reader.total_changes()
+        state = self._state()
         if state != self._known_state or (key not in self._known and len(self._known) >= KNOWN):
             self._known_state = state
             self._known.clear()
@@ -266,6 +265,13 @@ class Store:
             self._known[key] = self.read(fn)
         result: T = self._known[key]
         return result
+
+    def _state(self) -> int:
+        """A number that is another one after each commit: of another connection's, or of this one's (in memory)."""
+        if self._reader is self._writer:
+            return self._reader.total_changes()
+        version: int = self._read_cx.value("PRAGMA data_version")
+        return version
 
     def ledger_faults(self) -> list[str]:
         """What SQLite finds wrong in the ledger's tables and indexes. A file's takes long, so: a thread."""

@@ -14,6 +14,8 @@ from roamd.protocol.frames import MAX_JOINED
 from roamd.protocol.messages import FeedAck
 from roamd.roaming import publisher as publisher_module
 from roamd.storage import events, feeds
+from roamd.storage.feeds import PublishedRow
+from roamd.storage.store import Cx
 from tests.model import bodies
 from tests.support.roaming import Company, FeedLine, LogLines
 
@@ -236,12 +238,35 @@ def test_a_tombstone_that_was_purged_before_a_link_that_stood_still_had_sent_it_
     assert link(cso, csp).payloads == []
 
 
+def test_a_feed_without_news_is_not_read_when_a_link_comes_up(
+    cso: Company, csp: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cso.publish("tariffs", tariff(1))
+    link(cso, csp)
+    cso.publish("locations", bodies.location())
+    link(cso, csp)
+    reads: list[str] = []
+    tail = feeds.tail
+
+    def counted(cx: Cx, feed: str, after_version: int, **most: int) -> list[PublishedRow]:
+        reads.append(feed)
+        return tail(cx, feed, after_version, **most)
+
+    monkeypatch.setattr(feeds, "tail", counted)
+    line = link(cso, csp)
+    assert (line.payloads, reads) == ([], [])
+    cso.publish("tariffs", tariff(2))
+    line.wake_all()
+    line.pump()
+    assert carried(line) == [("T-0002", False)]
+
+
 @pytest.mark.parametrize("cursor", [b"x", bytes(56), b"x" * 64])
 def test_a_cursor_that_was_not_made_here_makes_a_replacing_snapshot(cso: Company, csp: Company, cursor: bytes) -> None:
     cso.publish("tariffs", tariff(1))
     line = FeedLine(cso, csp)
     line.publisher._following.clear()
-    line.publisher.on_ack(FeedAck(NUMBER["tariffs"], cursor))
+    line.publisher.on_acks([FeedAck(NUMBER["tariffs"], cursor)])
     line.pump()
     assert flags(line) == [ChunkFlag.REPLACING_FIRST | ChunkFlag.REPLACING_LAST]
 
@@ -417,7 +442,7 @@ def test_a_feed_that_is_not_agreed_is_refused_and_logged(cso: Company, csp: Comp
     line = link(cso, csp)
     assert tariffs_of(csp) == set()
     assert {entry["feed"] for entry in log.of("feed_refused")} == {*PUBLISHED} - {"locations"}
-    line.publisher.on_ack(FeedAck(200, b""))
+    line.publisher.on_acks([FeedAck(200, b"")])
     assert log.of("feed_refused")[-1]["feed"] == "200"
 
 

@@ -84,11 +84,9 @@ def test_purging_tombstones_tells_which_cursors_missed_one(memory: Store) -> Non
     publish(memory, L2, b"2")
     memory.write(lambda cx: feeds.withdraw_txn(cx, "locations", L1, 10))
     assert memory.write(lambda cx: feeds.purge_tombstones_txn(cx, 10)) == 0
-    assert memory.read(lambda cx: feeds.purged_upto(cx, "locations")) == 0
+    assert memory.read(feeds.extent) == (3, {})
     assert memory.write(lambda cx: feeds.purge_tombstones_txn(cx, 11)) == 1
-    assert memory.read(lambda cx: feeds.purged_upto(cx, "locations")) == 3
-    assert memory.read(lambda cx: feeds.purged_upto(cx, "tariffs")) == 0
-    assert memory.read(feeds.newest_version) == 3
+    assert memory.read(feeds.extent) == (3, {"locations": 3})
 
 
 def test_a_withdrawn_body_is_gone_from_the_file(store: Store) -> None:
@@ -164,6 +162,24 @@ def test_a_cursor_is_kept_with_its_snapshot(memory: Store) -> None:
     for position in (FeedPosition(b"a", 1, replacing=True), FeedPosition(b"b", 1, replacing=False)):
         memory.write(lambda cx, position=position: feeds.set_cursor_txn(cx, "alpha", "locations", position))
         assert memory.read(lambda cx: feeds.get_cursor(cx, "alpha", "locations")) == position
+
+
+def test_all_cursors_of_a_peer_are_read_at_once(memory: Store) -> None:
+    for peer, feed in (("alpha", "locations"), ("alpha", "tariffs"), ("beta", "locations")):
+        at = FeedPosition(f"{peer} {feed}".encode(), 1, replacing=False)
+        memory.write(lambda cx, peer=peer, feed=feed, at=at: feeds.set_cursor_txn(cx, peer, feed, at))
+    assert memory.read(lambda cx: feeds.cursors_of(cx, "alpha")) == {
+        "locations": b"alpha locations",
+        "tariffs": b"alpha tariffs",
+    }
+    assert memory.read(lambda cx: feeds.cursors_of(cx, "gamma")) == {}
+
+
+def test_the_newest_row_of_each_feed_is_known_tombstones_too(memory: Store) -> None:
+    publish(memory, L1, b"1")
+    publish(memory, L2, b"2")
+    memory.write(lambda cx: feeds.withdraw_txn(cx, "locations", L1, 10))
+    assert memory.read(lambda cx: feeds.newest_in(cx, ["tariffs", "locations"])) == {"locations": 3, "tariffs": 0}
 
 
 def test_dropping_a_peer_leaves_the_others(memory: Store) -> None:

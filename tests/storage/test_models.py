@@ -63,7 +63,7 @@ class FeedMachine(RuleBasedStateMachine):
         """What the protocol does over a link: one chunk and its cursor in one transaction, replacing if need be."""
         position = self.follower.read(lambda cx: feeds.get_cursor(cx, "p", "tariffs"))
         version = int(position.cursor or b"0")
-        purged = self.publisher.read(lambda cx: feeds.purged_upto(cx, "tariffs"))
+        purged = self.publisher.read(feeds.extent).purged_upto.get("tariffs", 0)
         replacing = position.replacing or not position.cursor
         generation = position.generation
         # What was purged before a snapshot began was never in it.

@@ -296,7 +296,7 @@ class FeedLine:
 
     def _ack(self, ack: FeedAck) -> None:
         self.acks.append(ack)
-        self.publisher.on_ack(ack)
+        self.publisher.on_acks([ack])
 
     def _took(self) -> None:
         self.took += 1
