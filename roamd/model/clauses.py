@@ -226,7 +226,7 @@ def with_preset_rights(clauses: Clauses) -> Clauses:
 def changed_by(
     clauses: Clauses, given: Mapping[str, Any], add: Mapping[str, Any], remove: Mapping[str, Any]
 ) -> tuple[Clauses, list[Fault]]:
-    """The clauses with what an operator gives in place of theirs; and what of it cannot be read, which changes nothing."""
+    """The clauses with what an operator gives in place of theirs, and what of it cannot be read and changes nothing."""
     faults: list[Fault] = []
     result = dict(clauses)
     for values, put in ((given, _instead), (add, _with), (remove, _without)):

@@ -82,7 +82,8 @@ def _document(us: Company, them: Company, highest: int) -> AgreementDocument:
     """Ours with the next number above `highest`; which those are depends on how the two ids sort."""
     number = next_number(highest, first=us.identity.endpoint_id < them.identity.endpoint_id)
     given = clauses_of(preset(us.roles, them.roles, [them.party]), [us.party])
-    return document_of(changed_by(given, {"tolerance": "0.02"}, {}, {}), number, us.identity.endpoint_id,
+    said, _ = changed_by(given, {"tolerance": "0.02"}, {}, {})
+    return document_of(said, number, us.identity.endpoint_id,
                        them.identity.endpoint_id)  # fmt: skip
 
 
