@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import trio
+
 from roamd.errors import Conflict, NotFound
 from roamd.model.agreement import Agreement
 from roamd.model.ids.contract import provider_in
@@ -50,6 +52,8 @@ class Peer:
     """How a partner is asked that runs no roamd and speaks plain OCPI (`plainocpi`); it never has an exchange."""
     follower: object | None = None
     """The follower that began last, over whichever link: only its chunks are taken (see `follower`)."""
+    mending: trio.Lock = field(default_factory=trio.Lock, repr=False)
+    """Held while a rollback towards it is mended: one link does it for all."""
 
     @property
     def label(self) -> str:

@@ -177,7 +177,7 @@ class Exchange:
         if shown is not None and not is_ours(parts.signer, self.peer, shown):
             log.warning("unsigned_claim_ignored", peer=self.peer.label, claimed_sequence=shown.sequence)
             shown = None
-        if (shown is not None and self._was_rolled_back(shown)) or self._is_recovering():
+        if self._must_mend(shown):
             self._link.start(lambda: self._mend(shown))
         else:
             self._begin_authoring(shown)
@@ -194,10 +194,13 @@ class Exchange:
     async def _mend(self, shown: Mark | None) -> None:
         parts = self._parts
         rollback = Rollback(self.peer, parts.store, parts.clock, parts.outgoing, parts.random)
-        if shown is not None:
-            await rollback.mend(shown)
-        else:
-            await rollback.give_up()
+        async with self.peer.mending:  # links by several routes come up together, and there is one chain
+            if not self._must_mend(shown):
+                pass
+            elif shown is not None:
+                await rollback.mend(shown)
+            else:
+                await rollback.give_up()
         self._begin_authoring(shown)
 
     def _begin_authoring(self, shown: Mark | None) -> None:
@@ -217,9 +220,10 @@ class Exchange:
             self._author_begins()
         self.wake()
 
-    def _was_rolled_back(self, shown: Mark) -> bool:
+    def _must_mend(self, shown: Mark | None) -> bool:
         """We do not know what we signed; or we did not, and a crash came before all of it was mended."""
-        return not is_known(self._parts.store, self.peer, shown) or self._is_recovering()
+        is_new = shown is not None and not is_known(self._parts.store, self.peer, shown)
+        return is_new or self._is_recovering()
 
     def _is_recovering(self) -> bool:
         return self._parts.store.read(lambda cx: is_recovering(cx, self.peer.label))

@@ -226,6 +226,8 @@ def truncate_txn(cx: Cx, chain_id: int, sequence: int) -> Chain:
     # What was asked of the peer in these entries (see `erasure`) is to be asked again.
     cut = (place(chain_id, sequence), place(chain_id + 1))
     cx.run("UPDATE erasures SET ask_entry = NULL WHERE ask_entry > ? AND ask_entry < ? AND answer IS NULL", cut)
+    # What was signed in them has no place; whatever is signed from now on is newer.
+    cx.run("UPDATE statements SET chain_id = 0, sequence = 0 WHERE chain_id = ? AND sequence > ?", (chain_id, sequence))
     return chain._replace(tail_sequence=tail, tail_hash=tail_hash)
 
 

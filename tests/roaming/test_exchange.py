@@ -16,6 +16,7 @@ from roamd.protocol.flow import Pattern
 from roamd.protocol.messages import Answer, AnswerStatus, Call, FeedAck, Mark, Receipt
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.dispatch import QUEUED_BULK, Exchange, Parts
+from roamd.roaming.ledger import rollback
 from roamd.roaming.ledger.forgotten import LedgerFetches
 from roamd.roaming.ledger.marks import marks_for
 from roamd.roaming.ledger.take import TakeEntries
@@ -325,3 +326,26 @@ async def test_many_records_and_objects_share_the_link(cso: Company, csp: Compan
         await link.carry()
     assert len(csp.states("in")) == len(csp.mirrored("abc", "tariffs")) == count
     assert set(cso.states().values()) == {"DELIVERED"}
+
+
+async def test_links_that_come_up_together_mend_a_rollback_once(
+    cso: Company, csp: Company, log: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback, "PAGE", 1)
+    backup = cso.store.snapshot_bytes()
+    for number in range(6):
+        cso.hand_in(cdr(number))
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    restored.hand_in(cdr(9))
+    async with trio.open_nursery() as nursery, joined(restored, csp) as link:
+        other = End(restored, "rmd")
+        other.parts = link.cso.parts
+        other.begin(csp.store.read(lambda cx: marks_for(cx, "abc")), chosen=False)
+        nursery.start_soon(other.run)
+        await link.carry()
+        assert link.cso.wire.closed == link.csp.wire.closed == other.wire.closed == []
+        nursery.cancel_scope.cancel()
+    assert len(log.of("ledger_mended")) == 1
+    assert restored.states() == csp.states("in")
+    assert [chain.tail_sequence for chain in restored.chains(own=True)] == [6, 2]

@@ -6,17 +6,22 @@ import pytest
 import trio
 
 from roamd.errors import ProtocolError
+from roamd.model.statement import FORMAT, Statement
 from roamd.protocol.bulk import unpack_ledger_batch
 from roamd.protocol.calls import MAX_FETCH_PAYLOAD, LedgerFetch, Service
-from roamd.protocol.ledger import EntryKind
+from roamd.protocol.ledger import EntryKind, LedgerItem
 from roamd.protocol.messages import Answer, AnswerStatus, Call, Mark
 from roamd.roaming.calls import IncomingCalls, OutgoingCalls
 from roamd.roaming.ledger import rollback as rollback_module
 from roamd.roaming.ledger.author import is_known, is_ours
+from roamd.roaming.ledger.chain import append_items_txn, own_chain_txn
 from roamd.roaming.ledger.forgotten import LedgerFetches
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.rollback import Rollback
-from roamd.storage import ledgers, meta, records
+from roamd.roaming.ledger.stated import regain_statement_txn, statement_id
+from roamd.storage import accounts, ledgers, meta, records
+from roamd.storage.accounts import StatementRow
+from roamd.storage.cx import Cx
 from tests.model import bodies
 from tests.support.roaming import Company, LedgerLine, Line, LogLines, carry, served_by
 
@@ -242,6 +247,97 @@ async def test_a_peer_that_was_restored_too_is_sent_the_end_of_the_closed_epoch_
     assert [chain.tail_sequence for chain in csp_again.chains(own=False)] == [3, 2]
 
 
+async def cut_off(restored: Company, csp: Company, commits: int) -> Company:
+    """The process dies behind this commit of the mending; the next one."""
+
+    class CrashError(Exception):
+        pass
+
+    left = commits
+
+    def crash(moment: str) -> None:
+        nonlocal left
+        left -= moment == "after-commit"
+        if not left:
+            raise CrashError
+
+    restored.store._group._crash_point = crash
+    with pytest.RaisesGroup(CrashError, flatten_subgroups=True, allow_unwrapped=True):
+        await mend(restored, csp)
+    return restored.restored(restored.store.snapshot_bytes())
+
+
+async def test_a_peer_that_forgot_what_was_to_be_fetched_does_not_stop_us(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    old_csp = csp.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 3, 4)
+    carry(cso, csp)
+    restored = await cut_off(cso.restored(backup), csp, 1)
+    csp_again = csp.restored(old_csp)
+    hand_in(restored, 5)
+    await mend(restored, csp_again)  # it shows a head that lies before what it has receipted
+    assert carry(restored, csp_again).closed == []
+    assert restored.states() == dict.fromkeys(["C-0001", "C-0002", "C-0005"], "DELIVERED") == csp_again.states("in")
+
+
+async def test_what_was_fetched_before_the_peer_forgot_it_is_given_back_to_it(
+    cso: Company, csp: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback_module, "PAGE", 1)
+    hand_in(cso, 1)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    old_csp = csp.store.snapshot_bytes()
+    hand_in(cso, 3, 4)
+    carry(cso, csp)
+    restored = await cut_off(cso.restored(backup), csp, 3)
+    assert [chain.tail_sequence for chain in restored.chains(own=True)] == [3]
+    csp_again = csp.restored(old_csp)
+    await mend(restored, csp_again)
+    assert carry(restored, csp_again).closed == []
+    assert restored.states() == dict.fromkeys(["C-0001", "C-0002", "C-0003"], "DELIVERED") == csp_again.states("in")
+
+
+async def test_an_epoch_that_both_have_forgotten_is_not_written_anew(cso: Company, csp: Company) -> None:
+    never = csp.store.snapshot_bytes()
+    hand_in(cso, 1)
+    carry(cso, csp)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    again = cso.restored(backup)
+    await mend(again, csp)
+    hand_in(again, 3)
+    carry(again, csp)
+    restored = await cut_off(cso.restored(backup), csp, 4)
+    forgotten = restored.chains(own=True)[-1]
+    assert not forgotten.tail_sequence
+    csp_again = csp.restored(never)
+    hand_in(restored, 5)
+    await rollback_of(restored, csp_again).give_up()
+    assert carry(restored, csp_again).closed == []
+    assert restored.states() == dict.fromkeys(["C-0001", "C-0002", "C-0005"], "DELIVERED") == csp_again.states("in")
+    assert forgotten.epoch not in [chain.epoch for chain in restored.chains(own=True)]
+
+
+async def test_a_first_epoch_that_both_have_forgotten_is_not_written_anew(cso: Company, csp: Company) -> None:
+    never, nothing = csp.store.snapshot_bytes(), cso.store.snapshot_bytes()
+    hand_in(cso, 1)
+    carry(cso, csp)
+    restored = await cut_off(cso.restored(nothing), csp, 1)
+    (forgotten,) = restored.chains(own=True)
+    await rollback_of(restored, csp.restored(never)).give_up()
+    assert restored.chains(own=True) == []
+    hand_in(restored, 5)
+    assert restored.chains(own=True)[0].epoch != forgotten.epoch
+
+
 async def test_entries_that_lead_to_another_head_end_the_link_and_are_not_believed(cso: Company, csp: Company) -> None:
     backup = cso.store.snapshot_bytes()
     hand_in(cso, 1)
@@ -280,6 +376,7 @@ async def test_a_peer_that_gives_nothing_back_ends_the_link(cso: Company, csp: C
     restored = cso.restored(backup)
     with pytest.raises(ProtocolError):
         await mend(restored, csp, answers=answer)
+    assert "is not mended" in restored.peer("rmd").alarms[0]
     hand_in(restored, 5)
     assert restored.states() == {"C-0005": "QUEUED"}
 
@@ -293,6 +390,63 @@ def test_a_claim_without_our_signature_is_no_rollback(cso: Company, csp: Company
     assert is_known(cso.store, cso.peer("rmd"), shown)
     assert not is_ours(cso.signer, cso.peer("rmd"), lie)
     assert not is_known(cso.store, cso.peer("rmd"), lie)
+
+
+# --- statements -------------------------------------------------------------------------------------------------
+
+
+def sign(company: Company, label: str, root: int) -> None:
+    """What `roamd.roaming.statements` does."""
+    made = Statement(FORMAT, "2026-09", [], 0, bytes([root] * 32).hex(), [])
+    item = LedgerItem(EntryKind.STATEMENT, statement_id(made.month), company.random(16), made.pack())
+
+    def txn(cx: Cx) -> None:
+        chain = append_items_txn(cx, own_chain_txn(cx, label, company.random), [item], 0)
+        regain_statement_txn(cx, label, (chain.chain_id, chain.tail_sequence), item, 0)
+
+    company.store.write(txn)
+
+
+def signed(company: Company, label: str, *, by_us: bool) -> StatementRow | None:
+    return company.store.read(lambda cx: accounts.get_statement(cx, label, "2026-09", by_us=by_us))
+
+
+async def test_a_statement_that_the_peer_has_signed_alike_is_said_again(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    sign(csp, "abc", 7)
+    carry(csp, cso)
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 2)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    sign(restored, "rmd", 7)  # on the old state, at a place that the peer knows otherwise
+    await mend(restored, csp)
+    carry(restored, csp)
+    ours, theirs = signed(restored, "rmd", by_us=True), signed(csp, "abc", by_us=False)
+    assert ours is not None
+    assert theirs is not None
+    assert ours.root == theirs.root
+    assert ours.chain_id == restored.chains(own=True)[-1].chain_id
+    assert ours.sequence == theirs.sequence == 2
+
+
+@pytest.mark.parametrize("roots", [(1, 2), (1, 2, 1)])
+async def test_the_statement_that_was_signed_last_is_the_last_that_is_said_again(
+    cso: Company, csp: Company, roots: tuple[int, ...]
+) -> None:
+    backup = cso.store.snapshot_bytes()
+    hand_in(cso, 1)
+    carry(cso, csp)
+    restored = cso.restored(backup)
+    for root in roots:
+        sign(restored, "rmd", root)
+    await mend(restored, csp)
+    carry(restored, csp)
+    ours, theirs = signed(restored, "rmd", by_us=True), signed(csp, "abc", by_us=False)
+    assert ours is not None
+    assert theirs is not None
+    assert ours.root == theirs.root == bytes([roots[-1]] * 32)
 
 
 # --- giving back ------------------------------------------------------------------------------------------------

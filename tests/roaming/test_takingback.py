@@ -9,7 +9,7 @@ from roamd.roaming.ledger.takingback import take_back_txn
 from roamd.storage import ledgers, meta, records
 from roamd.storage.cx import Cx
 from roamd.storage.records import PARKED
-from tests.roaming.test_rollback import is_rolled_back, mend
+from tests.roaming.test_rollback import is_rolled_back, mend, sign, signed
 from tests.roaming.test_turning import hand_in, learn, opening_of, replace_key, turn
 from tests.support.roaming import Company, LedgerLine, carry
 
@@ -89,6 +89,22 @@ def test_what_we_said_of_delivered_records_is_still_said(cso: Company, csp: Comp
     carry(cso, csp)
     kinds = [entry.kind for _, entry in csp.store.read(lambda cx: ledgers.entries_of_record(cx, "C-1"))]
     assert kinds == [EntryKind.CDR, EntryKind.CREDITED]
+
+
+def test_a_statement_that_is_signed_after_the_next_pairing_is_newer_than_the_one_before(
+    cso: Company, csp: Company
+) -> None:
+    hand_in(cso, 1)
+    carry(cso, csp)
+    hand_in(cso, 2, 3, 4)
+    sign(cso, "rmd", 1)
+    remove_and_pair_anew(cso)
+    sign(cso, "rmd", 2)
+    carry(cso, csp)
+    ours, theirs = signed(cso, "rmd", by_us=True), signed(csp, "abc", by_us=False)
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.root, ours.sequence) == (theirs.root, theirs.sequence) == (bytes([2] * 32), 3)
 
 
 def test_a_chain_of_which_nothing_was_receipted_is_as_new(cso: Company, csp: Company) -> None:

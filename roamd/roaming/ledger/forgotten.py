@@ -37,7 +37,7 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
     if item.kind == EntryKind.ERASURE:
         regain_ask_txn(cx, peer.label, ledgers.place(chain_id, row.sequence), item, row.at_ms)
     if item.kind == EntryKind.STATEMENT:
-        regain_statement_txn(cx, peer.label, chain_id, item, row)
+        regain_statement_txn(cx, peer.label, (chain_id, row.sequence), item, row.at_ms)
     if item.kind not in RECORD_KINDS or item.body is None:
         return
     if erasure.erased_within(cx, chain_id, row.sequence, row.sequence):

@@ -28,9 +28,10 @@ from roamd.protocol.ledger import SALT_SIZE, EntryKind, EpochOpening, EpochReaso
 from roamd.protocol.messages import Answer, AnswerStatus, Call, Mark
 from roamd.roaming.calls import OutgoingCalls
 from roamd.roaming.directory import Peer
+from roamd.roaming.ledger.author import is_known
 from roamd.roaming.ledger.chain import Random, append_items_txn, entry_rows, own_chain_txn
 from roamd.roaming.ledger.forgotten import regain_txn
-from roamd.roaming.ledger.mending import keep_said_txn, kept_said_txn, marker
+from roamd.roaming.ledger.mending import keep_said_txn, marker, say_again_txn
 from roamd.roaming.ledger.sound import sound_body
 from roamd.roaming.ledger.turning import next_epoch_txn
 from roamd.roaming.privacy.asks import AT_ONCE, place_asks_txn
@@ -70,32 +71,54 @@ class Rollback:
     random: Random
 
     async def mend(self, shown: Mark) -> None:
-        """All steps; ProtocolError when the peer's entries do not lead to the head that we signed."""
+        """All steps; ProtocolError when the peer's entries do not lead to the head that we signed.
+
+        A head that we know can only be shown when a crash cut us short: then there is no more to fetch from this peer.
+        """
+        if is_known(self.store, self.peer, shown):
+            await self.give_up()
+            return
         metrics.ledger_alarms.labels(self.peer.label, "rolled-back").inc()
-        self.peer.alarm(f"our ledger was rolled back behind sequence {shown.sequence}; it was mended")
         log.warning("ledger_rolled_back", peer=self.peer.label, shown_sequence=shown.sequence)
-        *earlier, last = await self._goals(Goal(shown.epoch, shown.sequence, shown.hash))
+        try:
+            chain = await self._mend(Goal(shown.epoch, shown.sequence, shown.hash))
+        except ProtocolError as error:
+            self.peer.alarm(f"our ledger was rolled back behind sequence {shown.sequence}, and is not mended: {error}")
+            raise
+        self.peer.alarm(f"our ledger was rolled back behind sequence {shown.sequence}; it was mended")
+        log.warning("ledger_mended", peer=self.peer.label, sequence=chain.tail_sequence)
+
+    async def _mend(self, shown: Goal) -> Chain:
+        *earlier, last = await self._goals(shown)
         for goal in earlier:
             chain = await self._regain(goal)
             await write(self.store, partial(ledgers.close_chain_txn, chain_id=chain.chain_id), essential=True)
         chain = await self._regain(last)
         await write(self.store, lambda cx: self._reopen_txn(cx, chain), essential=True)
-        log.warning("ledger_mended", peer=self.peer.label, sequence=chain.tail_sequence)
+        return chain
 
     async def give_up(self) -> None:
-        """The peer, too, has lost what we were about to fetch: go on in a new epoch behind what we have."""
-        await write(self.store, self._give_up_txn, essential=True)
-        log.warning("ledger_not_mended", peer=self.peer.label)
+        """The peer has no more of what we were about to fetch: go on in a new epoch behind what we have.
 
-    def _give_up_txn(self, cx: Cx) -> None:
+        It has lost it, too, or a crash came when all of it was here already.
+        """
+        sequence = await write(self.store, self._give_up_txn, essential=True)
+        self.peer.alarm(f"our ledger was rolled back; it goes on behind sequence {sequence}")
+        log.warning("ledger_goes_on", peer=self.peer.label, sequence=sequence)
+
+    def _give_up_txn(self, cx: Cx) -> int:
         own = [chain for chain in ledgers.chains(cx, self.peer.label) if chain.own]
-        if own and own[-1].tail_sequence:
+        while own and not own[-1].tail_sequence:
+            # An epoch that was to be regained, and of which neither side has anything: its sequences are used up.
+            ledgers.drop_empty_chain_txn(cx, own.pop().chain_id)
+        if own:
             self._reopen_txn(cx, own[-1])
-            return
-        meta.delete_txn(cx, marker(self.peer.label))
-        if records.without_place(cx, self.peer.label):
-            chain = own_chain_txn(cx, self.peer.label, self.random)
-            place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
+            return own[-1].tail_sequence
+        chain = own_chain_txn(cx, self.peer.label, self.random)
+        self._go_on_txn(cx, chain)
+        if (now := ledgers.get_chain(cx, chain.chain_id)) is not None and not now.tail_sequence:
+            ledgers.drop_empty_chain_txn(cx, chain.chain_id)
+        return 0
 
     # --- what was forgotten -------------------------------------------------------------------------------------
 
@@ -214,11 +237,13 @@ class Rollback:
 
     def _reopen_txn(self, cx: Cx, old: Chain) -> None:
         """Step 3."""
-        again = kept_said_txn(cx, self.peer.label, self.random)
-        chain = next_epoch_txn(cx, old, EpochReason.ROLLED_BACK, self.random, self.clock.now_ms(), again)
+        self._go_on_txn(cx, next_epoch_txn(cx, old, EpochReason.ROLLED_BACK, self.random, self.clock.now_ms()))
+
+    def _go_on_txn(self, cx: Cx, chain: Chain) -> None:
+        now_ms = self.clock.now_ms()
         meta.delete_txn(cx, marker(self.peer.label))
-        place_waiting_txn(cx, chain, self.random, self.clock.now_ms())
-        while place_asks_txn(cx, self.peer.label, self.random, self.clock.now_ms()) == AT_ONCE:
+        place_waiting_txn(cx, say_again_txn(cx, chain, self.random, now_ms), self.random, now_ms)
+        while place_asks_txn(cx, self.peer.label, self.random, now_ms) == AT_ONCE:
             pass
 
 

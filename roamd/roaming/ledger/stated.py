@@ -26,7 +26,8 @@ def statement_id(month: str) -> str:
 
 def take_statement_txn(cx: Cx, arrival: Arrival, item: LedgerItem, entry: EntryRow) -> None:
     """The peer has signed a month."""
-    row = _row_of(item, arrival.peer.label, arrival.chain_id, entry, by_us=False)
+    at = (arrival.chain_id, entry.sequence)
+    row = _row_of(item, arrival.peer.label, at, entry.at_ms, by_us=False)
     if row is None:
         log.warning("statement_ignored", peer=arrival.peer.label)
         return
@@ -35,14 +36,14 @@ def take_statement_txn(cx: Cx, arrival: Arrival, item: LedgerItem, entry: EntryR
     events.append_txn(cx, at_ms=arrival.now_ms, peer=row.peer, type="statement.received", subject=row.month, data=data)
 
 
-def regain_statement_txn(cx: Cx, peer: str, chain_id: int, item: LedgerItem, entry: EntryRow) -> None:
-    """What we had signed and forgotten is back."""
-    row = _row_of(item, peer, chain_id, entry, by_us=True)
+def regain_statement_txn(cx: Cx, peer: str, at: tuple[int, int], item: LedgerItem, signed_ms: int) -> None:
+    """What we had signed and forgotten is back, or stands at another place; `at` is chain and sequence."""
+    row = _row_of(item, peer, at, signed_ms, by_us=True)
     if row is not None:
         accounts.put_statement_txn(cx, row)
 
 
-def _row_of(item: LedgerItem, peer: str, chain_id: int, entry: EntryRow, *, by_us: bool) -> StatementRow | None:
+def _row_of(item: LedgerItem, peer: str, at: tuple[int, int], signed_ms: int, *, by_us: bool) -> StatementRow | None:
     """None for an entry that is no statement of the month that it names."""
     try:
         found = Statement.unpack(item.body or b"")
@@ -51,4 +52,4 @@ def _row_of(item: LedgerItem, peer: str, chain_id: int, entry: EntryRow, *, by_u
         return None
     if not MONTH.fullmatch(found.month) or statement_id(found.month) != item.record_id or len(root) != 32:
         return None
-    return StatementRow(peer, found.month, by_us, root, item.body or b"", chain_id, entry.sequence, entry.at_ms)
+    return StatementRow(peer, found.month, by_us, root, item.body or b"", *at, signed_ms)

@@ -8,8 +8,8 @@ If the peer has some of it all the same, it shows our head over it then, and tha
 """
 
 from roamd.protocol.ledger import EntryKind
-from roamd.roaming.ledger.chain import Random, append_items_txn
-from roamd.roaming.ledger.mending import is_recovering, keep_said_txn, kept_said_txn
+from roamd.roaming.ledger.chain import Random
+from roamd.roaming.ledger.mending import is_recovering, keep_said_txn, say_again_txn
 from roamd.roaming.ledger.turning import forget_keys_txn
 from roamd.storage import ledgers, records
 from roamd.storage.ledgers import Chain
@@ -27,8 +27,8 @@ def take_back_txn(cx: Cx, peer: str, random: Random, now_ms: int) -> None:
         forget_keys_txn(cx, peer)
     for chain in own[-1:]:
         kept = _cut_txn(cx, chain, chain.receipted_sequence or _opening(cx, chain), now_ms)
-        if not is_recovering(cx, peer) and (said := kept_said_txn(cx, peer, random)):
-            append_items_txn(cx, kept, said, now_ms)
+        if not is_recovering(cx, peer):
+            say_again_txn(cx, kept, random, now_ms)
 
 
 def _cut_txn(cx: Cx, chain: Chain, sequence: int, now_ms: int) -> Chain:

@@ -44,15 +44,13 @@ def forget_keys_txn(cx: Cx, peer: str) -> None:
     meta.delete_txn(cx, _keys_of(peer))
 
 
-def next_epoch_txn(
-    cx: Cx, old: Chain, reason: EpochReason, random: Random, now_ms: int, also: list[LedgerItem] | None = None
-) -> Chain:
-    """End an epoch where it stands and open the one that follows; `also` are entries that it begins with."""
+def next_epoch_txn(cx: Cx, old: Chain, reason: EpochReason, random: Random, now_ms: int) -> Chain:
+    """End an epoch where it stands and open the one that follows."""
     ledgers.close_chain_txn(cx, old.chain_id)
     opening = EpochOpening(old.epoch, old.tail_sequence, old.tail_hash, reason)
     chain = ledgers.open_chain_txn(cx, old.peer, own=True, epoch=random(16))
     first = LedgerItem(EntryKind.EPOCH, opening.record_id(), random(SALT_SIZE), opening.pack())
-    return append_items_txn(cx, chain, [first, *(also or ())], now_ms)
+    return append_items_txn(cx, chain, [first], now_ms)
 
 
 def _keys_of(peer: str) -> str:
