@@ -5,7 +5,8 @@ here, because all else depends on it: StoreFull is rolled back and answered, Sto
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import apsw
 
@@ -37,6 +38,14 @@ def store_error(error: apsw.Error) -> StoreError:
 
 NO_LIMIT = 1 << 40
 """For those who delete what is old all at once; the daemon does it in groups."""
+
+
+ROWS: Final = "{rows}"
+"""Where a statement takes many rows of parameters: `VALUES {rows}`."""
+
+_BLOCKS: Final = (64, 16, 4, 1)
+"""Rows to a statement. Few sizes, for each is a statement to keep; one by one a row costs twice as much, most of it in
+what SQLite does around each statement: a journal of its own where there are triggers, the last id given away."""
 
 
 class Cx:
@@ -81,6 +90,20 @@ class Cx:
         except UnicodeDecodeError as error:
             raise _damaged_text() from error
 
+    def blocks(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        """Run a statement with `VALUES {rows}` for rows of the same length, many at once; all rows that it gives.
+
+        Rows are taken in their order; what comes back is in no order within one block.
+        """
+        given: list[Row] = []
+        at = 0
+        for size in _BLOCKS:
+            while len(rows) - at >= size:
+                block = rows[at : at + size]
+                given += self.run(_with_rows(sql, len(block[0]), size), [value for row in block for value in row])
+                at += size
+        return given
+
     def each(self, sql: str, params: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows one by one, for those who may stop early; nothing may be written while it runs."""
         try:
@@ -89,6 +112,13 @@ class Cx:
             raise store_error(error) from error
         except UnicodeDecodeError as error:
             raise _damaged_text() from error
+
+
+@cache
+def _with_rows(sql: str, width: int, count: int) -> str:
+    """The statement for so many rows."""
+    row = f"({', '.join('?' * width)})"
+    return sql.replace(ROWS, ", ".join([row] * count))
 
 
 def _damaged_text() -> StoreDamaged:

@@ -50,8 +50,8 @@ def append_txn(
 
 def append_many_txn(cx: Cx, rows: Iterable[tuple[str | None, str, bytes]], *, at_ms: int, type: str) -> None:  # noqa: A002
     """Add events of one type that do not coalesce: the peer, subject and data of each."""
-    sql = "INSERT INTO events (at_ms, type, peer, subject, data) VALUES (?, ?, ?, ?, ?)"
-    cx.many(sql, [(at_ms, type, *row) for row in rows])
+    sql = "INSERT INTO events (at_ms, type, peer, subject, data) VALUES {rows}"
+    cx.blocks(sql, [(at_ms, type, *row) for row in rows])
 
 
 def page(cx: Cx, after: int, limit: int) -> list[EventRow]:

@@ -11,7 +11,7 @@ Sequences begin at 1; a chain with tail 0 is empty and its tail hash is GENESIS.
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from roamd.storage.cx import Cx, Row, within_bytes
+from roamd.storage.cx import ROWS, Cx, Row, within_bytes
 
 GENESIS = bytes(32)
 """What the first entry of a chain names as the hash before it."""
@@ -151,7 +151,7 @@ def append_many_txn(cx: Cx, chain_id: int, previous_hash: bytes, entries: Sequen
     if not entries:
         return
     _require_continuation(get_chain(cx, chain_id), chain_id, previous_hash, entries)
-    cx.many(
+    cx.many(  # `blocks` would copy each body once more
         "INSERT INTO entries (id, kind, record_id, commitment, hash, salt, body, at_ms, ocpi)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(place(chain_id, entry.sequence), *entry[1:]) for entry in entries],
@@ -196,17 +196,22 @@ def get_body(cx: Cx, chain_id: int, sequence: int) -> bytes | None:
     return body
 
 
-def entries_of_record(cx: Cx, record_id: str) -> list[tuple[int, EntryRow]]:
-    """Every entry about a record id with its chain, over all chains and epochs, in the order of chains."""
-    sql = f"SELECT id >> {_SEQUENCE_BITS}, {_ENTRY} FROM entries WHERE record_id = ? ORDER BY id"
+def entries_about(cx: Cx, record_id: str) -> list[tuple[int, EntryRow]]:
+    """What is said about a record id, with its chain, over all chains and epochs, in the order of chains.
+
+    Not the record itself: its place stands in `records`, and an index of them all would cost each one.
+    """
+    sql = f"SELECT id >> {_SEQUENCE_BITS}, {_ENTRY} FROM entries WHERE record_id = ? AND kind > 3 ORDER BY id"
     return [(row[0], EntryRow._make(row[1:])) for row in cx.run(sql, (record_id,))]
 
 
 def spoken_of(cx: Cx, record_ids: Iterable[str], kinds: Collection[int]) -> set[str]:
-    """Those record ids about which an entry of one of these kinds stands in any chain."""
-    marks = ", ".join("?" * len(kinds))
-    sql = f"SELECT record_id FROM entries WHERE record_id = ? AND kind IN ({marks})"
-    return {row[0] for row in cx.many(sql, [(record_id, *kinds) for record_id in record_ids])}
+    """Those record ids about which an entry of one of these kinds, none of them a record's, stands in any chain."""
+    sql = (
+        f"SELECT record_id FROM (VALUES {ROWS}) AS sought CROSS JOIN entries ON record_id = sought.column1"
+        f" WHERE kind > 3 AND kind IN ({', '.join(str(int(kind)) for kind in sorted(kinds))})"
+    )
+    return {row[0] for row in cx.blocks(sql, [(record_id,) for record_id in record_ids])}
 
 
 def truncate_txn(cx: Cx, chain_id: int, sequence: int) -> Chain:

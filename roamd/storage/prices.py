@@ -17,11 +17,11 @@ class PriceRow(NamedTuple):
 
 def put_many_txn(cx: Cx, rows: list[PriceRow]) -> None:
     """Keep checks; a second one of a record takes the first one's place. Of what was erased meanwhile none is kept."""
-    cx.many(
-        "INSERT INTO price_checks (record, verdict, total, detail, at_ms) SELECT id, ?2, ?3, ?4, ?5 FROM records"
-        " WHERE id = ?1 AND length(body_hash) > 0 ON CONFLICT (record) DO UPDATE SET verdict = excluded.verdict,"
-        " total = excluded.total, detail = excluded.detail, at_ms = excluded.at_ms",
-        [tuple(row) for row in rows],
+    cx.blocks(
+        "INSERT INTO price_checks (record, verdict, total, detail, at_ms) SELECT made.* FROM (VALUES {rows}) AS made"
+        " CROSS JOIN records ON id = made.column1 WHERE length(body_hash) > 0 ON CONFLICT (record) DO UPDATE SET"
+        " verdict = excluded.verdict, total = excluded.total, detail = excluded.detail, at_ms = excluded.at_ms",
+        rows,
     )
 
 

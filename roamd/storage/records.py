@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from roamd.model.keys import fold
 from roamd.storage import ledgers
-from roamd.storage.cx import Cx, Row
+from roamd.storage.cx import ROWS, Cx, Row
 
 QUEUED = "QUEUED"
 DELIVERED = "DELIVERED"
@@ -58,14 +58,16 @@ class Counts(NamedTuple):
 _RECORD = ", ".join(RecordRow._fields)
 _STORED = RecordRow._fields[:-1]
 _IDENTITY = ("direction", "party", "record_id", "created_ms")
-_INSERT = (
-    f"INSERT INTO records (scope, record_key, {', '.join(_STORED)}) VALUES ({', '.join('?' * (len(_STORED) + 2))})"
-)
+_INSERT = f"INSERT INTO records (scope, record_key, {', '.join(_STORED)}) VALUES {ROWS}"
 _PUT = f"{_INSERT} ON CONFLICT (record_key, party, direction, scope) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in _STORED if name not in _IDENTITY
 )
 _ADD = f"{_INSERT} ON CONFLICT (record_key, party, direction, scope) DO NOTHING RETURNING record_key, party, id"
 _GET = f"SELECT {_RECORD} FROM records WHERE record_key = ? AND party = ? AND direction = ? AND scope = ?"
+_OWN_OF = (
+    f"SELECT {_RECORD} FROM (VALUES {ROWS}) AS sought CROSS JOIN records"
+    " ON record_key = sought.column1 AND party = sought.column2 AND direction = 'out' AND scope = ''"
+)
 
 
 def _scope(direction: str, peer: str | None) -> str:
@@ -78,13 +80,13 @@ def put_txn(cx: Cx, row: RecordRow) -> int:
 
     Who takes in a record looks with `get` first, in the same transaction: this does not compare contents.
     """
-    number: int = cx.value(_PUT + " RETURNING id", _values(row))
-    return number
+    ((number,),) = cx.blocks(_PUT + " RETURNING id", [_values(row)])
+    return int(number)
 
 
 def put_many_txn(cx: Cx, rows: Iterable[RecordRow]) -> None:
     """`put_txn` for many rows, whose ids are not asked for."""
-    cx.many(_PUT, map(_values, rows))
+    cx.blocks(_PUT, [_values(row) for row in rows])
 
 
 def add_many_txn(cx: Cx, rows: Sequence[RecordRow]) -> list[int]:
@@ -92,7 +94,7 @@ def add_many_txn(cx: Cx, rows: Sequence[RecordRow]) -> list[int]:
 
     Of two alike in `rows` the first one counts.
     """
-    added = {(key, party): number for key, party, number in cx.many(_ADD, map(_values, rows))}
+    added = {(key, party): number for key, party, number in cx.blocks(_ADD, [_values(row) for row in rows])}
     return [added.pop((fold(row.record_id), row.party), 0) for row in rows]
 
 
@@ -108,7 +110,7 @@ def get(cx: Cx, direction: str, party: str, record_id: str, *, peer: str | None 
 
 def own_of(cx: Cx, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], RecordRow]:
     """The own records among these (party, folded id)."""
-    rows = cx.many(_GET, [(key, party, "out", "") for party, key in keys])
+    rows = cx.blocks(_OWN_OF, [(key, party) for party, key in keys])
     return {(row.party, fold(row.record_id)): row for row in map(RecordRow._make, rows)}
 
 

@@ -61,7 +61,14 @@ from tests.support.sizes import whole
 
 PEER = "csp"
 BATCH = 10
-LEDGER = ("chains", "entries", "entries_by_record", "marks", "sqlite_autoindex_chains_1", "sqlite_autoindex_marks_1")
+LEDGER = (
+    "chains",
+    "entries",
+    "entries_about_records",
+    "marks",
+    "sqlite_autoindex_chains_1",
+    "sqlite_autoindex_marks_1",
+)
 """The tables of the ledger and their indexes, by the names under which SQLite counts their pages."""
 
 END_MS = 1_795_000_000_000

@@ -208,7 +208,7 @@ def test_a_word_that_is_not_the_speakers_to_say_changes_nothing(
     assert cso.states("out") == {"C-1": "DELIVERED"}
     assert [line["reason"] for line in log.of("record_word_ignored")] == ([reason] if reason else [])
     assert not cso.store.read(
-        lambda cx: [e for _, e in ledgers.entries_of_record(cx, "C-1") if e.kind == EntryKind.REFUSED]
+        lambda cx: [e for _, e in ledgers.entries_about(cx, "C-1") if e.kind == EntryKind.REFUSED]
     )
 
 

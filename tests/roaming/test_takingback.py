@@ -87,8 +87,8 @@ def test_what_we_said_of_delivered_records_is_still_said(cso: Company, csp: Comp
     hand_in(cso, 9)
     remove_and_pair_anew(cso)
     carry(cso, csp)
-    kinds = [entry.kind for _, entry in csp.store.read(lambda cx: ledgers.entries_of_record(cx, "C-1"))]
-    assert kinds == [EntryKind.CDR, EntryKind.CREDITED]
+    kinds = [entry.kind for _, entry in csp.store.read(lambda cx: ledgers.entries_about(cx, "C-1"))]
+    assert kinds == [EntryKind.CREDITED]
 
 
 def test_a_statement_that_is_signed_after_the_next_pairing_is_newer_than_the_one_before(

@@ -156,12 +156,24 @@ def test_taking_back_everything_leaves_an_empty_chain(memory: Store, chain: Chai
     append(memory, chain, GENESIS, [entry(1)])
 
 
-def test_the_entries_of_a_record_are_found_over_all_chains(memory: Store, chain: Chain) -> None:
+def test_what_is_said_about_a_record_is_found_over_all_chains(memory: Store, chain: Chain) -> None:
     theirs = memory.write(lambda cx: ledgers.open_chain_txn(cx, "alpha", own=False, epoch=b"t" * 16))
-    append(memory, chain, GENESIS, [entry(1, record_id="R"), entry(2)])
-    append(memory, theirs, GENESIS, [entry(1, None, record_id="R")])
-    found = memory.read(lambda cx: ledgers.entries_of_record(cx, "R"))
-    assert [(number, row.sequence) for number, row in found] == [(chain.chain_id, 1), (theirs.chain_id, 1)]
+    record, word = entry(1, record_id="R"), entry(2, record_id="R")._replace(kind=19)
+    append(memory, chain, GENESIS, [record, word])
+    append(memory, theirs, GENESIS, [entry(1, None, record_id="R")._replace(kind=17)])
+    found = memory.read(lambda cx: ledgers.entries_about(cx, "R"))
+    assert [(number, row.sequence) for number, row in found] == [(chain.chain_id, 2), (theirs.chain_id, 1)]
+
+
+def test_words_are_found_by_an_index_that_holds_no_records(memory: Store, chain: Chain) -> None:
+    said = [entry(number, record_id=f"R-{number}")._replace(kind=17 if number % 9 else 1) for number in range(1, 91)]
+    append(memory, chain, GENESIS, said)
+    found = memory.read(lambda cx: ledgers.spoken_of(cx, [f"R-{number}" for number in range(200)], {16, 17}))
+    assert found == {row.record_id for row in said if row.kind == 17}
+    assert memory.read(lambda cx: ledgers.spoken_of(cx, ["R-1"], {16})) == set()
+    sql = "EXPLAIN QUERY PLAN SELECT id FROM entries WHERE record_id = ? AND kind > 3 ORDER BY id"
+    plan = memory.read(lambda cx: cx.run(sql, ("R-1",)))
+    assert [row[3] for row in plan] == ["SEARCH entries USING INDEX entries_about_records (record_id=?)"]
 
 
 def test_a_walk_gives_every_entry_once_in_pages(memory: Store, chain: Chain) -> None:

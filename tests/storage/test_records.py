@@ -47,6 +47,26 @@ def test_received_records_of_two_peers_are_two(memory: Store) -> None:
     assert found.peer == "beta"
 
 
+def test_many_records_are_numbered_in_their_order_and_a_known_one_gets_no_number(memory: Store) -> None:
+    # More than one block of every size, so that the seams between them are crossed.
+    rows = [record(f"r-{number}", direction="in") for number in range(2 * 64 + 16 + 4 + 3)]
+    known = put(memory, rows[70])
+    numbers = memory.write(lambda cx: records.add_many_txn(cx, [*rows, rows[3]]))
+    fresh = [number for number in numbers if number]
+    assert [place for place, number in enumerate(numbers) if not number] == [70, len(rows)]
+    assert fresh == sorted({*fresh} - {known})
+    assert ids(memory.read(lambda cx: records.get_many(cx, fresh))) == [r.record_id for r in rows if r != rows[70]]
+
+
+def test_own_records_are_found_among_many_keys(memory: Store) -> None:
+    put(memory, record("r-1"))
+    put(memory, record("R-66"))
+    put(memory, record("r-2", direction="in"))
+    put(memory, record("r-3", party="DEXYZ"))
+    found = memory.read(lambda cx: records.own_of(cx, [("DEABC", f"R-{number}") for number in range(67)]))
+    assert {key: row.record_id for key, row in found.items()} == {("DEABC", "R-1"): "r-1", ("DEABC", "R-66"): "R-66"}
+
+
 def test_pages_are_narrowed_by_what_is_named(memory: Store) -> None:
     put(memory, record("A"))
     put(memory, record("B", state=PARKED))

@@ -145,7 +145,7 @@ def _folded(cx: Cx, peer: Peer, digest: str) -> AgreementRow | None:
 
 
 def _said(cx: Cx, peer: Peer, digest: str) -> Iterator[_Said]:
-    for chain_id, entry in ledgers.entries_of_record(cx, digest):
+    for chain_id, entry in ledgers.entries_about(cx, digest):
         chain = ledgers.get_chain(cx, chain_id)
         if chain is not None and chain.peer == peer.label:
             yield _Said(chain.own, entry)

@@ -83,7 +83,7 @@ def _said(cx: Cx, row: RecordRow) -> list[tuple[Chain, int]]:
     places = [(each.own, each.entry) for each in words_of(cx, row)]
     found = [
         (chain, entry.sequence)
-        for chain_id, entry in ledgers.entries_of_record(cx, row.record_id)
+        for chain_id, entry in ledgers.entries_about(cx, row.record_id)
         if (chain := ledgers.get_chain(cx, chain_id)) is not None and chain.peer == row.peer
         if (chain.own, entry) in places or _is_refusal(cx, row, chain, entry)
     ]

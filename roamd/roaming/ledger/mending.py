@@ -79,7 +79,7 @@ def say_again_txn(cx: Cx, chain: Chain, random: Random, now_ms: int) -> Chain:
 
 def _stands(cx: Cx, ours: set[int], kind: int, record_id: str, body: bytes) -> bool:
     """Whether we say it in one of our chains. The peer may say the very same: both sign the same statement."""
-    entries = ledgers.entries_of_record(cx, record_id)
+    entries = ledgers.entries_about(cx, record_id)
     return any(chain_id in ours and (entry.kind, entry.body) == (kind, body) for chain_id, entry in entries)
 
 

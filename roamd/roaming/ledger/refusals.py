@@ -26,7 +26,7 @@ def refusal_reason(peer: str, refusal: Refusal) -> str:
 
 def refused_as(cx: Cx, peer: str, row: RecordRow) -> str | None:
     """The reason with which the peer's chain here refuses a record at its place; None when it does not."""
-    for chain_id, entry in ledgers.entries_of_record(cx, row.record_id):
+    for chain_id, entry in ledgers.entries_about(cx, row.record_id):
         if entry.kind != EntryKind.REFUSED or entry.body is None:
             continue
         chain = ledgers.get_chain(cx, chain_id)

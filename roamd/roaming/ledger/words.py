@@ -110,9 +110,7 @@ def _reason(who: str, kind: str, word: Word) -> str | None:
 def words_of(cx: Cx, row: RecordRow) -> list[Said]:
     """All words about a record that stand in either chain with its peer, each chain in its order."""
     return [
-        said
-        for chain_id, entry in ledgers.entries_of_record(cx, row.record_id)
-        for said in _said(cx, row, chain_id, entry)
+        said for chain_id, entry in ledgers.entries_about(cx, row.record_id) for said in _said(cx, row, chain_id, entry)
     ]
 
 
