@@ -19,11 +19,12 @@ from roamd.roaming.ledger.forgotten import LedgerFetches
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.rollback import Rollback
 from roamd.roaming.ledger.stated import regain_statement_txn, statement_id
+from roamd.roaming.operations import RetryRecord
 from roamd.storage import accounts, ledgers, meta, records
 from roamd.storage.accounts import StatementRow
 from roamd.storage.cx import Cx
 from tests.model import bodies
-from tests.support.roaming import Company, LedgerLine, Line, LogLines, carry, served_by
+from tests.support.roaming import Company, LedgerLine, Line, LogLines, answer_of, carry, served_by
 
 
 def cdr(number: int, **changes: Any) -> dict[str, Any]:
@@ -48,10 +49,11 @@ def is_rolled_back(cso: Company, csp: Company) -> bool:
 
 
 def rollback_of(cso: Company, csp: Company, **changes: Any) -> Rollback:
-    """The mending of the CSO's chain, over a line whose calls the CSP answers at once."""
+    """The mending of the CSO's chain towards a CSP, over a line whose calls that answers at once."""
     calls = OutgoingCalls(cso.clock, cso.timers)
     incoming = IncomingCalls(csp.clock, csp.timers, {Service.LEDGER_FETCH: LedgerFetches(csp.store).answer})
-    (peer,), (asker,) = cso.directory, csp.directory
+    (peer,) = (each for each in cso.directory if each.endpoint_id == csp.identity.endpoint_id)
+    (asker,) = csp.directory
     line = Line(peer, answers=changes.pop("answers", None) or served_by(incoming, asker))
     line.take = calls.on_answer
     peer.exchange = line  # type: ignore[assignment]  # all that is used of an exchange
@@ -226,6 +228,34 @@ async def test_a_refusal_that_nobody_had_received_is_said_again_in_the_new_epoch
     assert carry(restored, cso).closed == []
     assert cso.states() == dict.fromkeys(["C-0001", "C-0002", "C-0003"], "PARKED")
     assert not restored.store.read(lambda cx: meta.get(cx, "said:abc"))
+
+
+@pytest.mark.parametrize("refusal_comes", ["before", "behind"])
+@pytest.mark.parametrize("first", ["rmd", "xyz"])
+async def test_a_record_that_one_peer_refused_and_another_took_stands_with_the_other(
+    cso: Company, csp: Company, first: str, refusal_comes: str
+) -> None:
+    other = Company(3, "FRXYZ", "csp", clock=cso.clock)
+    cso.meets(other, "xyz")
+    other.meets(cso, "abc")
+    csp.meets(cso, "abc", records_in=())
+    backup = cso.store.snapshot_bytes()
+    cso.hand_in(cdr(1), "rmd")
+    carry(cso, csp)
+    carry(csp, cso)
+    answer_of(cso.records.retry, RetryRecord("C-0001", peer="xyz"))
+    carry(cso, other)
+    restored = cso.restored(backup)
+    for peer in (csp, other) if first == "rmd" else (other, csp):
+        if refusal_comes == "before":
+            carry(peer, restored)
+        await mend(restored, peer)
+        carry(restored, peer)
+        carry(peer, restored)
+    assert restored.states() == {"C-0001": "DELIVERED"}
+    row = restored.store.read(lambda cx: records.get(cx, "out", "DEABC", "C-0001"))
+    assert row is not None
+    assert row.peer == "xyz"
 
 
 async def test_a_peer_that_was_restored_too_is_sent_the_end_of_the_closed_epoch_first(

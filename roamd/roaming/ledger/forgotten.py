@@ -17,7 +17,7 @@ from roamd.roaming.ledger.stated import regain_statement_txn
 from roamd.roaming.ledger.words import WORDS, regain_word_txn, state_of
 from roamd.roaming.privacy.asks import regain_ask_txn
 from roamd.roaming.recordrow import Beginning, row_of
-from roamd.storage import erasure, ledgers, records
+from roamd.storage import accounts, erasure, ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.store import Cx, Store
 
@@ -62,8 +62,10 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
     regained = row_of(checked, begins, body_hash, (chain_id, row.sequence))
     state, why = state_of(cx, regained)
     reason = refused_as(cx, peer.label, regained)
+    if reason is not None and again is not None and again.peer not in (None, peer.label):
+        return  # it was refused here, and went to another peer since
     regained = regained._replace(state=state if reason is None else records.PARKED, reason=reason or why)
-    records.put_txn(cx, regained)
+    accounts.moved_txn(cx, records.put_txn(cx, regained), peer.label)
 
 
 class LedgerFetches:

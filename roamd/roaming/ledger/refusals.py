@@ -4,10 +4,12 @@ A refusal names the entry that it refuses. A record that was sent again stands a
 a refusal of that one.
 """
 
+from hashlib import sha256
+
 from roamd.errors import ProtocolError
 from roamd.protocol.ledger import EntryKind, Refusal
 from roamd.storage import ledgers
-from roamd.storage.records import RecordRow
+from roamd.storage.records import DELIVERED, QUEUED, RecordRow
 from roamd.storage.store import Cx
 
 
@@ -38,4 +40,24 @@ def refused_as(cx: Cx, peer: str, row: RecordRow) -> str | None:
             continue
         if refuses(cx, refusal, row):
             return refusal_reason(peer, refusal)
+    return None
+
+
+def gone_elsewhere(cx: Cx, row: RecordRow) -> RecordRow | None:
+    """A refused record where it stands with another peer, which was sent it since and has not refused it.
+
+    Only after a rollback of ours do we hear of a refusal when we have long acted upon it.
+    """
+    for chain_id, entry in ledgers.entries_of_record(cx, row.record_id):
+        chain = ledgers.get_chain(cx, chain_id)
+        if chain is None or not chain.own or chain.peer == row.peer or entry.kind != EntryKind[row.kind]:
+            continue
+        if entry.body is None or sha256(entry.body).digest() != row.body_hash:
+            continue
+        state = DELIVERED if entry.sequence <= chain.receipted_sequence else QUEUED
+        there = row._replace(
+            peer=chain.peer, state=state, reason=None, chain_id=chain_id, sequence=entry.sequence, body=None
+        )
+        if refused_as(cx, chain.peer, there) is None:
+            return there
     return None

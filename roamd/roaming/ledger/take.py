@@ -24,12 +24,12 @@ from roamd.roaming.ledger.agreed import ABOUT_AGREEMENTS, DECIDING, fold_txn, he
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Arrival
-from roamd.roaming.ledger.refusals import refusal_reason, refuses
+from roamd.roaming.ledger.refusals import gone_elsewhere, refusal_reason, refuses
 from roamd.roaming.ledger.stated import take_statement_txn
 from roamd.roaming.ledger.words import WORDS, state_of, take_word_txn
 from roamd.roaming.privacy.asks import Keep, answer_txn, operator_decides, take_answer_txn, take_refusal_txn
 from roamd.roaming.recordrow import Beginning, row_of
-from roamd.storage import erasure, ledgers, records
+from roamd.storage import accounts, erasure, ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.records import DELIVERED, PARKED, RecordRow
 from roamd.storage.store import Cx
@@ -213,7 +213,20 @@ def park_refused_txn(cx: Cx, arrival: Arrival, item: LedgerItem) -> None:
         return
     for row in records.find(cx, item.record_id, direction="out"):
         if row.peer == arrival.peer.label and refuses(cx, refusal, row):
+            if (there := gone_elsewhere(cx, row)) is not None:
+                _follow_txn(cx, there, arrival.now_ms)
+                continue
             reason = refusal_reason(arrival.peer.label, refusal)
             records.set_state_txn(cx, row.id, PARKED, reason, now_ms=arrival.now_ms)
             record_event_txn(cx, row._replace(state=PARKED, reason=reason), "record.state", arrival.now_ms)
             metrics.record_refusals.labels(arrival.peer.label, "in").inc()
+
+
+def _follow_txn(cx: Cx, there: RecordRow, now_ms: int) -> None:
+    """The record stands with another peer than the one that refused it."""
+    if there.state == DELIVERED:
+        state, reason = state_of(cx, there)
+        there = there._replace(state=state, reason=reason)
+    records.put_txn(cx, there)
+    accounts.moved_txn(cx, there.id, there.peer or "")
+    record_event_txn(cx, there, "record.state", now_ms)
