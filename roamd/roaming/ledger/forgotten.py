@@ -25,11 +25,7 @@ RECORD_KINDS = frozenset({EntryKind.CDR, EntryKind.SDR, EntryKind.CREDIT})
 
 
 def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRow) -> None:
-    """An entry that we had forgotten is back: so is its record, as DELIVERED, for the peer has it; or has refused it.
-
-    If the backend has handed the same record in again meanwhile, that one takes this place instead of a second one;
-    with another content it is parked for a person to look at.
-    """
+    """An entry that we had forgotten is back, and what follows from it."""
     if item.kind in WORDS:
         regain_word_txn(cx, peer, item, row)
     if item.kind in ABOUT_AGREEMENTS or item.kind == EntryKind.REFUSED:
@@ -38,16 +34,24 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
         regain_ask_txn(cx, peer.label, ledgers.place(chain_id, row.sequence), item, row.at_ms)
     if item.kind == EntryKind.STATEMENT:
         regain_statement_txn(cx, peer.label, (chain_id, row.sequence), item, row.at_ms)
-    if item.kind not in RECORD_KINDS or item.body is None:
-        return
+    if item.kind in RECORD_KINDS and item.body is not None:
+        _regain_record_txn(cx, peer, chain_id, item, item.body, row)
+
+
+def _regain_record_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, body: bytes, row: EntryRow) -> None:
+    """The record is DELIVERED, for the peer has it; or has refused it.
+
+    If the backend has handed the same record in again meanwhile, that one takes this place instead of a second one;
+    with another content it is parked for a person to look at.
+    """
     if erasure.erased_within(cx, chain_id, row.sequence, row.sequence):
         erasure.erase_entry_txn(cx, chain_id, row.sequence)
         return
     try:
-        checked = check_peer_record(item.ocpi or "2.3.0", item.body)
+        checked = check_peer_record(item.ocpi or "2.3.0", body)
     except RoamdError:
         return
-    body_hash = hashlib.sha256(item.body).digest()
+    body_hash = hashlib.sha256(body).digest()
     again = records.get(cx, "out", checked.party, checked.id)
     if again is not None and erasure.is_erased(again):
         erasure.erase_entry_txn(cx, chain_id, row.sequence)
