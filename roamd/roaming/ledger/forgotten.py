@@ -12,7 +12,7 @@ from roamd.roaming.calls import Respond
 from roamd.roaming.directory import Peer
 from roamd.roaming.ledger.agreed import ABOUT_AGREEMENTS, fold_txn
 from roamd.roaming.ledger.chain import as_item
-from roamd.roaming.ledger.refusals import refused_as
+from roamd.roaming.ledger.refusals import note_other_place_txn, refused_as
 from roamd.roaming.ledger.stated import regain_statement_txn
 from roamd.roaming.ledger.words import WORDS, regain_word_txn, state_of
 from roamd.roaming.privacy.asks import regain_ask_txn
@@ -66,8 +66,10 @@ def _regain_record_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, body
     regained = row_of(checked, begins, body_hash, (chain_id, row.sequence))
     state, why = state_of(cx, regained)
     reason = refused_as(cx, peer.label, regained)
-    if reason is not None and again is not None and again.peer not in (None, peer.label):
-        return  # it was refused here, and went to another peer since
+    if again is not None and again.peer not in (None, peer.label):
+        if reason is not None:
+            return  # it was refused here, and went to another peer since
+        note_other_place_txn(cx, again)
     regained = regained._replace(state=state if reason is None else records.PARKED, reason=reason or why)
     accounts.moved_txn(cx, records.put_txn(cx, regained), peer.label)
 

@@ -4,11 +4,9 @@ A refusal names the entry that it refuses. A record that was sent again stands a
 a refusal of that one.
 """
 
-from hashlib import sha256
-
 from roamd.errors import ProtocolError
 from roamd.protocol.ledger import EntryKind, Refusal
-from roamd.storage import ledgers
+from roamd.storage import ledgers, meta
 from roamd.storage.records import DELIVERED, QUEUED, RecordRow
 from roamd.storage.store import Cx
 
@@ -43,21 +41,27 @@ def refused_as(cx: Cx, peer: str, row: RecordRow) -> str | None:
     return None
 
 
-def gone_elsewhere(cx: Cx, row: RecordRow) -> RecordRow | None:
-    """A refused record where it stands with another peer, which was sent it since and has not refused it.
+def note_other_place_txn(cx: Cx, row: RecordRow) -> None:
+    """After a rollback of ours a record comes back at another peer's place: if it is refused there, this one counts."""
+    if row.chain_id is not None:
+        meta.set_txn(cx, _other_place(row), f"{row.chain_id} {row.sequence}")
 
-    Only after a rollback of ours do we hear of a refusal when we have long acted upon it.
-    """
-    for chain_id, entry in ledgers.entries_of_record(cx, row.record_id):
-        chain = ledgers.get_chain(cx, chain_id)
-        if chain is None or not chain.own or chain.peer == row.peer or entry.kind != EntryKind[row.kind]:
-            continue
-        if entry.body is None or sha256(entry.body).digest() != row.body_hash:
-            continue
-        state = DELIVERED if entry.sequence <= chain.receipted_sequence else QUEUED
-        there = row._replace(
-            peer=chain.peer, state=state, reason=None, chain_id=chain_id, sequence=entry.sequence, body=None
-        )
-        if refused_as(cx, chain.peer, there) is None:
-            return there
-    return None
+
+def other_place_txn(cx: Cx, row: RecordRow) -> RecordRow | None:
+    """A refused record where it stands with another peer, which was sent it after the refusal; if it was."""
+    noted = meta.get(cx, _other_place(row))
+    if noted is None:
+        return None
+    meta.delete_txn(cx, _other_place(row))
+    chain_id, sequence = map(int, noted.split(" "))
+    chain, entry = ledgers.get_chain(cx, chain_id), ledgers.get_entry(cx, chain_id, sequence)
+    if chain is None or entry is None or entry.record_id != row.record_id:
+        return None
+    state = DELIVERED if sequence <= chain.receipted_sequence else QUEUED
+    there = row._replace(peer=chain.peer, state=state, reason=None, chain_id=chain_id, sequence=sequence, body=None)
+    return there if refused_as(cx, chain.peer, there) is None else None
+
+
+def _other_place(row: RecordRow) -> str:
+    """The name in `meta` of the place, chain and sequence, at which a record stands besides."""
+    return f"other-place:{row.id}"

@@ -24,7 +24,7 @@ from roamd.roaming.ledger.agreed import ABOUT_AGREEMENTS, DECIDING, fold_txn, he
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Arrival
-from roamd.roaming.ledger.refusals import gone_elsewhere, refusal_reason, refuses
+from roamd.roaming.ledger.refusals import other_place_txn, refusal_reason, refuses
 from roamd.roaming.ledger.stated import take_statement_txn
 from roamd.roaming.ledger.words import WORDS, state_of, take_word_txn
 from roamd.roaming.privacy.asks import Keep, answer_txn, operator_decides, take_answer_txn, take_refusal_txn
@@ -213,7 +213,7 @@ def park_refused_txn(cx: Cx, arrival: Arrival, item: LedgerItem) -> None:
         return
     for row in records.find(cx, item.record_id, direction="out"):
         if row.peer == arrival.peer.label and refuses(cx, refusal, row):
-            if (there := gone_elsewhere(cx, row)) is not None:
+            if (there := other_place_txn(cx, row)) is not None:
                 _follow_txn(cx, there, arrival.now_ms)
                 continue
             reason = refusal_reason(arrival.peer.label, refusal)
