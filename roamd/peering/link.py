@@ -93,6 +93,7 @@ class Link:
         "_bytes_out",
         "_connection",
         "_fault",
+        "_is_at_it",
         "_is_clogged",
         "_nursery",
         "_own",
@@ -133,6 +134,7 @@ class Link:
         self._timer: Timer | None = None
         self._sending: trio.CancelScope | None = None
         self._is_clogged = False
+        self._is_at_it = False  # reading or in a turn, at whose end everything that waits is sent
         self._fault: Exception | None = None
 
     @property
@@ -251,7 +253,9 @@ class Link:
                 return
             self._bytes_in.inc(len(data))
             now, clock_ms = self._own.clock.monotonic(), self._own.clock.now_ms()
+            self._is_at_it = True
             self._take(self._connection.receive_data(data, now, clock_ms))
+            self._is_at_it = False
             if self._connection.has_data:
                 self._send_at_once()
 
@@ -277,7 +281,9 @@ class Link:
         """One payload each way and one write (`peering.turns`). Whether there is more to do."""
         if self._nursery is None or self._is_clogged:
             return False
+        self._is_at_it = True
         busy = self.exchange is not None and self.exchange.is_up and self.exchange.step()
+        self._is_at_it = False
         if data := self._connection.data_to_send():
             self._hand_over(data)
         if self._is_clogged:
@@ -399,7 +405,8 @@ class Link:
             send(what)
         except OutboxFullError as error:
             self.close(GoodbyeCode.OVERLOADED, str(error))
-        self.wake()
+        if not self._is_at_it:
+            self.wake()
 
     def waiting(self, pattern: Pattern) -> int:
         return self._connection.waiting(pattern)
@@ -407,7 +414,8 @@ class Link:
     def grant(self, pattern: Pattern, amount: int) -> None:
         if self._connection.is_up:
             self._connection.grant(pattern, amount)
-            self.wake()
+            if self._connection.has_data and not self._is_at_it:
+                self.wake()
 
     def close(self, code: int, reason: str, until_ms: int = 0) -> None:
         """Say Goodbye and end. Safe to call again, from anywhere on the trio thread."""

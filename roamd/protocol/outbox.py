@@ -98,7 +98,7 @@ class Outbox:
         self.receipts_due = Solicited("receipts")
         self.acks_due = Solicited("feed acknowledgements")
         self._frames: list[tuple[int, bytes, Lane]] = []
-        self._small: dict[FrameType, list[msgspec.Struct]] = {type_: [] for type_ in _SMALL}
+        self._small: dict[FrameType, list[msgspec.Struct]] = {}  # only what waits: an idle link has none
         self._cancels: list[Cancel] = []
         self._answers: list[Answer] = []
         self._calls: list[Call] = []
@@ -114,14 +114,16 @@ class Outbox:
 
     def put_small(self, type_: FrameType, messages: Iterable[msgspec.Struct]) -> None:
         """Control messages. OutboxFullError when the peer has not read for very long."""
-        queue = self._small[type_]
+        queue = self._small.get(type_, [])
         queue.extend(messages)
+        if queue:
+            self._small[type_] = queue
         if len(queue) > MAX_SMALL_WAITING:
             raise OutboxFullError(f"More than {MAX_SMALL_WAITING} {type_.name} messages wait.")
 
     def replace_small(self, type_: FrameType, message: msgspec.Struct) -> None:
         """A message that makes older ones of its type needless."""
-        self._small[type_][:] = [message]
+        self._small[type_] = [message]
 
     def put_calls(self, calls: Sequence[Call]) -> None:
         """Calls, all or none of them. They wait for credit; OutboxFullError when too many do."""
@@ -158,9 +160,10 @@ class Outbox:
 
     def clear(self) -> None:
         """Forget everything: nobody reads it any more."""
-        queues: tuple[list[Any], ...] = (self._frames, self._cancels, self._answers, self._calls, *self._small.values())
+        queues: tuple[list[Any], ...] = (self._frames, self._cancels, self._answers, self._calls)
         for queue in queues:
             queue.clear()
+        self._small.clear()
         self._ledger.clear()
         self._feeds.clear()
         self._last = None
@@ -180,7 +183,7 @@ class Outbox:
             or self._answers
             or self._cancels
             or (self._calls and self.credits[Pattern.CALLS].left)
-            or any(self._small.values())
+            or self._small
             or self._ledger.ready()
             or self._feeds.ready()
             or self._last
@@ -192,13 +195,14 @@ class Outbox:
         """The frames to send now: the upper lanes in full, then bulk up to the limit."""
         out: list[bytes] = []
         self._take_frames(out)
-        for type_, queue in self._small.items():
-            if queue:
-                self._take_messages(type_, queue, out)
+        if self._small:
+            self._take_small(out)
         self._take_messages(FrameType.CANCEL, self._cancels, out)
         self._take_messages(FrameType.ANSWER, self._answers, out)
-        self._take_calls(out)
-        self._take_bulk(bulk_limit, out)
+        if self._calls:
+            self._take_calls(out)
+        if self._ledger.waiting or self._feeds.waiting:
+            self._take_bulk(bulk_limit, out)
         if self._last is not None:
             self._frames.append(self._last)
             self._take_frames(out)
@@ -206,8 +210,14 @@ class Outbox:
         return b"".join(out)
 
     def _take_frames(self, out: list[bytes]) -> None:
-        out.extend(self._writer.frame(type_, payload, lane=lane) for type_, payload, lane in self._frames)
-        self._frames.clear()
+        if self._frames:
+            out.extend(self._writer.frame(type_, payload, lane=lane) for type_, payload, lane in self._frames)
+            self._frames.clear()
+
+    def _take_small(self, out: list[bytes]) -> None:
+        for type_ in _SMALL:
+            self._take_messages(type_, self._small.get(type_, []), out)
+        self._small.clear()
 
     def _take_messages(self, type_: FrameType, queue: list[Any], out: list[bytes]) -> None:
         if queue:

@@ -5,15 +5,18 @@ was sent and the peer's was verified, in either order; who is up first may send 
 read past a Proof that it has not judged yet.
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from roamd.errors import ProtocolError
 from roamd.protocol.codes import GoodbyeCode
 
 
-class State(Enum):
-    """Where a connection stands. Own Hello is sent from the first moment."""
+class State(IntEnum):
+    """Where a connection stands. Own Hello is sent from the first moment.
+
+    A number, as `Input` is, because those are hashed without a call, and each frame is looked up by both.
+    """
 
     GREETING = auto()  # the peer's Hello is awaited
     PROVING = auto()  # own Proof not sent, the peer's not here
@@ -26,7 +29,7 @@ class State(Enum):
     CLOSED = auto()  # the peer said Goodbye or is lost; nothing more is sent
 
 
-class Input(Enum):
+class Input(IntEnum):
     """What moves it: frames that came in, and what the driver does."""
 
     RECEIVE_HELLO = auto()

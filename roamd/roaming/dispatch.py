@@ -242,19 +242,20 @@ class Exchange:
         if not self._due:
             return False
         self._follow()
-        busy, full = self._inflow.step(), False
+        self._inflow.step()
+        more, full = self._inflow.is_due, False
         if self._link.waiting(Pattern.LEDGER) >= QUEUED_BULK:
             full = True
         elif (payload := self.author.next_batch()) is not None:
             self._link.send_ledger(payload)
-            busy = True
+            more = True
         if self._link.waiting(Pattern.FEEDS) >= QUEUED_BULK:
             full = True
         elif (payload := self.publisher.next_chunk()) is not None:
             self._link.send_feed(payload)
-            busy = True
-        self._due = busy or full
-        return busy
+            more = more or self.publisher.is_due
+        self._due = more or full
+        return more
 
     def wake(self) -> None:
         """There may be something to send."""

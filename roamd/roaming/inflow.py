@@ -57,9 +57,14 @@ class Inflow:
         """A payload came in."""
         self._waiting.append(bulk)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `step` would hand something over."""
+        return bool(self._waiting) and not self.stuck
+
     def step(self) -> bool:
         """Hand one payload over; False when none may be."""
-        if self.stuck or not self._waiting:
+        if not self.is_due:
             return False
         bulk = self._waiting.pop(0)
         self._under_way += 1

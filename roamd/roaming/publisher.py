@@ -155,6 +155,11 @@ class Publisher:
         if following is not None:
             following.behind, following.waits = True, False
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `next_chunk` might give something."""
+        return any(following.behind and not following.waits for following in self._following.values())
+
     def next_chunk(self) -> bytes | None:
         """The payload of the next chunk, the feeds taking turns; None when all are complete."""
         self._heed_rights()

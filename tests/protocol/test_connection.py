@@ -215,6 +215,7 @@ def test_fragments_that_join_to_too_much_are_refused() -> None:
     wire = Wire.up(windows=[8, 1 << 20, 1 << 20])
     outbox = wire.dialler.connection._outbox
     outbox._ledger._pieces.extend([(bytes(FRAGMENT), True)] * 9)
+    outbox._ledger.waiting = 9 * FRAGMENT
     with pytest.raises(ProtocolError) as caught:
         wire.pump()
     assert caught.value.goodbye == GoodbyeCode.TOO_LARGE

@@ -92,7 +92,8 @@ def parsed() -> argparse.Namespace:
 
 def one(plan: Plan, seed: int, *, verbose: bool) -> Result:
     """One seed; in a process of its own when there are several."""
-    gc.set_threshold(100_000, 50, 100)  # a third of the time went into looking for cycles that are not there
+    gc.freeze()  # the program itself is no garbage, and need not be looked through for it
+    gc.set_threshold(1_000_000, 50, 100)  # a third of the time went into looking for cycles while they are still few
     log.configure("warning" if verbose else "critical", None if verbose else io.StringIO())
     try:
         return simulate(plan, seed, echo=verbose)
