@@ -21,10 +21,9 @@ from roamd.model.jsontext import child_path, compact, parse
 from roamd.model.keyedlist import keyed_faults, own_faults
 from roamd.model.keys import ObjectKey, fold
 from roamd.model.ocpi.check import VERSIONS, Findings, check
-from roamd.model.ocpi.good import Fields, good
+from roamd.model.ocpi.good import Fields, Good, good
 from roamd.model.records import Item, cdr_items, sdr_items
 from roamd.model.roles import FEEDS
-from roamd.model.times import time_ms
 from roamd.model.views import VIEWS, token_party
 
 __all__ = [
@@ -76,7 +75,6 @@ class CheckedRecord(msgspec.Struct, frozen=True, gc=False):
     authorization_reference: str | None
     credit: bool
     credit_reference_id: str | None
-    last_updated_ms: int
     warnings: tuple[Fault, ...] = ()
 
     def __repr__(self) -> str:
@@ -146,7 +144,7 @@ def check_record(ocpi: str, data: bytes, *, own_parties: frozenset[str], at: str
 
     Raises Malformed with every fault, a foreign owner among them, or TooLarge.
     """
-    return _record_of(_seen_record(ocpi, data, own_parties, at))
+    return _record(ocpi, data, own_parties, at)
 
 
 def check_peer_record(ocpi: str, body: bytes, *, at: str = "$") -> CheckedRecord:
@@ -154,9 +152,10 @@ def check_peer_record(ocpi: str, body: bytes, *, at: str = "$") -> CheckedRecord
 
     Raises Malformed or TooLarge.
     """
-    seen = _seen_record(ocpi, body, None, at)
-    _insist_on_compact(seen, body)
-    return _record_of(seen)
+    record = _record(ocpi, body, None, at)
+    if record.body != body:
+        raise Malformed((_not_compact(at),))
+    return record
 
 
 # --- steps ------------------------------------------------------------------------------------------------------
@@ -191,9 +190,7 @@ class _Seen:
 
 
 def _examine(kind: str, ocpi: str, data: bytes, at: str) -> _Seen:
-    if ocpi not in VERSIONS:
-        raise Malformed((Fault("OCPI-Version", f"expected one of {', '.join(VERSIONS)}", "ocpi-version"),))
-    found = good(kind, ocpi, data)
+    found = _good(kind, ocpi, data)
     if found is None:
         seen = _explained(kind, ocpi, compact(data, at=at), at)
     else:
@@ -202,6 +199,13 @@ def _examine(kind: str, ocpi: str, data: bytes, at: str) -> _Seen:
     if kind in _RULES and not seen.findings.faults:
         seen.findings.faults += _RULES[kind](seen.value, at)
     return seen
+
+
+def _good(kind: str, ocpi: str, data: bytes) -> tuple[bytes, Good] | None:
+    """`good`, of a version that is spoken here; raises Malformed."""
+    if ocpi not in VERSIONS:
+        raise Malformed((Fault("OCPI-Version", f"expected one of {', '.join(VERSIONS)}", "ocpi-version"),))
+    return good(kind, ocpi, data)
 
 
 def _explained(kind: str, ocpi: str, body: bytes, at: str) -> _Seen:
@@ -216,7 +220,11 @@ def _explained(kind: str, ocpi: str, body: bytes, at: str) -> _Seen:
 def _insist_on_compact(seen: _Seen, body: bytes) -> None:
     """A peer that adds white space would have us store other bytes than a second reader of the same text compares."""
     if seen.body != body:
-        raise Malformed((Fault(seen.at, "has white space outside strings", "not-compact"),))
+        raise Malformed((_not_compact(seen.at),))
+
+
+def _not_compact(at: str) -> Fault:
+    return Fault(at, "has white space outside strings", "not-compact")
 
 
 def _judge_id(seen: _Seen, path_id: str | None) -> None:
@@ -259,17 +267,27 @@ def _owner(value: Fields) -> str:
     return fold(value["country_code"] + value["party_id"])
 
 
-def _seen_record(ocpi: str, data: bytes, own_parties: frozenset[str] | None, at: str) -> _Seen:
-    seen = _examine(_record_kind(data, at), ocpi, data, at)
+def _record(ocpi: str, data: bytes, own_parties: frozenset[str] | None, at: str) -> CheckedRecord:
+    """Nearly all records are good and their owner's; all that is done beyond `good` is for those that are not."""
+    kind = _record_kind(data, at)
+    found = _good(kind, ocpi, data)
+    if found is None:
+        seen = _explained(kind, ocpi, compact(data, at=at), at)
+    else:
+        body, value = found
+        # `good` holds both fields to the form of a party.
+        if value["id"] and (own_parties is None or _owner(value) in own_parties):
+            return _record_of(kind, ocpi, body, value)
+        seen = _Seen(kind, ocpi, body, value, Findings(), at)
     _judge_id(seen, None)
     _judge_owner(seen, own_parties)
     seen.refuse_faults()
-    return seen
+    return _record_of(kind, ocpi, seen.body, seen.value, tuple(seen.findings.warnings))
 
 
 def _record_kind(data: bytes, at: str) -> str:
     """The class by which a record reads; most are CDRs, which have no `kind` anywhere."""
-    if b'"kind"' not in data and b"\\" not in data:
+    if b'"kind' not in data and b"\\" not in data:
         return "CDR"
     parsed = parse(compact(data, at=at), at=at)
     if not isinstance(parsed.value, dict) or "kind" not in parsed.value:
@@ -280,12 +298,12 @@ def _record_kind(data: bytes, at: str) -> str:
     return "SDR"
 
 
-def _record_of(seen: _Seen) -> CheckedRecord:
-    value, token = seen.value, seen.value["cdr_token"]
+def _record_of(kind: str, ocpi: str, body: bytes, value: Fields, warnings: tuple[Fault, ...] = ()) -> CheckedRecord:
+    token = value["cdr_token"]
     return CheckedRecord(
-        kind=seen.kind,
-        ocpi=seen.ocpi,
-        body=seen.body,
+        kind=kind,
+        ocpi=ocpi,
+        body=body,
         party=_owner(value),
         id=value["id"],
         token_party=token_party(token),
@@ -295,6 +313,5 @@ def _record_of(seen: _Seen) -> CheckedRecord:
         authorization_reference=value.get("authorization_reference"),
         credit=value.get("credit") is True,
         credit_reference_id=value.get("credit_reference_id"),
-        last_updated_ms=time_ms(value["last_updated"]),
-        warnings=tuple(seen.findings.warnings),
+        warnings=warnings,
     )

@@ -10,7 +10,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from roamd.model.ids import contract, evse, party, rfid
-from roamd.model.ids.contract import check_character, din_check_digit, parse_contract_id, provider_in
+from roamd.model.ids.contract import (
+    check_character,
+    din_check_digit,
+    has_wrong_check,
+    parse_contract_id,
+    provider_in,
+)
 from roamd.model.ids.evse import parse_evse_id
 from roamd.model.ids.party import parse_party, party_of
 from roamd.model.ids.rfid import parse_rfid
@@ -70,6 +76,15 @@ def test_a_wrong_check_character_warns_and_never_rejects(vector: dict[str, str])
     parsed = parse_contract_id(vector["id"] + vector["printed"])
     assert (parsed.canonical, parsed.check, parsed.check_character) == (vector["id"], "wrong", vector["computed"])
     assert parsed.warnings == ("the check character is wrong",)
+
+
+@given(
+    st.from_regex(r"[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}[*-]?(?:[A-Za-z0-9]{6}|[A-Za-z0-9]{9})-?[0-9A-Za-z]?", fullmatch=True)
+)
+def test_whether_the_check_is_wrong_is_said_alike_by_the_short_way(raw: str) -> None:
+    assert has_wrong_check(raw) == (parse_contract_id(raw).check == "wrong")
+    right = parse_contract_id(raw).display
+    assert not has_wrong_check(right)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,19 @@ def assert_reads_like(seen: Any, value: Any) -> None:
         assert seen == value or seen == pytest.approx(float(value))
 
 
+@pytest.mark.parametrize("number", ["1e5", "0e99", "-1.5E-70", "2E+3", "12.0e1"])
+@pytest.mark.parametrize("name", ["total_energy", "unknown"])
+def test_a_number_with_an_exponent_is_left_to_the_slow_walk(name: str, number: str) -> None:
+    body = text(bodies.cdr(total_energy=7, unknown=7))
+    assert good("CDR", "2.3.0", body) is not None
+    assert good("CDR", "2.3.0", body.replace(f'"{name}":7'.encode(), f'"{name}":{number}'.encode())) is None
+
+
+@pytest.mark.parametrize("session", ["1e5", "84E5", "5:1e5"])
+def test_a_text_that_looks_like_an_exponent_is_none(session: str) -> None:
+    assert good("CDR", "2.3.0", text(bodies.cdr(session_id=session))) is not None
+
+
 @pytest.mark.parametrize("ocpi", VERSIONS)
 def test_texts_that_must_be_judged_one_by_one_stand_where_they_are_found(ocpi: str) -> None:
     for kind, rows in classes(ocpi).items():

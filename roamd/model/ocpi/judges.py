@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from roamd.model.ids.contract import parse_contract_id
+from roamd.model.ids.contract import has_wrong_check
 from roamd.model.ids.evse import EVSE_DIN, EVSE_ISO
 
 
@@ -32,7 +32,7 @@ def _matches(pattern: str, meaning: str) -> Judge:
 
 
 def _contract_id(text: str) -> str | None:
-    return "the check character is wrong" if parse_contract_id(text).check == "wrong" else None
+    return "the check character is wrong" if has_wrong_check(text) else None
 
 
 def _unanchored(pattern: re.Pattern[str]) -> str:
