@@ -45,8 +45,8 @@ SKEW_S: Final = 300.0
 MAX_PASSAGES: Final = 4
 """That one peer has opened to us and that have not ended: one is in use, others may be left over from a crash."""
 
-MAX_REMEMBERED: Final = 4096
-"""Epochs of OPENs. Only a peer that is paired can make a new one, so this is the last resort."""
+MAX_REMEMBERED: Final = 512
+"""Epochs of one peer's OPENs: it may open a passage each second for minutes, and more keeps out itself alone."""
 
 PAIRS_S: Final = 30.0
 
@@ -84,7 +84,7 @@ class Relayed:
     contacted: Callable[[Peer, str], None]
     visits: Visits | None = None
     _passages: dict[tuple[str, bytes], Passage] = field(default_factory=dict)
-    _remembered: set[tuple[str, bytes]] = field(default_factory=set)
+    _remembered: dict[str, set[bytes]] = field(default_factory=dict)
     _office: Office = field(init=False)
 
     def __post_init__(self) -> None:
@@ -216,16 +216,21 @@ class Relayed:
         sent_ms = header.expiry_ms - LIFE_S * 1000
         if abs(self.clock.now_ms() - sent_ms) > SKEW_S * 1000:
             return b"clocks"
-        name = (header.sender, header.epoch)
-        if name in self._remembered or name in self._passages or header.sequence:
+        remembered = self._remembered.get(header.sender, ())
+        if header.epoch in remembered or (header.sender, header.epoch) in self._passages or header.sequence:
             return b"repeated"
-        return b"busy" if len(self._remembered) >= MAX_REMEMBERED else b""
+        return b"busy" if len(remembered) >= MAX_REMEMBERED else b""
 
     def _remember(self, header: Header) -> None:
         """For as long as it would be taken: a clock that is ahead and one that is behind."""
-        name = (header.sender, header.epoch)
-        self._remembered.add(name)
-        self.deadlines.after(2 * SKEW_S + LIFE_S, lambda: self._remembered.discard(name))
+        self._remembered.setdefault(header.sender, set()).add(header.epoch)
+        self.deadlines.after(2 * SKEW_S + LIFE_S, lambda: self._forget(header))
+
+    def _forget(self, header: Header) -> None:
+        remembered = self._remembered[header.sender]
+        remembered.discard(header.epoch)
+        if not remembered:
+            del self._remembered[header.sender]
 
     def _make_room(self, peer: Peer) -> None:
         """The oldest goes: its other end is dead, or would not open new ones."""

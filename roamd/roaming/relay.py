@@ -129,7 +129,7 @@ class ClearingHouse:
 
         def answered(answer: Answer | None) -> None:
             here.sent, here.sent_bytes, there.due_bytes = here.sent - 1, here.sent_bytes - size, there.due_bytes - size
-            status, body = (answer.status, answer.body) if answer is not None else (AnswerStatus.NO_ANSWER, b"no-link")
+            status, body = _told(answer)
             metrics.relayed_envelopes.labels(peer.label, "passed-on").inc()
             metrics.relayed_bytes.labels(peer.label).inc(size)
             self._at(min(paid_at, deadline_at), lambda: respond(status, body))
@@ -157,3 +157,13 @@ class ClearingHouse:
     def forget(self, peer: Peer) -> None:
         """The peer was removed."""
         self._accounts.pop(peer.label, None)
+
+
+def _told(answer: Answer | None) -> tuple[int, bytes]:
+    """What the sender is told of the receiver's answer; a status that there is not counts as none."""
+    if answer is None:
+        return AnswerStatus.NO_ANSWER, b"no-link"
+    return (answer.status if answer.status in _STATUSES else AnswerStatus.NO_ANSWER), answer.body
+
+
+_STATUSES: Final = frozenset(AnswerStatus)

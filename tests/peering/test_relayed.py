@@ -13,11 +13,12 @@ from roamd.daemon.sealingkeys import sealing_seeds_txn
 from roamd.errors import Malformed
 from roamd.model.objects import check_record
 from roamd.model.routes import CALLS, DIRECT, FEEDS, FUNCTIONS, LEDGER
+from roamd.peering import relayed
 from roamd.peering.passage import LIFE_S, WINDOW
 from roamd.protocol.calls import Service
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.envelope import Header, Kind, letter, read_envelope, signed_document
-from roamd.protocol.messages import AnswerStatus, Call
+from roamd.protocol.messages import Answer, AnswerStatus, Call
 from roamd.roaming.calls import Respond
 from roamd.roaming.directory import Peer
 from roamd.roaming.operations import Authorize, CredentialIn, GetRecord, PostRecords
@@ -392,6 +393,45 @@ async def test_a_sender_beyond_its_rate_is_slowed_down_and_loses_nothing(autojum
         assert slow.received() == [f"CDR-{number}" for number in range(20)]
         assert trio.current_time() - began > 5, "twenty records in twenty envelopes, two a second"
         assert not slow.has_broken
+
+
+async def test_a_status_that_there_is_not_costs_the_clearing_house_nothing(autojump_clock: MockClock) -> None:
+    async with Neighbourhood() as hood:
+        hub = await hood.endpoint("NL*HUB", "clearing-house", relay_envelopes=2)
+        cso = await hood.endpoint("DE*ABC", "cso", reachable=False)
+        csp = await hood.endpoint("FR*XYZ", "csp", reachable=False)
+        for partner in (cso, csp):
+            await hood.pair(partner, hub)
+            await hood.until_linked(partner, hub)
+        await hood.pair(cso, csp)
+        await Triangle(hood, hub, cso, csp).linked()
+
+        def lie(peer: Peer, call: Call, deadline_at: float, respond: Respond) -> None:
+            assert peer.exchange is not None
+            peer.exchange.send_answer(Answer(call.id, 999, b"x"))
+
+        csp.core.parts.incoming._services[Service.RELAY] = lie
+        for number in range(5):  # the rate holds back the last ones, and they are answered by a timer
+            call_id = bytes([number]) * 16
+            body = header_of(cso, csp, call_id).envelope(b"x")
+            assert await ask_hub(cso, hub, call_id, body) == (AnswerStatus.NO_ANSWER, b"x")
+        assert hub.is_up(cso)
+
+
+async def test_a_partner_that_opens_without_end_keeps_out_nobody_else(
+    triangle: Triangle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cso, csp, hub = triangle.cso, triangle.csp, triangle.hub
+    monkeypatch.setattr(relayed, "MAX_REMEMBERED", 3)
+    victim = csp.core.relayed
+    first = msgspec.structs.replace(header_of(cso, csp, bytes(16)), expiry_ms=cso.clock.now_ms() + int(LIFE_S * 1000))
+    for number in range(3):
+        opening = msgspec.structs.replace(first, epoch=bytes([number]) * 16)
+        assert victim._why_not(opening) == b""
+        victim._remember(opening)
+        assert victim._why_not(opening) == b"repeated"
+    assert victim._why_not(msgspec.structs.replace(first, epoch=b"9" * 16)) == b"busy"
+    assert victim._why_not(msgspec.structs.replace(first, sender=hub.endpoint_id, epoch=b"9" * 16)) == b""
 
 
 # --- a clearing house that lies ------------------------------------------------------------------------------------
