@@ -136,11 +136,13 @@ class Vouching:
         except ProtocolError as error:
             respond(AnswerStatus.MALFORMED, str(error).encode())
             return
-        self.start(self._take_all, peer, introduction)
-        respond(AnswerStatus.ANSWERED, b"")
+        self.start(self._take_all, peer, introduction, respond)
 
-    async def _take_all(self, peer: Peer, introduction: Introduction) -> None:
-        """One call after the other, in the order in which they came, with a pause for others between descriptors."""
+    async def _take_all(self, peer: Peer, introduction: Introduction, respond: Respond) -> None:
+        """One call after the other, in the order in which they came, with a pause for others between descriptors.
+
+        Answered when it is done: so what waits here is bounded by the credit that the peer has for calls.
+        """
         async with self._turn:
             told = self._told.setdefault(peer.label, _Told())
             before = set(told.descriptors) if introduction.starts else set()
@@ -154,6 +156,7 @@ class Vouching:
             told.seen = {data: found for data, found in told.seen.items() if found.endpoint_id in told.descriptors}
             for endpoint_id in before - set(told.descriptors):
                 self._show(endpoint_id)
+        respond(AnswerStatus.ANSWERED, b"")
 
     def _taken(self, peer: Peer, told: _Told, data: bytes) -> Descriptor | None:
         """The descriptor, if it is one and may be taken from this peer; each reason why not is logged once a window."""

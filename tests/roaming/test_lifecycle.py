@@ -260,3 +260,16 @@ def test_the_states_of_all_records_are_the_fold_of_the_chains(delivered: tuple[C
     for company, direction in ((cso, "out"), (csp, "in")):
         for row in company.store.read(lambda cx, d=direction: records.page(cx, 0, 100, direction=d)):  # type: ignore[misc]
             assert company.store.read(lambda cx, r=row: state_of(cx, r)) == (row.state, row.reason)  # type: ignore[misc]
+
+
+def test_a_word_that_spells_the_record_otherwise_counts_neither_now_nor_when_folded_anew(
+    delivered: tuple[Company, Company], log: LogLines
+) -> None:
+    cso, csp = delivered
+    word = LedgerItem(EntryKind.ACCEPTED, "c-1", bytes(16), Word(cso.party).pack())
+    csp.store.write(lambda cx: append_items_txn(cx, own_chain_txn(cx, "abc", csp.random), [word], 0))
+    exchange(cso, csp)
+    assert both(cso, csp) == ("DELIVERED", "DELIVERED")
+    (row,) = cso.store.read(lambda cx: records.find(cx, "C-1"))
+    assert cso.store.read(lambda cx: state_of(cx, row)) == ("DELIVERED", None)
+    assert len(log.of("record_word_ignored")) == 1

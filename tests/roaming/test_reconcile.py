@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
 from roamd.errors import Conflict, PeerError
 from roamd.model.objects import check_record
@@ -15,6 +16,7 @@ from roamd.protocol.calls import Service
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.protocol.reconcile import Group, GroupPage, LinePage, Reconcile, RecordLine, Repaired, Step
 from roamd.roaming.operations import JudgeRecord, PostRecords, ReconcilePeer
+from roamd.roaming.reconcile.desk import EVERY_S, LOOK_S
 from roamd.storage import erasure, ledgers, records
 from roamd.storage.erasure import Erased
 from tests.model import bodies
@@ -345,3 +347,17 @@ async def test_a_peer_that_asks_too_often_is_not_answered(pair: Pair) -> None:
     await until(lambda: len(answers) == 701)
     assert answers[-1] == AnswerStatus.MALFORMED
     assert Repaired.unpack(Repaired(1, 2, 3).pack()) == Repaired(1, 2, 3)
+
+
+async def test_the_daily_round_does_not_wait_for_a_wall_clock_that_was_set_back(
+    pair: Pair, autojump_clock: MockClock
+) -> None:
+    await pair.bill(3)
+    reconciliation = pair.cso.core.reconciliation
+    pair.cso.clock.jump(400 * 86_400)
+    pair.cso.start(reconciliation.run)
+    await trio.sleep(LOOK_S + 1)
+    pair.cso.clock.jump(-400 * 86_400)
+    lose(pair.cso, ROWS, "DELETE FROM records WHERE record_id = 'C-001'")
+    await trio.sleep(EVERY_S + LOOK_S)
+    assert "C-001" in states(pair.cso)

@@ -509,6 +509,17 @@ def test_the_author_is_given_its_own_entries_in_pages_that_fit(cso: Company, csp
     assert {item.kind for item in items} == {EntryKind.CDR}
 
 
+def test_what_is_given_back_bears_the_smallest_head_that_covers_it(cso: Company, csp: Company) -> None:
+    for number in range(4):
+        hand_in(cso, number)
+        carry(cso, csp)
+    (chain,) = cso.chains(own=True)
+    heads = csp.store.read(lambda cx: ledgers.marks(cx, csp.chains(own=False)[0].chain_id, "head"))
+    for after in range(4):
+        batch = unpack_ledger_batch(fetch(csp, chain.epoch, after, 1).body)
+        assert (batch.last_sequence, batch.signature) == (after + 1, heads[after].signature)
+
+
 def test_nobody_is_given_anothers_entries_or_what_is_not_there(cso: Company, csp: Company) -> None:
     hand_in(cso, 1)
     carry(cso, csp)

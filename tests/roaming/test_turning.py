@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from roamd.errors import ProtocolError
+from roamd.protocol.bulk import unpack_ledger_batch
 from roamd.protocol.ledger import EntryKind, EpochOpening, EpochReason, LedgerItem
 from roamd.roaming.ledger.chain import append_items_txn
 from roamd.roaming.ledger.mending import is_recovering, marker
@@ -17,7 +18,7 @@ from roamd.trust.signing import verify
 from roamd.trust.succession import appoint, read_succession
 from tests.model import bodies
 from tests.roaming.test_rollback import is_rolled_back, mend
-from tests.support.roaming import Company, LogLines, carry
+from tests.support.roaming import Company, LedgerLine, LogLines, carry
 from tests.support.trust import identity
 
 OVERLAP_MS = 1_000_000
@@ -224,3 +225,21 @@ async def test_what_an_earlier_key_of_ours_signed_is_ours(cso: Company, csp: Com
     assert is_rolled_back(restored, csp)
     await mend(restored, csp)
     assert restored.states() == dict.fromkeys(["C-1", "C-2"], "DELIVERED")
+
+
+def test_what_the_old_epoch_lacks_is_sent_and_not_all_of_it(cso: Company, csp: Company) -> None:
+    hand_in(cso, 1, 2)
+    carry(cso, csp)
+    hand_in(cso, 3)
+    replace_key(cso, 20)
+    learn(csp, "abc", cso)
+    hand_in(cso, 4)
+    LedgerLine(cso, csp, lose_receipts=True).begin().pump()  # it has all
+    line = LedgerLine(cso, csp).begin()
+    first = line.sender.next_batch()
+    assert first is not None
+    assert unpack_ledger_batch(first).first_sequence == 3
+    line.arrive(first)
+    line.pump()
+    assert line.closed == []
+    assert set(cso.states().values()) == {"DELIVERED"}

@@ -291,3 +291,18 @@ def test_a_long_list_is_parted_into_calls_that_fit() -> None:
     assert [one for batch in batches for one in batch] == descriptors
     assert all(sum(map(len, batch)) <= MAX_BYTES and len(batch) <= MAX_PER_CALL for batch in batches)
     assert list(_batches([])) == [[]]
+
+
+async def test_a_list_is_answered_when_it_was_read_so_that_credit_bounds_what_waits(hood: Neighbourhood) -> None:
+    town = await Town.founded(hood)
+    answers: list[Answer | None] = []
+    call = Call(bytes(16), Service.INTRODUCTION, 5000, Introduction(True, []).pack())
+    async with town.cso.core.vouching._turn:  # another list is being read
+        town.middle.core.outgoing.start(
+            town.middle.peer(town.cso), call, town.middle.clock.monotonic() + 5, answers.append
+        )
+        await wait_all_tasks_blocked()
+        assert answers == []
+    await until(lambda: bool(answers))
+    assert answers[0] is not None
+    assert answers[0].status == AnswerStatus.ANSWERED

@@ -64,10 +64,10 @@ class Author:
 
     def begin(self, shown: Mark | None) -> None:
         """Start sending behind what the peer showed (and surely has a receipt for)."""
-        self._chain = next(iter(self._chains_from(shown)), None)
-        known = shown.sequence if shown is not None and self._chain and shown.epoch == self._chain.epoch else 0
+        chains = self._chains_from(shown)
+        self._chain = next(iter(chains), None)
         # What was shown but is not receipted is sent once more: a repeat is answered with the stored receipt.
-        self._go_to(min(known, self._chain.receipted_sequence) if self._chain else 0)
+        self._go_to(min(_held(chains, shown), chains[0].receipted_sequence) if chains else 0)
         self.sending = True
 
     def _chains_from(self, shown: Mark | None) -> list[Chain]:
@@ -230,6 +230,14 @@ class Author:
             if outcome:
                 metrics.records.labels("DELIVERED").inc(outcome)
                 self.settled()
+
+
+def _held(chains: list[Chain], shown: Mark | None) -> int:
+    """How much of the first of these epochs the peer has by what it shows; who has a later one has all of it."""
+    epochs = [chain.epoch for chain in chains]
+    if shown is None or shown.epoch not in epochs:
+        return 0
+    return shown.sequence if shown.epoch == epochs[0] else chains[0].tail_sequence
 
 
 def is_known(store: Store, peer: Peer, shown: Mark) -> bool:

@@ -97,12 +97,14 @@ def _page(cx: Cx, peer: Peer, request: LedgerFetch) -> bytes:
         return b""
     before = ledgers.get_entry(cx, chain.chain_id, request.after_sequence) if request.after_sequence else None
     previous = before.hash if before is not None else ledgers.GENESIS
-    head = ledgers.newest_head(cx, chain.chain_id)
     # Text shrinks at least to a third in most cases; what does not fit after all is left for the next fetch.
     rows = ledgers.entries(
         cx, chain.chain_id, request.after_sequence, max_rows=request.limit, max_bytes=3 * MAX_FETCH_PAYLOAD
     )
-    if not rows or head is None or (request.after_sequence and before is None):
+    if not rows or (request.after_sequence and before is None):
+        return b""
+    head = ledgers.covering_head(cx, chain.chain_id, rows[-1].sequence) or ledgers.newest_head(cx, chain.chain_id)
+    if head is None:
         return b""
     items = [as_item(row) for row in rows]
     return pack_fetch_answer(LedgerBatch(chain.epoch, rows[0].sequence, previous, head.time_ms, head.signature, items))

@@ -72,7 +72,8 @@ def take_word_txn(cx: Cx, arrival: Arrival, item: LedgerItem) -> None:
     for row in records.find(cx, item.record_id, party=word.party, direction=direction):
         if row.peer != arrival.peer.label:
             continue
-        state = moved(row.state, kind)
+        # Both chains are folded by the entry's own id: another spelling would count today and not when folded anew.
+        state = moved(row.state, kind) if row.record_id == item.record_id else None
         if state is None:
             log.warning("record_word_ignored", peer=row.peer, kind=kind, reason=f"the record is {row.state}")
         else:

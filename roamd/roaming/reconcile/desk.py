@@ -37,7 +37,7 @@ REPAIR_S: Final = 120.0
 MAX_TOLD: Final = 200
 """Differences that a report names; it counts them all."""
 
-EVERY_MS: Final = 24 * 3600 * 1000
+EVERY_S: Final = 24 * 3600.0
 LOOK_S: Final = 600.0
 PAGES_A_MINUTE: Final = 600
 """Questions of one peer that are answered; a large comparison asks some hundred in a minute."""
@@ -106,7 +106,7 @@ class Reconciliation:
     start: Callable[..., None]
     events_written: Callable[[], None]
     _busy: set[str] = field(default_factory=set)
-    _done_ms: dict[str, int] = field(default_factory=dict)
+    _done_at: dict[str, float] = field(default_factory=dict)
     _allowances: dict[str, _Allowance] = field(default_factory=dict)
 
     # --- asked by the operator, and by time -------------------------------------------------------------------------
@@ -130,9 +130,13 @@ class Reconciliation:
             await trio.sleep(LOOK_S)
             await self._keep_accounts()
             for peer in self.directory:
-                due_ms = self._done_ms.get(peer.label, 0) + EVERY_MS
-                if peer.exchange is not None and peer.label not in self._busy and self.clock.now_ms() >= due_ms:
+                if peer.exchange is not None and peer.label not in self._busy and self._is_due(peer):
                     await self._by_itself(peer)
+
+    def _is_due(self, peer: Peer) -> bool:
+        """By the clock that nobody sets."""
+        done_at = self._done_at.get(peer.label)
+        return done_at is None or self.clock.monotonic() >= done_at + EVERY_S
 
     async def _keep_accounts(self) -> None:
         """Before a content is erased, so that its figures stay."""
@@ -163,7 +167,7 @@ class Reconciliation:
             raise PeerError(f"{peer.label}: {error}") from error
         finally:
             self._busy.discard(peer.label)
-        self._done_ms[peer.label] = self.clock.now_ms()
+        self._done_at[peer.label] = self.clock.monotonic()
         return self._reported(peer, found)
 
     async def _mend(self, peer: Peer) -> Findings:
