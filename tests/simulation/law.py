@@ -48,8 +48,17 @@ class Books:
     chains: tuple[Chain, ...]
 
 
-def read_books(cx: Cx) -> Books:
-    """Straight from the tables."""
+def read_books(cx: Cx, *, before: Books | None = None, written: set[str] | None = None) -> Books:
+    """Straight from the tables; those to which nothing was written stand as they did before."""
+    if before is None or written is None:
+        return Books(*_read_records(cx), _read_refused(cx), _read_objects(cx), tuple(ledgers.chains(cx)))
+    out, received = _read_records(cx) if "records" in written else (before.out, before.received)
+    refused = _read_refused(cx) if "entries" in written else before.refused
+    objects = _read_objects(cx) if "objects" in written else before.objects
+    return Books(out, received, refused, objects, tuple(ledgers.chains(cx)) if "chains" in written else before.chains)
+
+
+def _read_records(cx: Cx) -> tuple[dict[str, Out], dict[tuple[str, str], bytes]]:
     out, received = {}, {}
     sql = "SELECT direction, record_id, peer, state, body_hash, reason FROM records"
     for direction, record_id, peer, state, body_hash, reason in cx.run(sql):
@@ -57,15 +66,16 @@ def read_books(cx: Cx) -> Books:
             out[record_id] = Out(peer, state, body_hash, reason)
         else:
             received[peer, record_id] = body_hash
-    refused = cx.run("SELECT record_id FROM entries WHERE kind = ?", (EntryKind.REFUSED,))
+    return out, received
+
+
+def _read_refused(cx: Cx) -> frozenset[str]:
+    return frozenset(row[0] for row in cx.run("SELECT record_id FROM entries WHERE kind = ?", (EntryKind.REFUSED,)))
+
+
+def _read_objects(cx: Cx) -> dict[tuple[str, str], bytes]:
     shown = cx.run("SELECT feed, id, body FROM objects WHERE body IS NOT NULL AND feed <> 'evse-status'")
-    return Books(
-        out,
-        received,
-        frozenset(row[0] for row in refused),
-        {(feed, id_): body for feed, id_, body in shown},
-        tuple(ledgers.chains(cx)),
-    )
+    return {(feed, id_): body for feed, id_, body in shown}
 
 
 class Law:
@@ -93,21 +103,33 @@ class Law:
         """The second process has ended."""
         self.doubled.discard(node.name)
 
+    def read_whole(self) -> None:
+        """Believe nothing that was read before: the next check reads all of every node."""
+        for node in self.nodes.values():
+            node.changed, node.written = True, None
+
     def check(self) -> None:
         """After a step. Raises LawBroken."""
         changed = [node for node in self.nodes.values() if node.changed]
-        for node in changed:
-            self.books[node.name] = node.look(read_books)
-            node.changed = False
+        moved = {node.name for node in changed if self._read(node)}
         for pair in sorted(self.unreconciled, key=sorted):
             if self._is_reconciled(*sorted(pair)):
                 self.unreconciled.discard(pair)
+                moved |= pair
         for node in changed:
             self.checks += 1
             self._check_own(node)
-            for partner in node.backend.partners:
-                self._check_pair(node.name, partner.name)
-                self._check_pair(partner.name, node.name)
+        for name in sorted(moved):
+            for partner in self.nodes[name].backend.partners:
+                self._check_pair(name, partner.name)
+                self._check_pair(partner.name, name)
+
+    def _read(self, node: Node) -> bool:
+        """What is new in a node's books; whether any of it concerns its partners' records."""
+        before, written = self.books.get(node.name), node.written
+        self.books[node.name] = node.look(partial(read_books, before=before, written=written))
+        node.changed, node.written = False, set()
+        return written is None or not written.isdisjoint(("records", "entries"))
 
     def _is_reconciled(self, one: str, other: str) -> bool:
         a, b = self.nodes[one], self.nodes[other]

@@ -102,6 +102,8 @@ class Node:
     crash_at: tuple[str, int] | None = None
     commits: int = 0
     changed: bool = True
+    written: set[str] | None = None
+    """The tables that were written to since the law read them; None is: read all."""
     restored: bool = False
     pristine: bytes | None = None
     host: str = ""
@@ -175,6 +177,7 @@ class Node:
         """One life; returns when it has ended, however."""
         self._dead, self._scope, self._ended = False, None, trio.Event()
         self.store = store = self.around.faults.store.on(self.disk, clock=self.clock, crash_point=self._crash_point)
+        store.note_writes(self._note_write)
         try:
             run = store.write(self._begin_txn)
             self.restored = False
@@ -204,7 +207,7 @@ class Node:
         self.store.close()
         self.core, self.store, self._dialling = None, None, None
         self.crash_at = None
-        self.changed = True
+        self.changed, self.written = True, None
         self.around.trace.note("ended", self.place)
         self._ended.set()
 
@@ -246,6 +249,10 @@ class Node:
             self.die()
             raise Crash
 
+    def _note_write(self, table: str) -> None:
+        if self.written is not None:
+            self.written.add(table)
+
     def look(self, read: Callable[[Cx], T]) -> T:
         """A look at what is committed, also while the node is down."""
         if self.store is not None:
@@ -257,7 +264,7 @@ class Node:
     def restore(self, image: bytes) -> None:
         """Put a copy in the place of what a dead process left."""
         self.discard()
-        self.disk = image
+        self.disk, self.written = image, None
 
     def discard(self) -> None:
         """Nobody needs any more what a dead process left."""

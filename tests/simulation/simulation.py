@@ -178,6 +178,7 @@ class Simulation:
                 if node.up:
                     node.backend.hand_in_again(node)
             await trio.sleep(LOOK_S)
+            self.law.read_whole()
             self.law.check()
             faults = list(self.law.faults_of_rest()) if all(node.up for node in self.nodes.values()) else ["down"]
             if not faults:

@@ -45,6 +45,10 @@ class SimStore(Store):
             return cls.open_memory(disk, clock=clock, crash_point=crash_point)
         return cls(disk, disk, deliver=None, crash_point=crash_point)
 
+    def note_writes(self, wrote: Callable[[str], None]) -> None:
+        """Call `wrote` with the table of each row that is written, also when that is undone later."""
+        self._writer.set_update_hook(lambda kind, database, table, row_id: wrote(table))
+
     def _submit(self, job: Job) -> None:
         if self._pace is None or self._closed:
             super()._submit(job)
