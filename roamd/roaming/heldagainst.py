@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from roamd.errors import RoamdError
+from roamd.errors import StoreDamaged
 from roamd.model.keys import ObjectKey, fold
 from roamd.model.pricing.tariff import Tariff, UnreadableTariffError, read_tariff
 from roamd.model.terms import Terms
 from roamd.model.times import time_ms
-from roamd.roaming.events import record_body
-from roamd.storage import feeds, records
+from roamd.roaming.ledger.sound import sound_body
+from roamd.storage import feeds, ledgers, records
 from roamd.storage.records import RecordRow
 from roamd.storage.store import Cx
 
@@ -83,16 +83,10 @@ class Reading:
         self._tariffs: dict[tuple[str, str, str], tuple[int, Tariff] | None] = {}
         self._zones: dict[tuple[str, str, str], tzinfo | None] = {}
 
-    def asked(self, numbers: list[int]) -> list[Asked]:
-        """The records of these numbers, without what was erased or what the disk has changed: nothing to check."""
-        texts = [(row, self._text(row)) for row in records.get_many(self._cx, numbers)]
+    def asked(self, found: list[tuple[RecordRow, bytes | None]]) -> list[Asked]:
+        """These records, without what was erased or what the disk has changed: nothing to check."""
+        texts = [(row, _sound(row, text)) for row, text in found]
         return [self._asked(row, text) for row, text in texts if text is not None]
-
-    def _text(self, row: RecordRow) -> bytes | None:
-        try:
-            return record_body(self._cx, row)
-        except RoamdError:
-            return None
 
     def _asked(self, row: RecordRow, text: bytes) -> Asked:
         terms = self._terms(row.peer)
@@ -111,7 +105,11 @@ class Reading:
     def _credited(self, row: RecordRow, text: bytes) -> bytes | None:
         named = decode_exactly(text).get("credit_reference_id") or ""
         credited = records.get(self._cx, "in", row.party, str(named), peer=row.peer)
-        return None if credited is None else self._text(credited)
+        return None if credited is None else _sound(credited, credited.body or self._entry_of(credited))
+
+    def _entry_of(self, row: RecordRow) -> bytes | None:
+        """The text that stands at a record's place in its chain."""
+        return None if row.chain_id is None else ledgers.get_body(self._cx, row.chain_id, row.sequence or 0)
 
     def _published(self, row: RecordRow, ids: list[str], began_ms: int) -> dict[str, Tariff]:
         """The peer's published tariffs that the record names, where they are not younger than the session."""
@@ -136,6 +134,13 @@ class Reading:
             mirrored = feeds.get_mirrored(self._cx, peer, "locations", ObjectKey(party, name))
             self._zones[place] = None if mirrored is None else _zone_of(mirrored.body)
         return self._zones[place]
+
+
+def _sound(row: RecordRow, text: bytes | None) -> bytes | None:
+    try:
+        return sound_body(row, text)
+    except StoreDamaged:
+        return None
 
 
 @lru_cache(_TARIFFS)

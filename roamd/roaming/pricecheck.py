@@ -93,8 +93,8 @@ class PriceChecks:
 
     def _read(self, cx: Cx) -> tuple[list[Asked], int | None, bool]:
         """What is to be checked, the last number of it, and whether there may be more behind it."""
-        numbers = prices.unchecked(cx, int(meta.get(cx, CURSOR) or 0), AT_ONCE)
-        return Reading(cx, self.terms).asked(numbers), numbers[-1] if numbers else None, len(numbers) == AT_ONCE
+        rows = prices.unchecked(cx, int(meta.get(cx, CURSOR) or 0), AT_ONCE)
+        return Reading(cx, self.terms).asked(rows), rows[-1][0].id if rows else None, len(rows) == AT_ONCE
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 

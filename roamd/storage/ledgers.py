@@ -61,6 +61,10 @@ _ENTRY = f"id & {_SEQUENCE_MASK}, kind, record_id, commitment, hash, salt, body,
 _MARK = ", ".join(SignedMark._fields)
 
 
+PLACE_OF_RECORD = f"records.chain_id << {_SEQUENCE_BITS} | records.sequence"
+"""`place` in SQL: the id of the entry in which a record's text stands."""
+
+
 def _chain(row: Row) -> Chain:
     return Chain._make(row)._replace(own=bool(row[2]), closed=bool(row[7]))
 

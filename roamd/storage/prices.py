@@ -1,8 +1,12 @@
 """What came of holding received records against their tariffs, and how far that has come."""
 
+# ruff: noqa: S608 - what is formatted into statements here are constants of these files; values are always bound
+
 from typing import NamedTuple
 
+from roamd.storage import ledgers
 from roamd.storage.cx import Cx
+from roamd.storage.records import RecordRow
 
 
 class PriceRow(NamedTuple):
@@ -31,9 +35,17 @@ def get(cx: Cx, record: int) -> PriceRow | None:
     return PriceRow._make(row) if row else None
 
 
-def unchecked(cx: Cx, after: int, limit: int) -> list[int]:
-    """Received records with an id behind `after`, oldest first."""
+_UNCHECKED = (
     # Left to itself the planner sorts all that was ever received, each time.
-    sql = "SELECT id FROM records INDEXED BY records_received WHERE id > ? AND direction = 'in' ORDER BY id LIMIT ?"
-    rows = cx.run(sql, (after, limit))
-    return [row[0] for row in rows]
+    f"SELECT {', '.join(f'records.{name}' for name in RecordRow._fields)}, COALESCE(records.body, entries.body)"
+    f" FROM records INDEXED BY records_received LEFT JOIN entries ON entries.id = {ledgers.PLACE_OF_RECORD}"
+    " WHERE records.id > ? AND direction = 'in' ORDER BY records.id LIMIT ?"
+)
+
+
+def unchecked(cx: Cx, after: int, limit: int) -> list[tuple[RecordRow, bytes | None]]:
+    """Received records with an id behind `after`, oldest first, with their texts, which nobody has looked at yet.
+
+    None where there is none, because it was erased or the disk lost it.
+    """
+    return [(RecordRow._make(row[:-1]), row[-1]) for row in cx.run(_UNCHECKED, (after, limit))]

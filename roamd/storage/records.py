@@ -120,12 +120,6 @@ def get_by_id(cx: Cx, record: int) -> RecordRow | None:
     return RecordRow._make(row) if row else None
 
 
-def get_many(cx: Cx, numbers: Iterable[int]) -> list[RecordRow]:
-    """The records of these ids here, in their order; those that are gone are left out."""
-    rows = cx.many(f"SELECT {_RECORD} FROM records WHERE id = ?", [(number,) for number in numbers])
-    return [RecordRow._make(row) for row in rows]
-
-
 def find(cx: Cx, record_id: str, *, party: str | None = None, direction: str | None = None) -> list[RecordRow]:
     """All records of this id, oldest first."""
     where, params = _where({"record_key": fold(record_id), "party": party, "direction": direction})
