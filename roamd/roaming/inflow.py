@@ -6,6 +6,9 @@ the objects that were not stored. So each refuses, inside its transaction, to fo
 (ProtocolError); all that were refused go back to the head of the queue, in their order, and are handed over again when
 there is room. The link stays up meanwhile, and calls pass. The peer is given no credit for what waits, so that is
 bounded by the windows.
+
+Credit counts bytes as they travel, and a megabyte of objects that are alike travels in a hundred. So no more than
+`UNDER_WAY` payloads are opened at a time; the others wait as they came.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,6 +25,11 @@ Bulk: TypeAlias = BulkLedger | BulkFeed
 Settle: TypeAlias = Callable[[object], bool]
 """Takes what became of a payload. False when it will be handed over again, so that nothing follows from it now."""
 
+UNDER_WAY = 32
+"""Payloads of one link that are open, each of a megabyte at most. The writer takes all in one commit, which is as long
+as the way to a partner and back; what honest peers have open is a few.
+"""
+
 ROOM_S = 1.0
 """How often to look for room: the writer looks at the disk as often."""
 
@@ -29,8 +37,8 @@ ROOM_S = 1.0
 class Inflow:
     """See the module. `take` hands one payload over and has its outcome settled once; `finished` is told its cost.
 
-    `take` may raise ProtocolError instead. `go_on` is called when what was refused may be tried again; `start` runs
-    `look_for_room` meanwhile, for as long as the link lives.
+    `take` may raise ProtocolError instead. `go_on` is called when what was refused may be tried again, or more may be
+    handed over; `start` runs `look_for_room`, for as long as the link lives.
     """
 
     __slots__ = ("_finished", "_go_on", "_refused", "_start", "_store", "_take", "_under_way", "_waiting", "stuck")
@@ -60,7 +68,7 @@ class Inflow:
     @property
     def is_due(self) -> bool:
         """Whether `step` would hand something over."""
-        return bool(self._waiting) and not self.stuck
+        return bool(self._waiting) and not self.stuck and self._under_way < UNDER_WAY
 
     def step(self) -> bool:
         """Hand one payload over; False when none may be."""
@@ -78,6 +86,8 @@ class Inflow:
             self.wait_for_room()
             return False
         self._finished(bulk)
+        if self._under_way == UNDER_WAY - 1 and self.is_due:
+            self._go_on()
         return True
 
     def wait_for_room(self) -> None:

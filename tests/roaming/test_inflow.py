@@ -9,7 +9,7 @@ import trio.testing
 from roamd.errors import StoreFull
 from roamd.protocol.codes import GoodbyeCode
 from roamd.protocol.events import BulkFeed, BulkLedger
-from roamd.roaming.inflow import Inflow
+from roamd.roaming.inflow import UNDER_WAY, Inflow
 from roamd.storage.group import Job
 from roamd.storage.store import Store
 from tests.model import bodies
@@ -202,3 +202,28 @@ def test_any_other_fault_of_the_store_still_ends_the_link(cso: Company, csp: Com
     line.pump()
     disk.jobs.pop().done(RuntimeError("broken"))
     assert [code for code, _ in line.closed] == [GoodbyeCode.INTERNAL]
+
+
+def test_payloads_that_are_small_on_the_wire_and_large_in_memory_are_opened_a_few_at_a_time() -> None:
+    opened: list[Callable[[object], bool]] = []
+    credit: list[object] = []
+    more: list[None] = []
+    inflow = Inflow(
+        Store.open_memory(),
+        lambda bulk, settle: opened.append(settle),
+        credit.append,
+        lambda: more.append(None),
+        lambda function: None,
+    )
+    for _ in range(1656):  # a window full of chunks of a megabyte that travel in 121 bytes each
+        inflow.add(BulkFeed(b"", 633))
+    while inflow.step():
+        pass
+    assert (len(opened), inflow.is_due) == (UNDER_WAY, False)
+    for settle in opened:
+        assert settle(1)
+    assert len(more) == 1
+    assert len(credit) == UNDER_WAY
+    while inflow.step():
+        pass
+    assert len(opened) == 2 * UNDER_WAY
