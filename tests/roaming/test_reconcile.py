@@ -16,6 +16,7 @@ from roamd.protocol.calls import Service
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.protocol.reconcile import Group, GroupPage, LinePage, Reconcile, RecordLine, Repaired, Step
 from roamd.roaming.operations import JudgeRecord, PostRecords, ReconcilePeer
+from roamd.roaming.reconcile import compare
 from roamd.roaming.reconcile.desk import EVERY_S, LOOK_S
 from roamd.storage import erasure, ledgers, records
 from roamd.storage.erasure import Erased
@@ -140,6 +141,27 @@ async def test_the_report_names_each_record_with_its_day_and_kind(pair: Pair) ->
             "result": "repaired there",
         }
     ]
+
+
+@pytest.mark.parametrize("lines_a_page", [1, 2, 3, 200])
+async def test_a_day_is_compared_page_by_page_whatever_is_missing_on_either_side(
+    pair: Pair, lines_a_page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "MAX_LINES", lines_a_page)
+    await pair.bill(40)
+    before = states(pair.cso)
+    lose(pair.cso, "DELETE FROM records WHERE record_id IN ('C-000', 'C-013', 'C-014', 'C-030')")
+    lose(pair.csp, "DELETE FROM records WHERE record_id IN ('C-013', 'C-021', 'C-022', 'C-038', 'C-039')")
+    lose(pair.csp, "UPDATE records SET state = 'ACCEPTED' WHERE record_id IN ('C-007', 'C-031')")
+    report = await pair.reconcile(pair.csp, pair.cso)
+    seen = {(one["record_id"], one["here"] is None, one["there"] is None) for one in report["differences"]}
+    assert seen == {
+        *((record, False, True) for record in ("C-000", "C-014", "C-030")),
+        *((record, True, False) for record in ("C-021", "C-022", "C-038", "C-039")),
+        *((record, False, False) for record in ("C-007", "C-031")),
+    }, "and C-013, which neither has now, is no difference"
+    assert report["ok"]
+    assert states(pair.cso) == states(pair.csp) == {name: before[name] for name in before if name != "C-013"}
 
 
 async def test_a_record_that_comes_back_stands_as_both_chains_say(pair: Pair) -> None:

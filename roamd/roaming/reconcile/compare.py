@@ -6,7 +6,8 @@ the peer answers is a claim: it only says where to look. Pages must go forwards 
 them up costs a bounded number of calls, and is told of to the operator.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
@@ -144,8 +145,9 @@ class Comparison:
         self.groups = len(ours.keys() | theirs.keys())
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
-                for difference in await self._within(key):
-                    yield difference
+                async with aclosing(self._within(key)) as differences:
+                    async for difference in differences:
+                        yield difference
 
     async def _their_groups(self, day: str, until: str) -> dict[GroupKey, tuple[int, bytes]]:
         found: dict[GroupKey, tuple[int, bytes]] = {}
@@ -182,26 +184,36 @@ class Comparison:
         shown = self._theirs.get((chain.own, chain.epoch))
         return shown == chain.tail_sequence == chain.receipted_sequence
 
-    async def _within(self, key: GroupKey) -> list[Difference]:
-        theirs = await self._their_lines(key)
-        ours: dict[tuple[str, str], RecordLine] = {}
-        party = record_key = ""
+    async def _within(self, key: GroupKey) -> AsyncGenerator[Difference, None]:
+        """The lines of one group, side by side in their order: of a day of a million records a page is in memory."""
+        async with aclosing(self._their_lines(key)) as theirs:
+            there = await anext(theirs, None)
+            for here in self._own_lines(key):
+                while there is not None and _line_key(there) < _line_key(here):
+                    yield Difference(key, None, there)
+                    there = await anext(theirs, None)
+                if there is None or _line_key(there) != _line_key(here):
+                    yield Difference(key, here, None)
+                    continue
+                if _told(here) != _told(there):
+                    yield Difference(key, here, there)
+                there = await anext(theirs, None)
+            while there is not None:
+                yield Difference(key, None, there)
+                there = await anext(theirs, None)
+
+    def _own_lines(self, key: GroupKey) -> Iterator[RecordLine]:
+        at = ("", "")
         while True:
             page = self.store.read(
-                lambda cx, at=(party, record_key): line_page(cx, self.peer.label, key, *at)  # type: ignore[misc]
+                lambda cx, at=at: line_page(cx, self.peer.label, key, *at)  # type: ignore[misc]
             )
-            ours |= {_line_key(line): line for line in page.lines}
+            yield from page.lines
             if not page.more:
-                break
-            party, record_key = _line_key(page.lines[-1])
-        return [
-            Difference(key, ours.get(each), theirs.get(each))
-            for each in sorted(ours.keys() | theirs.keys())
-            if _told(ours.get(each)) != _told(theirs.get(each))
-        ]
+                return
+            at = _line_key(page.lines[-1])
 
-    async def _their_lines(self, key: GroupKey) -> dict[tuple[str, str], RecordLine]:
-        found: dict[tuple[str, str], RecordLine] = {}
+    async def _their_lines(self, key: GroupKey) -> AsyncGenerator[RecordLine, None]:
         at = ("", "")
         while True:
             question = Reconcile(Step.LINES, key.day, yours=not key.ours, kind=key.kind, party=at[0], record_key=at[1])
@@ -209,9 +221,9 @@ class Comparison:
             for line in page.lines:
                 _require(_line_key(line) > at)
                 at = _line_key(line)
-                found[at] = line
+                yield line
             if not page.more:
-                return found
+                return
             _require(bool(page.lines))
 
     async def ask(self, question: Reconcile, read: Callable[[bytes], T], wait_s: float = ASK_S) -> T:
