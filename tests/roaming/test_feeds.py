@@ -505,8 +505,17 @@ def test_a_foreign_partys_object_is_refused_and_its_neighbours_are_taken(
         item(7),
     )
     assert set(csp.mirrored("abc", "tariffs")) == {key(1), key(7)}
-    assert len(log.of("object_refused")) == 5
-    assert log.of("object_refused")[0]["reason"] == "foreign-party"
+    told = {line["reason"]: line["count"] for line in log.of("object_refused")}
+    assert sum(told.values()) == 5
+    assert told["foreign-party"] == 1
+
+
+def test_thousands_of_objects_that_are_refused_in_one_chunk_are_one_line_of_the_log(
+    cso: Company, csp: Company, log: LogLines
+) -> None:
+    line = FeedLine(cso, csp)
+    crafted(line, *[FeedItem("NLTNM", "", "", "")] * 4096)
+    assert [each["count"] for each in log.of("object_refused")] == [4096]
     assert line.acks[-1] == FeedAck(NUMBER["tariffs"], b"c")
 
 

@@ -454,3 +454,14 @@ def test_each_side_shows_the_newest_that_it_holds_of_the_other(cso: Company, csp
     assert receipt is not None
     assert (head.sequence, receipt.sequence) == (2, 1)
     assert own_head_shown(cso.store.read(lambda cx: marks_for(cx, "rmd"))) is None
+
+
+def test_thousands_of_entries_that_are_refused_in_one_batch_are_one_line_of_the_log(
+    cso: Company, csp: Company, log: LogLines
+) -> None:
+    strange = [LedgerItem(999, "", bytes(16), b"")] * 300
+    cso.store.write(lambda cx: append_items_txn(cx, own_chain_txn(cx, "rmd", cso.random), strange, 0))
+    line = carry(cso, csp)
+    assert line.closed == []
+    assert sum(each["count"] for each in log.of("record_refused")) == 300
+    assert len(log.of("record_refused")) == len(line.wrote_back) < 10

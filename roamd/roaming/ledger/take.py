@@ -5,6 +5,7 @@ refused entry is committed and receipted like any other.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -76,7 +77,7 @@ class TakeEntries:
         for are_records, some in groupby(items, lambda pair: pair[0].kind in RECORDS):
             take = take_records_txn if are_records else _take_others_txn
             refused += take(cx, arrival, list(some))
-        answers = [self._refused(cx, arrival, *each) for each in refused]
+        answers = self._refused(cx, arrival, refused)
         for item, _ in items:
             if item.kind in ABOUT_AGREEMENTS:
                 self.agreed(arrival.peer.label)
@@ -84,11 +85,19 @@ class TakeEntries:
                 answers += answer_txn(cx, arrival.peer.label, item, self.random, self.keep, arrival.now_ms)
         return bool(answers) and self._answer_txn(cx, arrival, answers)
 
-    def _refused(self, cx: Cx, arrival: Arrival, item: LedgerItem, row: EntryRow, refusal: Refusal) -> LedgerItem:
-        metrics.record_refusals.labels(arrival.peer.label, "out").inc()
-        log.warning("record_refused", peer=arrival.peer.label, reason=refusal.reason)
+    def _refused(self, cx: Cx, arrival: Arrival, refused: Sequence[Refused]) -> list[LedgerItem]:
+        """Our answers; what is refused for one reason is one line of the log, for thousands come in a few bytes."""
+        if not refused:
+            return []
+        label = arrival.peer.label
+        for reason, count in Counter(each.refusal.reason for each in refused).items():
+            log.warning("record_refused", peer=label, reason=reason, count=count)
+        metrics.record_refusals.labels(label, "out").inc(len(refused))
         chain = ledgers.get_chain(cx, arrival.chain_id)
         epoch = chain.epoch.hex() if chain is not None else ""
+        return [self._refusal(item, row, refusal, epoch) for item, row, refusal in refused]
+
+    def _refusal(self, item: LedgerItem, row: EntryRow, refusal: Refusal, epoch: str) -> LedgerItem:
         placed = msgspec.structs.replace(refusal, epoch=epoch, sequence=row.sequence)
         return LedgerItem(EntryKind.REFUSED, item.record_id, self.random(SALT_SIZE), placed.pack())
 
