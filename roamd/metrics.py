@@ -68,7 +68,7 @@ class PerPeer(Collector):
             self._values[labels] = self._values.get(labels, 0.0) + amount
 
     def put(self, labels: tuple[str, ...], value: float) -> None:
-        """For `Series`."""
+        """For `Series`, and for who sets a line too seldom to keep one."""
         with self._lock:
             self._values[labels] = value
 

@@ -443,8 +443,7 @@ class Core:
     def _link_changed(self, peer: Peer) -> None:
         if peer.exchange is not None:
             self.introductions.tell(peer)
-            self.in_force.note(peer.label)
-            self.in_force.look()
+            self.in_force.linked(peer)
             self.vouching.tell(peer)
             if self.relayed.tell(peer):
                 self.peering.reachable(peer)

@@ -184,8 +184,8 @@ class Outbox:
             or self._cancels
             or (self._calls and self.credits[Pattern.CALLS].left)
             or self._small
-            or self._ledger.ready()
-            or self._feeds.ready()
+            or (self._ledger.waiting and self._ledger.ready())
+            or (self._feeds.waiting and self._feeds.ready())
             or self._last
         )
 
@@ -197,9 +197,9 @@ class Outbox:
         self._take_frames(out)
         if self._small:
             self._take_small(out)
-        self._take_messages(FrameType.CANCEL, self._cancels, out)
-        self._take_messages(FrameType.ANSWER, self._answers, out)
-        if self._calls:
+        if self._cancels or self._answers or self._calls:
+            self._take_messages(FrameType.CANCEL, self._cancels, out)
+            self._take_messages(FrameType.ANSWER, self._answers, out)
             self._take_calls(out)
         if self._ledger.waiting or self._feeds.waiting:
             self._take_bulk(bulk_limit, out)
@@ -216,8 +216,8 @@ class Outbox:
 
     def _take_small(self, out: list[bytes]) -> None:
         for type_ in _SMALL:
-            self._take_messages(type_, self._small.get(type_, []), out)
-        self._small.clear()
+            if type_ in self._small:
+                self._take_messages(type_, self._small.pop(type_), out)
 
     def _take_messages(self, type_: FrameType, queue: list[Any], out: list[bytes]) -> None:
         if queue:

@@ -97,10 +97,11 @@ class Deadlines:
 
     def _first(self) -> _Entry | None:
         """What is due first, of the heap and all lines."""
-        heads = [line.entries[0] for line in self._lines if line.entries]
-        if self._heap:
-            heads.append(self._heap[0])
-        return min(heads, default=None)
+        first = self._heap[0] if self._heap else None
+        for line in self._lines:
+            if line.entries and (first is None or line.entries[0] < first):
+                first = line.entries[0]
+        return first
 
     def _take(self, first: _Entry) -> Timer:
         if self._heap and self._heap[0] is first:

@@ -131,7 +131,7 @@ class Exchange:
                     self._parts.outgoing.on_answer(self.peer, answer)
             case events.SkewMeasured(skew_ms):
                 self.peer.skew_ms = round(skew_ms)
-                metrics.clock_skew_seconds.labels(self.peer.label).set(skew_ms / 1000)
+                metrics.clock_skew_seconds.put((self.peer.label,), skew_ms / 1000)
             case events.Cancels():
                 pass  # the backend has been asked, and the call is answered all the same, for its credit's sake
             case _:

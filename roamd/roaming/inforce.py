@@ -56,6 +56,12 @@ class InForce:
         """A peer's agreements may have changed; called from any thread, inside the transaction that did it."""
         self._noted.add(label)
 
+    def linked(self, peer: Peer) -> None:
+        """A link is up: look at its peer, unless nothing is in use and nothing was signed, as with most."""
+        if peer.agreement.number is not None or self.store.read(lambda cx: agreements.signed(cx, peer.label)):
+            self.note(peer.label)
+            self.look()
+
     def look(self) -> None:
         """Put to use what came in; costs nothing when nothing did."""
         if self._noted:

@@ -34,6 +34,7 @@ class Direction:
 
     source: str
     target: str
+    pair: Pair = frozenset()
     waiting: deque[tuple[float, bytes]] = field(default_factory=deque)
     size: int = 0
     last_at: float = 0.0
@@ -56,6 +57,10 @@ class Stream:
 
     def send_nowait(self, data: bytes) -> bool:
         self._usable()
+        if self.outgoing.size < BUFFER and not self._unsent:
+            if data:
+                self._network.carry(self.outgoing, data)
+            return True
         self._unsent += data
         if self.outgoing.size < BUFFER:
             self._carry()
@@ -167,7 +172,7 @@ class SimNetwork:
         port = self._ports.get(target)
         if port is None:
             raise ConnectionRefusedError("nobody listens")
-        there, back = Direction(source, target), Direction(target, source)
+        there, back = Direction(source, target, pair), Direction(target, source, pair)
         ours = Stream(self, there, back, (leaf_sha256, port.leaf_sha256))
         theirs = Stream(self, back, there, (port.leaf_sha256, leaf_sha256))
         port.accept(endpoint_id, theirs)
@@ -180,15 +185,12 @@ class SimNetwork:
 
     def carry(self, direction: Direction, data: bytes) -> None:
         """Bytes leave; they arrive after a delay, behind those before them."""
-        at = self.clock.now + self._delay(frozenset((direction.source, direction.target))) + direction.extra_s
+        at = self.clock.now + self._delay(direction.pair) + direction.extra_s
         direction.last_at = at = max(at, direction.last_at)
         direction.waiting.append((at, data))
         direction.size += len(data)
         self.clock.call_at(at, direction.changed.set)
-        self._trace.count(
-            "bytes",
-            b"%s %s %d %d" % (direction.source.encode(), direction.target.encode(), len(data), zlib.crc32(data)),
-        )
+        self._trace.count("bytes", f"{direction.source} {direction.target} {len(data)} {zlib.crc32(data)}")
 
     def due_at(self, direction: Direction) -> float | None:
         """When the reader has something to read, as far as it is known."""
@@ -199,7 +201,8 @@ class SimNetwork:
         return 0.0 if direction.ended else None
 
     def _delay(self, pair: Pair) -> float:
-        return self._rng.uniform(*self.delays.get(pair, USUAL_DELAY_S))
+        shortest, longest = self.delays.get(pair, USUAL_DELAY_S)
+        return shortest + (longest - shortest) * self._rng.random()
 
     # --- faults -------------------------------------------------------------------------------------------------
 

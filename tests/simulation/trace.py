@@ -27,11 +27,10 @@ class Trace:
         if self.echo:
             print(line)  # noqa: T201 - asked for with --verbose
 
-    def count(self, kind: str, data: bytes) -> None:
+    def count(self, kind: str, text: str) -> None:
         """Something that happens too often to be read: bytes on a wire, a commit."""
         self.counts[kind] += 1
-        self._hash.update(b"%s %.6f " % (kind.encode(), trio.current_time()))
-        self._hash.update(data)
+        self._hash.update(f"{kind} {trio.current_time():.6f} {text}".encode())
 
     def digest(self) -> str:
         """The hash of all that happened so far."""

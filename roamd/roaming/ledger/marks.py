@@ -12,17 +12,17 @@ from roamd.storage.store import Cx
 
 def marks_for(cx: Cx, peer: str) -> list[Mark]:
     """The marks of our Hello to a peer: its newest head, and its newest receipt."""
-    marks = []
-    for chain, mark in ((_newest(cx, peer, own=False)), _newest(cx, peer, own=True)):
+    marks, chains = [], ledgers.chains(cx, peer)
+    for chain, mark in (_newest(cx, chains, own=False), _newest(cx, chains, own=True)):
         if chain is not None and mark is not None:
             marks.append(Mark(not chain.own, chain.epoch, mark.sequence, mark.hash, mark.time_ms, mark.signature))
     return marks
 
 
-def _newest(cx: Cx, peer: str, *, own: bool) -> tuple[Chain | None, SignedMark | None]:
+def _newest(cx: Cx, chains: list[Chain], *, own: bool) -> tuple[Chain | None, SignedMark | None]:
     """Of the latest epoch that has one: an own chain has receipts, a peer's chain has heads."""
     newest = ledgers.newest_receipt if own else ledgers.newest_head
-    for chain in reversed([chain for chain in ledgers.chains(cx, peer) if chain.own is own]):
+    for chain in reversed([chain for chain in chains if chain.own is own]):
         mark = newest(cx, chain.chain_id)
         if mark is not None:
             return chain, mark
@@ -31,7 +31,7 @@ def _newest(cx: Cx, peer: str, *, own: bool) -> tuple[Chain | None, SignedMark |
 
 def newest_own_receipt(cx: Cx, peer: str) -> tuple[Chain | None, SignedMark | None]:
     """The newest receipt that the peer gave for our chain, with its chain."""
-    return _newest(cx, peer, own=True)
+    return _newest(cx, ledgers.chains(cx, peer), own=True)
 
 
 def own_head_shown(marks: list[Mark]) -> Mark | None:
