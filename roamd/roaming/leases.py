@@ -121,14 +121,20 @@ class VisitedLeases:
             respond(AnswerStatus.ANSWERED, SessionAnswer("").pack())
             return
         until_ms = self.store.read(lambda cx: _until_ms(cx, key)) or 0
-        self._tell_backend(peer, key)
-        respond(AnswerStatus.ANSWERED, SessionAnswer(_view(known.body).status, until_ms).pack())
+        answer = SessionAnswer(_view(known.body).status, until_ms).pack()
+        self._tell_backend(peer, key, lambda: respond(AnswerStatus.ANSWERED, answer))
 
-    def _tell_backend(self, peer: Peer, key: ObjectKey) -> None:
+    def _tell_backend(self, peer: Peer, key: ObjectKey, told: Callable[[], None]) -> None:
+        """An event; `told` is called when it is stored, or cannot be: so credit bounds what waits for the disk."""
         now_ms = self.clock.now_ms()
+
+        def done(outcome: object) -> None:
+            del outcome
+            self.written()
+            told()
+
         self.store.submit(
-            lambda cx: session_event_txn(cx, peer.label, "session.asked", key.party, key.id, now_ms),
-            lambda outcome: self.written(),
+            lambda cx: session_event_txn(cx, peer.label, "session.asked", key.party, key.id, now_ms), done
         )
 
 

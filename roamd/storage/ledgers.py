@@ -263,8 +263,14 @@ def put_receipt_txn(cx: Cx, chain_id: int, mark: SignedMark) -> bool:
     return _put_mark(cx, chain_id, "receipt", mark)
 
 
+MAX_FORKS = 64
+"""Heads of one chain that are kept as evidence: one convicts, and whoever lies can sign any number of them."""
+
+
 def put_fork_txn(cx: Cx, chain_id: int, mark: SignedMark) -> bool:
-    """Keep a head that contradicts what we hold, as evidence; it never counts as a head."""
+    """Keep a head that contradicts what we hold, as evidence; it never counts as a head. False if there are enough."""
+    if cx.value("SELECT COUNT(*) FROM marks WHERE chain_id = ? AND kind = 'fork'", (chain_id,)) >= MAX_FORKS:
+        return False
     return _put_mark(cx, chain_id, "fork", mark)
 
 

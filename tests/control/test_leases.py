@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from roamd.errors import Conflict
 from roamd.model.keys import ObjectKey
@@ -166,3 +167,21 @@ async def test_only_who_is_shown_a_session_learns_of_it_by_asking(autojump_clock
         assert answers[0] is not None
         assert answers[0].body == SessionAnswer("").pack()
         assert not told(cso, "session.asked")
+
+
+async def test_who_asks_is_answered_when_the_backends_event_is_stored(autojump_clock: object) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await charging(hood)
+        submit, waiting = cso.store._submit, []
+        cso.store._submit = waiting.append  # type: ignore[method-assign]  # the disk is slow
+        answers: list[Answer | None] = []
+        call = Call(b"q" * 16, Service.SESSION_QUESTION, 5000, SessionQuestion("DEABC", "S1").pack())
+        csp.core.outgoing.start(csp.peer(cso), call, csp.clock.monotonic() + 5, answers.append)
+        await until(lambda: bool(waiting))
+        await wait_all_tasks_blocked()
+        assert answers == []
+        cso.store._submit = submit  # type: ignore[method-assign]
+        for job in waiting:
+            submit(job)
+        await until(lambda: bool(answers))
+        assert told(cso, "session.asked") == ["S1"]

@@ -125,6 +125,14 @@ def test_a_fork_is_kept_as_evidence_and_never_counts_as_a_head(memory: Store, ch
     assert memory.read(lambda cx: ledgers.marks(cx, chain.chain_id, "fork")) == [forged]
 
 
+def test_whoever_signs_one_fork_after_the_other_fills_no_disk(memory: Store, chain: Chain) -> None:
+    for number in range(ledgers.MAX_FORKS + 9):
+        forged = SignedMark(2, number.to_bytes(32, "big"), 9, b"s")
+        kept = memory.write(lambda cx, forged=forged: ledgers.put_fork_txn(cx, chain.chain_id, forged))  # type: ignore[misc]
+        assert kept is (number < ledgers.MAX_FORKS)
+    assert len(memory.read(lambda cx: ledgers.marks(cx, chain.chain_id, "fork"))) == ledgers.MAX_FORKS
+
+
 def test_erasure_takes_body_and_salt_and_leaves_the_chain(memory: Store, chain: Chain) -> None:
     append(memory, chain, GENESIS, [entry(1, b"private"), entry(2)])
     assert memory.write(lambda cx: ledgers.erase_entry_txn(cx, chain.chain_id, 1))
