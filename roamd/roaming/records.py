@@ -5,6 +5,7 @@ disk; in that same transaction it gets its place in the chain towards its peer, 
 cannot be sent never gets a sequence number, so it never stands in the way of what can.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -117,8 +118,8 @@ class Records:
         return Destination(label) if refusal is None else Destination(None, refusal)
 
     def _note(self, replies: list[op.RecordReply]) -> None:
-        for reply in replies:
-            metrics.records.labels(reply.state).inc()
+        for state, count in Counter([reply.state for reply in replies]).items():
+            metrics.records.labels(state).inc(count)
         for label in {reply.peer for reply in replies if reply.peer and reply.state == QUEUED}:
             self.queued(label)
 

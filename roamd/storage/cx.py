@@ -43,9 +43,10 @@ NO_LIMIT = 1 << 40
 ROWS: Final = "{rows}"
 """Where a statement takes many rows of parameters: `VALUES {rows}`."""
 
-_BLOCKS: Final = (64, 16, 4, 1)
+_BLOCKS: Final = (64, 32, 16, 8, 4)
 """Rows to a statement. Few sizes, for each is a statement to keep; one by one a row costs twice as much, most of it in
-what SQLite does around each statement: a journal of its own where there are triggers, the last id given away."""
+what SQLite does around each statement: a journal of its own where there are triggers, the last id given away. For fewer
+than four it is not worth a statement of their own."""
 
 
 class Cx:
@@ -102,7 +103,7 @@ class Cx:
                 block = rows[at : at + size]
                 given += self.run(_with_rows(sql, len(block[0]), size), [value for row in block for value in row])
                 at += size
-        return given
+        return given + self.many(_with_rows(sql, len(rows[at]), 1), rows[at:]) if at < len(rows) else given
 
     def each(self, sql: str, params: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows one by one, for those who may stop early; nothing may be written while it runs."""
