@@ -90,10 +90,12 @@ class Introductions:
             log.warning("descriptor_refused", peer=peer.label, reason=error.reason)
             respond(AnswerStatus.MALFORMED, error.reason.encode())
             return
-        if descriptor.endpoint_id == peer.endpoint_id:
-            self.start(self._keep, peer, descriptor, call.body, respond)
-        else:
+        if descriptor.endpoint_id != peer.endpoint_id:
             respond(AnswerStatus.ANSWERED, b"")
+        elif call.body == peer.row.descriptor:  # as on nearly every link
+            _tell_held(peer, descriptor, respond)
+        else:
+            self.start(self._keep, peer, descriptor, call.body, respond)
 
     def _read(self, data: bytes) -> Descriptor:
         """Signed by the endpoint, and not one of long ago that somebody kept."""
@@ -107,8 +109,7 @@ class Introductions:
             await self.book.renew(peer, descriptor, data, is_fresher=self._is_fresher(peer, descriptor))
         except StoreFull as error:  # it is told again on the next link
             log.warning("descriptor_not_kept", peer=peer.label, detail=str(error))
-        # One that was refused for another successor is not held, and its endpoint must know before it relies on it.
-        respond(AnswerStatus.ANSWERED, str(succession_of(descriptor).shared(peer.succession)).encode())
+        _tell_held(peer, descriptor, respond)
 
     def _is_fresher(self, peer: Peer, descriptor: Descriptor) -> bool:
         try:
@@ -116,6 +117,11 @@ class Introductions:
         except NotTrusted:
             return True
         return descriptor.valid_until_ms - at_hand.valid_until_ms > FRESHER_MS
+
+
+def _tell_held(peer: Peer, descriptor: Descriptor, respond: Respond) -> None:
+    """One that was refused for another successor is not held, and its endpoint must know before it relies on it."""
+    respond(AnswerStatus.ANSWERED, str(succession_of(descriptor).shared(peer.succession)).encode())
 
 
 def successors_held(cx: Cx, peer: str) -> int:
