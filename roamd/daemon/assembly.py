@@ -22,7 +22,7 @@ from roamd.daemon.pairing import PairingDesk, StoredInvitations
 from roamd.daemon.reload import Reloader
 from roamd.daemon.reports import Reports
 from roamd.daemon.run import Run, begin_run_txn, hold_to_owner_txn
-from roamd.daemon.upkeep import Upkeep
+from roamd.daemon.upkeep import AHEAD_MS, Upkeep
 from roamd.discovery.board import Board
 from roamd.discovery.dnsquery import system_name_servers
 from roamd.discovery.dnssd import DnsSdFinder
@@ -103,8 +103,9 @@ class Assembly:
         self.directory, self.book, self.peering = self.core.directory, self.core.book, self.core.peering
         self.board = Board(clock, ground.identity.endpoint_id, self._known_endpoints, self._recognised)
         self.upkeep = Upkeep(
-            clock, ground.store, self.contexts, lambda: self.config, self.swap_contexts, self._now_and_then
-        )
+            clock, ground.store, self.contexts, lambda: self.config, self.swap_contexts, self._now_and_then,
+            self._others_doubt,
+        )  # fmt: skip
         self.mdns_state = "off"
         self.domains = dict.fromkeys(config.discovery.domains, "not looked up yet")
         self.name_servers = system_name_servers
@@ -202,9 +203,15 @@ class Assembly:
 
     def _now_and_then(self) -> None:
         """Every ten minutes."""
-        self.core.lifecycle.close_due()
+        if self.upkeep.is_sure:
+            self.core.lifecycle.close_due()
         self.core.introductions.renew()
         self.core.vouching.forget_expired()
+
+    def _others_doubt(self) -> bool:
+        """Whether the clocks of most partners that are linked say that ours is far ahead; one that lies is outvoted."""
+        skews = [peer.skew_ms for peer in self.directory if peer.exchange is not None and peer.skew_ms is not None]
+        return 2 * sum(skew_ms < -AHEAD_MS for skew_ms in skews) > len(skews)
 
     def _introduced(self, found: Introduced) -> None:
         """Somebody vouches for an endpoint, or nobody does any more."""

@@ -1,7 +1,7 @@
 """What a daemon does by itself now and then: renew its leaf, forget what is old, notice that the clock jumped."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -31,6 +31,10 @@ LOOK_S = 10.0
 JUMP_MS = 60_000
 """DESIGN section 2, promise 10: a larger jump of the wall clock is logged and shown."""
 
+AHEAD_MS = DAY_MS
+"""What cannot be undone (contents that go, records that become FINAL) is not done by a wall clock that is ahead of the
+monotonic one since the start, or of most partners', by more than this."""
+
 
 @dataclass(slots=True)
 class Upkeep:
@@ -42,7 +46,18 @@ class Upkeep:
     config: Callable[[], Config]
     swap: Callable[[Leaf], Awaitable[None]]
     close_due: Callable[[], None]
+    others_doubt: Callable[[], bool] = lambda: False
+    """Whether most partners' clocks say that ours is ahead."""
     jumps: int = 0
+    _began_ms: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began_ms = self._offset_ms()
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the wall clock is believed where nothing can be undone. Once it is not, a new start is believed."""
+        return self._offset_ms() - self._began_ms <= AHEAD_MS and not self.others_doubt()
 
     async def renew_leaf(self) -> None:
         """A new leaf at half of the old one's life; links that are up keep what they began with."""
@@ -58,8 +73,19 @@ class Upkeep:
                     log.info("leaf_renewed", until_ms=fresh.not_after_ms)
 
     async def forget_old(self) -> None:
-        """Delete what its retention has run out for."""
-        await every(CLEAN_S, self._forget)
+        """Delete what its retention has run out for; not at once, for partners' clocks are to be seen first."""
+        await trio.sleep(CLEAN_S)
+        await every(CLEAN_S, self._forget_if_sure)
+
+    async def _forget_if_sure(self) -> None:
+        if self.is_sure:
+            await self._forget()
+            return
+        detail = (
+            "the wall clock is far ahead of what it was, or of partners': nothing is forgotten or closed until it is "
+            "right; if it is right now, restart roamd"
+        )
+        log.warning("upkeep_held_back", detail=detail)
 
     async def _forget(self) -> None:
         now_ms = self.clock.now_ms()
@@ -98,8 +124,8 @@ class Upkeep:
     async def close_records(self) -> None:
         """Received records whose agreed time has passed without a dispute become FINAL."""
         while True:
-            self.close_due()
             await trio.sleep(CLEAN_S)
+            self.close_due()
 
     async def watch_clock(self) -> None:
         """Timers and deadlines do not care; stamps and certificates do, so the operator is told."""

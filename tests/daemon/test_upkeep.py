@@ -14,9 +14,10 @@ from trio.testing import MockClock
 from roamd.daemon import watchdog
 from roamd.daemon.main import _leaves, _report
 from roamd.daemon.systemd import Notifier
-from roamd.daemon.upkeep import DAY_MS, LOOK_S, MINUTE_S, Upkeep, every
+from roamd.daemon.upkeep import CLEAN_S, DAY_MS, LOOK_S, MINUTE_S, Upkeep, every
 from roamd.daemon.watchdog import ALIVE, Watchdog
 from roamd.errors import OperatorError, StoreBroken, StoreFull
+from roamd.roaming.lifecycle import Lifecycle
 from roamd.roaming.waiting import write
 from roamd.storage import idempotency, meta
 from roamd.storage.idempotency import StoredAnswer
@@ -212,6 +213,50 @@ async def test_old_answers_go_by_the_configured_time(tmp_path: Path) -> None:
         cso.clock.ahead_ms = DAY_MS
         await forget()
         assert store.read(lambda cx: idempotency.get(cx, "k", "post")) is None
+
+
+async def test_a_clock_that_jumped_ahead_forgets_nothing_until_it_is_right(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgot: list[float] = []
+
+    async def forget(upkeep: Upkeep) -> None:
+        forgot.append(trio.current_time())
+
+    monkeypatch.setattr(Upkeep, "_forget", forget)
+    tended = Tended()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tended.upkeep.forget_old)
+        await trio.sleep(CLEAN_S - 1)
+        assert not forgot, "partners' clocks are seen first"
+        await trio.sleep(2)
+        assert len(forgot) == 1
+        tended.clock.jump(11 * 366 * 86_400)
+        with logged() as lines:
+            await trio.sleep(3 * CLEAN_S)
+        assert len(forgot) == 1
+        assert events_of(lines, "upkeep_held_back") == ["upkeep_held_back"] * 3
+        tended.clock.jump(-11 * 366 * 86_400)
+        await trio.sleep(CLEAN_S)
+        assert len(forgot) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_clock_that_most_partners_doubt_closes_and_forgets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Site(tmp_path) as site:
+        cso, csp = await site.daemon("DE*ABC", "cso"), await site.daemon("FR*XYZ", "csp")
+        await site.pair(cso, csp)
+        (peer,) = cso.assembly.directory
+        await until(lambda: peer.exchange is not None, 10)
+        closed: list[None] = []
+        monkeypatch.setattr(Lifecycle, "close_due", lambda lifecycle: closed.append(None))
+        for skew_ms, is_sure in ((-2 * DAY_MS, False), (2 * DAY_MS, True), (None, True)):
+            peer.skew_ms = skew_ms
+            assert cso.assembly.upkeep.is_sure is is_sure
+            cso.assembly._now_and_then()
+        assert len(closed) == 2
 
 
 # --- how the daemon's end is told ---------------------------------------------------------------------------------
