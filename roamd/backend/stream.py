@@ -85,6 +85,7 @@ class Stream:
         self._written = asyncio.Event()
         self._open = 0
         self._room = asyncio.Event()
+        self._broken = False
         self._questions: dict[str, tuple[str, Done, asyncio.TimerHandle]] = {}
         self._pump: asyncio.Task[None] | None = None
         self._operations: dict[str, Callable[[Envelope], None]] = {
@@ -133,8 +134,8 @@ class Stream:
             await self._wait_room()
 
     async def _wait_room(self) -> None:
-        """Stop reading while too much is open or waits to be read by the client."""
-        while self._open >= MAX_OPEN or len(self._out) >= MAX_WAITING_OUT:
+        """Stop reading while too much is open or waits to be read by the client, as long as that can be."""
+        while not self._broken and (self._open >= MAX_OPEN or len(self._out) >= MAX_WAITING_OUT):
             self._room.clear()
             await self._room.wait()
 
@@ -146,14 +147,19 @@ class Stream:
         self._wake_writer.set()
 
     async def _write(self) -> None:
-        while True:
-            await self._wake_writer.wait()
-            self._wake_writer.clear()
-            while self._out:
-                frame = take_frame(self._out)
-                await self._socket.send_frame(frame, WSMsgType.TEXT)
-                self._room.set()
-            self._written.set()
+        """Until cancelled, or the connection is gone; then the reader waits for no more room, and finds that out."""
+        try:
+            while True:
+                await self._wake_writer.wait()
+                self._wake_writer.clear()
+                while self._out:
+                    frame = take_frame(self._out)
+                    await self._socket.send_frame(frame, WSMsgType.TEXT)
+                    self._room.set()
+                self._written.set()
+        finally:
+            self._broken = True
+            self._room.set()
 
     # --- requests ---
 

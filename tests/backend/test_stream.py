@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import WSMsgType, WSServerHandshakeError
+from aiohttp import WSMessage, WSMsgType, WSServerHandshakeError
 
 from roamd.backend import stream as stream_module
 from roamd.backend.examples import LOCATION, SERVICE_RECORD, TARIFF
@@ -300,6 +300,37 @@ def test_events_are_not_read_ahead_of_a_client() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(test)
+
+
+class LostSocket:
+    """A client that asks, does not read, and is gone when the first frame is written to it."""
+
+    def __init__(self, asked: bytes) -> None:
+        self._asked = [WSMessage(WSMsgType.TEXT, asked, None)]
+
+    def __aiter__(self) -> "LostSocket":
+        return self
+
+    async def __anext__(self) -> WSMessage:
+        if self._asked:
+            return self._asked.pop()
+        raise StopAsyncIteration
+
+    async def send_frame(self, frame: bytes, kind: WSMsgType) -> None:
+        raise ConnectionResetError
+
+
+def test_a_client_that_is_gone_while_answers_wait_for_it_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "MAX_WAITING_OUT", 3)
+
+    async def test() -> None:
+        api = make_api(FakeCore())
+        asked = [{"op": "questions.subscribe", "id": 0}, *({"op": "no-such", "id": number} for number in range(5))]
+        stream = Stream(api, LostSocket(json.dumps(asked).encode()))  # type: ignore[arg-type]  # all that it needs
+        await stream.run()
+        assert api.takers.newest() is None, "it would be asked every question from now on"
 
     run(test)
 
