@@ -100,7 +100,8 @@ class EventDesk:
         limit = max(1, min(operation.limit, MAX_PAGE))
         page, more = self._store.read(lambda cx: _page(cx, after, limit, self._beside))
         newest = int(page[-1].cursor) if page else after
-        self._note_read(newest)
+        if page:  # a cursor of another store's may lie ahead of every event to come
+            self._note_read(newest)
         reply(op.EventPage(page, str(newest), more))
 
     def _note_read(self, upto: int) -> None:

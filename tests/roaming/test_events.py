@@ -62,6 +62,16 @@ def test_unread_changes_of_one_object_are_one_event_and_read_ones_stay(csp: Comp
     assert [event.type for event in read(desk, first.next).items] == ["object.changed"]
 
 
+def test_who_reads_from_a_cursor_of_another_store_does_not_keep_later_changes_apart(
+    csp: Company, desk: EventDesk
+) -> None:
+    far = str(10**15)
+    assert read(desk, far) == EventPage([], far, more=False)
+    for _ in range(3):
+        changed(csp, "T-1")
+    assert len(read(desk).items) == 1, "nobody has read them, so they are one"
+
+
 def test_objects_of_two_parties_with_one_id_are_two_and_each_says_whose_it_is(csp: Company, desk: EventDesk) -> None:
     changed(csp, "T-1")
     changed(csp, "T-1", party="DEABD")
