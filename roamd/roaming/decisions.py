@@ -55,6 +55,11 @@ class DecisionJournal:
             or commands.peer_of_reference(cx, reference)
         )
 
+    def peers_of_reference(self, cx: Cx, reference: str) -> set[str]:
+        """All of them: a reference is its CSP's own, and two CSPs may count alike."""
+        waiting = {row.peer for row in self._waiting if row.reference == reference and row.peer is not None}
+        return waiting.union(*(table.peers_of_reference(cx, reference) for table in (decisions, grants, commands)))
+
 
 @dataclass(slots=True)
 class DecisionDesk:

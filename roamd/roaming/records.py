@@ -101,17 +101,29 @@ class Records:
         """`?peer=`, else who authorized it, else the owner of the contract id's prefix, else of the token's party."""
         if named is not None:
             return self._agreed(self.directory.get(named).label, record)
-        reference = record.authorization_reference
-        if reference is not None:
-            peer = self.store.read(lambda cx: self.journal.peer_of_reference(cx, reference))
-            if peer is not None and self.directory.find(peer) is not None:
-                return self._agreed(peer, record)
         owners = self.directory.home_of(record.contract_id, record.token_party)
+        authorized = self._authorized(record.authorization_reference, owners)
+        if len(authorized) == 1:
+            return self._agreed(authorized[0], record)
+        if authorized:
+            return Destination(None, "several peers gave its authorization_reference: " + ", ".join(authorized))
         if len(owners) == 1:
             return self._agreed(owners[0].label, record)
         if owners:
             return Destination(None, "several peers own its contract id: " + ", ".join(peer.label for peer in owners))
         return Destination(None, f"no peer owns its contract id or its party {record.token_party}; name one")
+
+    def _authorized(self, reference: str | None, owners: Sequence[Peer]) -> list[str]:
+        """Who authorized it. Of several that gave the same reference, the owner of the contract is meant."""
+        if reference is None:
+            return []
+        own = {owner.label for owner in owners}
+        newest = self.store.read(lambda cx: self.journal.peer_of_reference(cx, reference))
+        if newest is None or newest in own:
+            return [newest] if newest is not None else []
+        every = self.store.read(lambda cx: self.journal.peers_of_reference(cx, reference))
+        known = sorted(label for label in every if self.directory.find(label) is not None)
+        return [label for label in known if label in own] or known
 
     def _agreed(self, label: str, record: CheckedRecord) -> Destination:
         refusal = _refusal(self.directory.get(label), record.kind, record.body)

@@ -68,11 +68,16 @@ def find(cx: Cx, command_id: str, direction: str | None = None) -> list[CommandR
     return _rows(cx, where + " ORDER BY id", (command_id, *((direction,) if direction else ())))
 
 
-def by_reference(cx: Cx, direction: str, reference: str, command: str | None = None) -> CommandRow | None:
-    """The newest command, of a kind if one is named, that carried this authorization reference."""
-    named = " AND command = ?" if command else ""
-    where = f"WHERE authorization_reference = ? AND direction = ?{named} ORDER BY id DESC LIMIT 1"
-    return _first(cx, where, (reference, direction, *((command,) if command else ())))
+def by_reference(cx: Cx, direction: str, reference: str) -> CommandRow | None:
+    """The newest command that carried this authorization reference."""
+    where = "WHERE authorization_reference = ? AND direction = ? ORDER BY id DESC LIMIT 1"
+    return _first(cx, where, (reference, direction))
+
+
+def starts_of(cx: Cx, reference: str) -> list[CommandRow]:
+    """Starts asked of us that carried this authorization reference, the newest first."""
+    where = "WHERE authorization_reference = ? AND direction = 'in' AND command = 'START_SESSION' ORDER BY id DESC"
+    return _rows(cx, where, (reference,))
 
 
 def peer_of_reference(cx: Cx, reference: str) -> str | None:
@@ -80,6 +85,12 @@ def peer_of_reference(cx: Cx, reference: str) -> str | None:
     where = "WHERE authorization_reference = ? AND direction = 'in' ORDER BY id DESC LIMIT 1"
     row = _first(cx, where, (reference,))
     return row.peer if row else None
+
+
+def peers_of_reference(cx: Cx, reference: str) -> set[str]:
+    """All whose commands carried this authorization reference."""
+    sql = "SELECT peer FROM commands WHERE authorization_reference = ? AND direction = 'in'"
+    return {row[0] for row in cx.run(sql, (reference,))}
 
 
 def about(cx: Cx, direction: str, command: str, subject: str) -> list[CommandRow]:

@@ -52,6 +52,13 @@ def peer_of_reference(cx: Cx, reference: str) -> str | None:
     return peer
 
 
+def peers_of_reference(cx: Cx, reference: str) -> set[str]:
+    """All peers that gave this authorization reference."""
+    return {
+        row[0] for row in cx.run("SELECT peer FROM decisions WHERE reference = ? AND peer IS NOT NULL", (reference,))
+    }
+
+
 def by_reference(cx: Cx, reference: str) -> DecisionRow | None:
     """The newest decision of a peer that gave this authorization reference."""
     where = "WHERE reference = ? AND peer IS NOT NULL ORDER BY id DESC LIMIT 1"

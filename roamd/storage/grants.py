@@ -111,6 +111,11 @@ def peer_of_reference(cx: Cx, reference: str) -> str | None:
     return peer
 
 
+def peers_of_reference(cx: Cx, reference: str) -> set[str]:
+    """All whose grants' uses had this authorization reference."""
+    return {row[0] for row in cx.run("SELECT peer FROM grant_uses WHERE reference = ?", (reference,))}
+
+
 def erase_txn(cx: Cx, uid: str) -> int:
     """Take a driver out of the uses (canonical uid): the count stays, the signed text goes; how many."""
     return cx.change("UPDATE grant_uses SET uid = NULL, body = NULL WHERE uid = ?", (uid,))

@@ -64,6 +64,26 @@ async def test_a_session_with_the_commands_reference_is_the_report_that_it_start
         assert [(one.command_id, one.session_id) for one in mapped.items] == [(reply.command_id, "S7")]
 
 
+async def test_a_session_of_one_csp_is_never_told_to_another_that_carried_the_same_reference(
+    autojump_clock: object,
+) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await linked(hood)
+        other = await hood.endpoint("NL*OTH", "csp")
+        await hood.pair(cso, other)
+        await hood.until_linked(cso, other)
+        its_own = {"country_code": "NL", "party_id": "OTH", "contract_id": "NL-OTH-C00000042"}
+        reply = await command(csp, "START_SESSION", start_body(authorization_reference="1001"))
+        guessed = start_body(authorization_reference="1001", token={**TOKEN, **its_own})
+        theirs = await command(other, "START_SESSION", guessed, peer=other.peer(cso).label)
+        assert theirs.state == "ACCEPTED"
+        await put(cso, "sessions", session_body("S7", "1001"))
+        await until_state(csp, reply.command_id, "STARTED")
+        assert (await shown(other, theirs.command_id)).session_id is None
+        stop = await command(other, "STOP_SESSION", {"session_id": "S7"}, peer=other.peer(cso).label)
+        assert stop.result == "REFUSED"
+
+
 async def test_a_start_that_has_no_effect_in_time_has_failed_on_both_sides(autojump_clock: object) -> None:
     async with Neighbourhood() as hood:
         cso, csp = await linked(hood)

@@ -74,6 +74,20 @@ def test_the_named_peer_comes_first_then_who_authorized_then_the_contract_then_t
     assert cso.queued == ["rmd", "tnm", "rmd", "tnm"]
 
 
+def test_of_two_csps_that_gave_the_same_reference_the_owner_of_the_contract_is_meant(
+    cso: Company, csp: Company, tnm: Company
+) -> None:
+    authorized_by(cso, "rmd", "1001")
+    authorized_by(cso, "tnm", "1001")
+    post(cso, record(1, authorization_reference="1001"))
+    post(cso, record(2, authorization_reference="1001", token={"contract_id": "NL-TNM-C00000042"}))
+    cso.timers.pass_by(1)  # it is the same once they are written
+    post(cso, record(3, authorization_reference="1001"))
+    assert [where(cso, number)[:2] for number in (1, 2, 3)] == [("QUEUED", "rmd"), ("QUEUED", "tnm"), ("QUEUED", "rmd")]
+    post(cso, record(4, authorization_reference="1001", token=NOBODYS))
+    assert where(cso, 4) == ("PARKED", None, "several peers gave its authorization_reference: rmd, tnm")
+
+
 def test_a_reference_of_a_removed_peer_leads_nowhere_and_the_contract_decides(
     cso: Company, csp: Company, tnm: Company
 ) -> None:

@@ -45,7 +45,7 @@ from roamd.model.views import ReservationView, SessionView
 from roamd.protocol.calls import CommandRequest
 from roamd.protocol.messages import AnswerStatus, Call
 from roamd.roaming import operations as op
-from roamd.roaming.audience import is_shown
+from roamd.roaming.audience import audience_of, is_shown
 from roamd.roaming.calls import Respond
 from roamd.roaming.control.moves import conclude_txn, expire_profiles_txn, keep_txn, moved_txn
 from roamd.roaming.control.shown import (
@@ -326,7 +326,7 @@ class VisitedControl:
         if not isinstance(view, SessionView):
             return
         started = view.status in ("ACTIVE", *ENDED)
-        row = self._start_of(cx, view, checked.key.id)
+        row = self._start_of(cx, view, checked)
         if row is not None and started and view.status != "INVALID":
             row = moved_txn(cx, row, STARTED, None, row.session_id or _id_of(checked), now_ms) or row
         if row is not None and view.status in ENDED and row.state == LATE and row.reason == STOPPING:
@@ -347,12 +347,15 @@ class VisitedControl:
             for cancel in commands.about(cx, "in", CANCEL, checked.key.id):
                 moved_txn(cx, cancel, DONE, None, None, now_ms)
 
-    def _start_of(self, cx: Cx, view: SessionView, session: str) -> CommandRow | None:
-        reference = view.authorization_reference
-        row = commands.by_reference(cx, "in", reference, START) if reference else None
-        if row is not None and row.session_id is not None and fold(row.session_id) != session:
-            return None
-        return row
+    def _start_of(self, cx: Cx, view: SessionView, checked: Checked) -> CommandRow | None:
+        """The start that led to it, of a peer whose session it is: another's may carry the same reference."""
+        reference, audience = view.authorization_reference, audience_of(checked)
+        for row in commands.starts_of(cx, reference) if reference else ():
+            peer = self.directory.find(row.peer)
+            if peer is not None and is_shown(audience, peer, self.directory):
+                is_other = row.session_id is not None and fold(row.session_id) != checked.key.id
+                return None if is_other else row
+        return None
 
     # --- what roamd does by itself ------------------------------------------------------------------------------
 
