@@ -43,6 +43,8 @@ class GroupCommit:
 
     def __init__(self, connection: apsw.Connection, crash_point: Callable[[str], None] | None = None) -> None:
         self.log_pages = 0
+        self.commits = 0
+        """How many there were. It grows behind each commit, before anybody is told of it; any thread may look."""
         self._connection = connection
         self._connection.set_wal_hook(self._note_log)  # in place of SQLite's own checkpoints, inside a commit
         self._cx = Cx(connection)
@@ -55,6 +57,7 @@ class GroupCommit:
             deliveries = [delivery for alike in _runs_of(jobs) for delivery in self._outcomes(alike)]
             self._crash_point("before-commit")
             self._cx.run("COMMIT")
+            self.commits += 1
         except BaseException:
             self._roll_back()
             raise

@@ -68,6 +68,25 @@ def test_within_a_snapshot_all_looks_see_one_state(tmp_path: Path) -> None:
         assert looks() == ("new", "new")
 
 
+def test_what_a_snapshot_saw_is_forgotten_behind_it(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "roamd.db") as store:
+        looks = Looks(store)
+        with store.snapshot():
+            assert store.look(lambda cx: meta.get(cx, "it")) is None
+            store.write(lambda cx: meta.set_txn(cx, "it", "new"))
+            assert (looks(), looks(), looks.count) == (None, None, 1)
+        assert (looks(), looks(), looks.count) == ("new", "new", 2)
+
+
+def test_a_snapshot_begins_with_its_first_look(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "roamd.db") as store:
+        looks = Looks(store)
+        looks()
+        with store.snapshot():
+            store.write(lambda cx: meta.set_txn(cx, "it", "new"))
+            assert looks() == "new"
+
+
 def test_a_snapshot_ends_with_the_failure_of_what_it_was_for(tmp_path: Path) -> None:
     with Store.open(tmp_path / "roamd.db") as store:
         with pytest.raises(ZeroDivisionError), store.snapshot():
