@@ -1,4 +1,4 @@
-"""Two small ways to wait: a flag that is set again and again, and the outcome of a callback."""
+"""Small ways to wait: a flag that is set again and again, the outcome of a callback, a write, and a long read."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -74,3 +74,11 @@ async def write(store: Store, fn: Callable[[Cx], T], *, essential: bool = False,
     outcome: Outcome[T] = Outcome()
     store.submit(fn, outcome, essential=essential, patient=patient)
     return await outcome.wait()
+
+
+async def aside(store: Store, fn: Callable[[Cx], T]) -> T:
+    """Read what takes long in a thread; a store in memory, which only one thread may use, here and now."""
+    if store.path is None:
+        await trio.lowlevel.checkpoint()
+        return store.read_aside(fn)
+    return await trio.to_thread.run_sync(store.read_aside, fn)

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from roamd.clock import SystemClock
-from roamd.roaming.credentialfilter.own import aside
+from roamd.roaming.waiting import aside
 from roamd.storage import cards
 from roamd.storage.cx import Cx
 from roamd.storage.store import Store

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from hmac import digest as hmac_digest
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 import trio
@@ -42,14 +42,12 @@ from roamd.roaming.audience import EVERYONE
 from roamd.roaming.deadlines import Deadlines, Timer
 from roamd.roaming.directory import Peer
 from roamd.roaming.projections import NOT_READY, Projected
-from roamd.roaming.waiting import write
+from roamd.roaming.waiting import aside, write
 from roamd.storage import cards, feeds, meta
 from roamd.storage.feeds import PublishedRow
 from roamd.storage.store import Cx, Store
 
 log = get_logger()
-
-T = TypeVar("T")
 
 FEED: Final = "credential-filter"
 CARDS: Final = "user-credentials"
@@ -373,11 +371,3 @@ def depth_for(total: int, now: int | None) -> int:
     if now is not None and SEGMENT_CARDS << now >= total > (SEGMENT_CARDS << now) // 4:
         return now
     return depth
-
-
-async def aside(store: Store, fn: Callable[[Cx], T]) -> T:
-    """Read what takes long in a thread; a store in memory, which only one thread may use, here and now."""
-    if store.path is None:
-        await trio.lowlevel.checkpoint()
-        return store.read_aside(fn)
-    return await trio.to_thread.run_sync(store.read_aside, fn)
