@@ -465,3 +465,19 @@ def test_thousands_of_entries_that_are_refused_in_one_batch_are_one_line_of_the_
     assert line.closed == []
     assert sum(each["count"] for each in log.of("record_refused")) == 300
     assert len(log.of("record_refused")) == len(line.wrote_back) < 10
+
+
+@pytest.mark.parametrize("kind", [EntryKind.REFUSED, EntryKind.AGREEMENT_DECLINED, EntryKind.ACCEPTED])
+def test_what_a_peer_says_of_one_id_again_and_again_is_not_looked_through_each_time(
+    cso: Company, csp: Company, monkeypatch: pytest.MonkeyPatch, kind: EntryKind
+) -> None:
+    looked: list[str] = []
+    entries_about = ledgers.entries_about
+    monkeypatch.setattr(
+        ledgers, "entries_about", lambda cx, record_id: looked.append(record_id) or entries_about(cx, record_id)
+    )
+    body = Refusal("", "x").pack() if kind == EntryKind.REFUSED else b'{"party":"DEABC"}'
+    again = [LedgerItem(kind, "C-1", bytes(16), body)] * 300
+    csp.store.write(lambda cx: append_items_txn(cx, own_chain_txn(cx, "abc", csp.random), again, 0))
+    assert carry(csp, cso).closed == []
+    assert looked == [], "300 looks at 300 entries each"

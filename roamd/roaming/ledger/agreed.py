@@ -56,21 +56,37 @@ class _Said(NamedTuple):
 # --- hearing ----------------------------------------------------------------------------------------------------
 
 
-def hear_txn(cx: Cx, arrival: Arrival, item: LedgerItem) -> Refusal | None:
+def hear_txn(cx: Cx, arrival: Arrival, item: LedgerItem, entry: EntryRow) -> Refusal | None:
     """An entry of the peer's about an agreement; why it is refused, if it is."""
     peer = arrival.peer
-    if item.kind == PROPOSING:
-        if agreements.get(cx, peer.label, item.record_id) is None and not _is_decided(cx, peer, item.record_id):
-            refusal = _refusal(cx, peer, item, arrival.now_ms)
-            if refusal is not None:
-                return refusal
-        fold_txn(cx, peer, item.record_id, arrival.now_ms)
+    if item.kind != PROPOSING:
+        if not decide_txn(cx, peer, entry, arrival.now_ms):
+            log.warning("agreement_word_ignored", peer=peer.label, kind=EntryKind(item.kind).name)
         return None
-    before = agreements.get(cx, peer.label, item.record_id)
-    after = fold_txn(cx, peer, item.record_id, arrival.now_ms)
-    if before is None or after == before:
-        log.warning("agreement_word_ignored", peer=peer.label, kind=EntryKind(item.kind).name)
+    if agreements.get(cx, peer.label, item.record_id) is not None:
+        return None
+    if not _is_decided(cx, peer, item.record_id):
+        refusal = _refusal(cx, peer, item, arrival.now_ms)
+        if refusal is not None:
+            return refusal
+    fold_txn(cx, peer, item.record_id, arrival.now_ms)
     return None
+
+
+def decide_txn(cx: Cx, peer: Peer, entry: EntryRow, now_ms: int) -> bool:
+    """Let an entry of the peer's decide a proposal of ours that waits; whether it did.
+
+    This is the fold's next step, for nothing that came before it has decided. All entries are not looked through: a
+    peer may say the same thousands of times.
+    """
+    before = agreements.get(cx, peer.label, entry.record_id)
+    if before is None or not before.own or before.state != PROPOSED:
+        return False
+    after = _answered(peer, before, _Said(own=False, entry=entry))
+    if after is None:
+        return False
+    _changed_txn(cx, peer, after, now_ms)
+    return True
 
 
 def _is_decided(cx: Cx, peer: Peer, digest: str) -> bool:
@@ -129,10 +145,14 @@ def fold_txn(cx: Cx, peer: Peer, digest: str, now_ms: int) -> AgreementRow | Non
     after = _folded(cx, peer, digest)
     if after is None or after == before:
         return before
+    _changed_txn(cx, peer, after, now_ms)
+    return after
+
+
+def _changed_txn(cx: Cx, peer: Peer, after: AgreementRow, now_ms: int) -> None:
     agreements.put_txn(cx, after)
     log.info("agreement_changed", peer=peer.label, number=after.number, state=after.state)
     agreement_event_txn(cx, peer.label, after.number, after.state, now_ms)
-    return after
 
 
 def _folded(cx: Cx, peer: Peer, digest: str) -> AgreementRow | None:

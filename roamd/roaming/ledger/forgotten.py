@@ -17,7 +17,7 @@ from roamd.roaming.ledger.stated import regain_statement_txn
 from roamd.roaming.ledger.words import WORDS, regain_word_txn, state_of
 from roamd.roaming.privacy.asks import regain_ask_txn
 from roamd.roaming.recordrow import Beginning, row_of
-from roamd.storage import accounts, erasure, ledgers, records
+from roamd.storage import accounts, agreements, erasure, ledgers, records
 from roamd.storage.ledgers import EntryRow
 from roamd.storage.store import Cx, Store
 
@@ -28,7 +28,7 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
     """An entry that we had forgotten is back, and what follows from it."""
     if item.kind in WORDS:
         regain_word_txn(cx, peer, item, row)
-    if item.kind in ABOUT_AGREEMENTS or item.kind == EntryKind.REFUSED:
+    if item.kind in ABOUT_AGREEMENTS or _refuses_agreement(cx, peer, item):
         fold_txn(cx, peer, item.record_id, row.at_ms)
     if item.kind == EntryKind.ERASURE:
         regain_ask_txn(cx, peer.label, ledgers.place(chain_id, row.sequence), item, row.at_ms)
@@ -36,6 +36,11 @@ def regain_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, row: EntryRo
         regain_statement_txn(cx, peer.label, (chain_id, row.sequence), item, row.at_ms)
     if item.kind in RECORD_KINDS and item.body is not None:
         _regain_record_txn(cx, peer, chain_id, item, item.body, row)
+
+
+def _refuses_agreement(cx: Cx, peer: Peer, item: LedgerItem) -> bool:
+    """Refusals of records are many, and nothing is folded for them."""
+    return item.kind == EntryKind.REFUSED and agreements.get(cx, peer.label, item.record_id) is not None
 
 
 def _regain_record_txn(cx: Cx, peer: Peer, chain_id: int, item: LedgerItem, body: bytes, row: EntryRow) -> None:

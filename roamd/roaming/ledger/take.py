@@ -21,7 +21,7 @@ from roamd.model.objects import CheckedRecord, check_peer_record
 from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem, Refusal
 from roamd.roaming.directory import Peer
 from roamd.roaming.events import record_event_txn, record_events_txn
-from roamd.roaming.ledger.agreed import ABOUT_AGREEMENTS, DECIDING, fold_txn, hear_txn
+from roamd.roaming.ledger.agreed import ABOUT_AGREEMENTS, DECIDING, decide_txn, hear_txn
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn, record_entry_kind
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.ledger.receiver import Arrival
@@ -124,13 +124,13 @@ def _take_others_txn(cx: Cx, arrival: Arrival, items: Sequence[tuple[LedgerItem,
         if item.kind == EntryKind.REFUSED:
             park_refused_txn(cx, arrival, item)
             take_refusal_txn(cx, arrival.peer.label, item, arrival.now_ms)
-            fold_txn(cx, arrival.peer, item.record_id, arrival.now_ms)
+            decide_txn(cx, arrival.peer, row, arrival.now_ms)
         elif item.kind == EntryKind.ERASURE_ANSWER:
             take_answer_txn(cx, arrival.peer.label, item, arrival.now_ms)
         elif item.kind in WORDS:
             take_word_txn(cx, arrival, item)
         elif item.kind in ABOUT_AGREEMENTS:
-            refusal = hear_txn(cx, arrival, item)
+            refusal = hear_txn(cx, arrival, item, row)
             refused += [Refused(item, row, refusal)] if refusal is not None else []
         elif item.kind == EntryKind.STATEMENT:
             take_statement_txn(cx, arrival, item, row)
