@@ -182,7 +182,7 @@ class Follower:
         first, last = ChunkFlag.REPLACING_FIRST in chunk.flags, ChunkFlag.REPLACING_LAST in chunk.flags
         at = FeedPosition(chunk.cursor, position.generation + first, position.replacing or first)
         changed = sum(self._apply_txn(cx, feed, item, at, now_ms) for item in items)
-        if last:
+        if last and at.replacing:  # alone it ends nothing, and looking for what is over reads all that there is
             at = at._replace(replacing=False)
             for key in feeds.mirror_finish_replacing_txn(cx, self.peer.label, feed, at.generation):
                 self._removed_txn(cx, feed, key, now_ms)

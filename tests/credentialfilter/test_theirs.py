@@ -83,6 +83,12 @@ def test_an_object_that_cannot_be_read_makes_a_peer_that_is_asked(body: bytes) -
     assert {line["peer"] for line in log.of("card_filter_unreadable")} == {"rmd"}
 
 
+def test_many_that_cannot_be_read_are_one_line_of_the_log() -> None:
+    with captured() as log:
+        whole(**{f"6-{index}": b"{}" for index in range(64)})
+    assert len(log.of("card_filter_unreadable")) == 1
+
+
 def test_a_liar_is_known_for_one_card_in_256_at_most() -> None:
     rng = random.Random(3)  # noqa: S311 - a seeded one is the point
     known = whole(**{"0-0": write_segment(PARTY, "0-0", KEY, rng.randbytes(16 * cardfilter.MAX_CARDS))})
@@ -101,7 +107,7 @@ def test_a_key_for_each_segment_is_held_only_as_long_as_its_segment() -> None:
 
 
 def test_more_than_is_held_of_a_peer_makes_it_one_without_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(theirs, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(theirs, "MAX_BYTES", 16_000)
     known = whole()
     assert known.might_know(STRANGER) is False
     for index in range(8):
@@ -113,6 +119,19 @@ def test_more_than_is_held_of_a_peer_makes_it_one_without_a_filter(monkeypatch: 
     for name in ("0-0", NEW, "0-0", "9-1", "nonsense"):
         known.remove(name)
     assert known.size == 0
+
+
+def test_of_a_peer_that_publishes_far_more_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(theirs, "MAX_BYTES", 10_000)
+    known = whole()
+    with captured() as log:
+        for index in range(64):
+            known.put(f"6-{index}", write_segment(PARTY, f"6-{index}", KEY, b""))
+    assert (known.size, known.might_know(CARD), len(log.of("card_filter_too_large"))) == (0, None, 1)
+    for name in ("0-0", NEW, "6-1"):
+        known.remove(name)
+    known.put(NEW, EMPTY)
+    assert (known.size, known.might_know(STRANGER)) == (0, None)
 
 
 # --- as it comes ------------------------------------------------------------------------------------------------
@@ -153,6 +172,31 @@ def test_during_a_snapshot_a_peer_is_asked_about_every_card() -> None:
     land(store, filters, peer, ChunkFlag.REPLACING_LAST)  # the last chunk of a snapshot has no items, mostly
     assert waves(filters, peer, "04FFFFFFFFFF80") == [[], []]
     assert waves(filters, peer, "04:e2:a1:b2:c3:d4:80") == [[peer], []]
+
+
+def test_the_end_of_a_snapshot_that_never_began_is_not_worth_reading_everything_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, filters, peer = one_peer()
+    snapshot = ChunkFlag.REPLACING_FIRST | ChunkFlag.REPLACING_LAST
+    land(store, filters, peer, snapshot, NEW=EMPTY, **{"0-0": write_segment(PARTY, "0-0", KEY, CARD)})
+    monkeypatch.setattr(TheirFilters, "_mirrored", lambda self, label: pytest.fail("it is read"))
+    land(store, filters, peer, ChunkFlag.REPLACING_LAST)
+    assert waves(filters, peer, "04:e2:a1:b2:c3:d4:80") == [[peer], []]
+
+
+def test_what_is_mirrored_of_a_filter_is_read_only_as_far_as_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, filters, peer = one_peer()
+    snapshot = ChunkFlag.REPLACING_FIRST | ChunkFlag.REPLACING_LAST
+    many = {f"6-{index}": write_segment(PARTY, f"6-{index}", KEY, b"") for index in range(64)}
+    monkeypatch.setattr(theirs, "PAGE", 8)
+    monkeypatch.setattr(theirs, "MAX_BYTES", 10_000)
+    looks: list[object] = []
+    list_mirrored = feeds.list_mirrored
+    monkeypatch.setattr(feeds, "list_mirrored", lambda *asked: looks.append(asked) or list_mirrored(*asked))
+    land(store, filters, peer, snapshot, NEW=EMPTY, **many)
+    assert len(looks) == 1, "the first page says it all"
+    assert waves(filters, peer, "04FFFFFFFFFF80") == [[], [peer]]
 
 
 def test_a_contract_goes_to_the_party_in_its_prefix_whatever_the_filter_says() -> None:

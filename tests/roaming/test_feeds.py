@@ -519,6 +519,17 @@ def test_thousands_of_objects_that_are_refused_in_one_chunk_are_one_line_of_the_
     assert line.acks[-1] == FeedAck(NUMBER["tariffs"], b"c")
 
 
+def test_the_end_of_a_snapshot_that_never_began_makes_nobody_look_for_what_is_over(
+    cso: Company, csp: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = FeedLine(cso, csp)
+    crafted(line, item(1))
+    monkeypatch.setattr(feeds, "mirror_finish_replacing_txn", lambda *asked: pytest.fail("that reads all there is"))
+    line.arrive(pack_feed_chunk(FeedChunk(NUMBER["tariffs"], ChunkFlag.REPLACING_LAST, b"d", [])))
+    assert line.acks[-1] == FeedAck(NUMBER["tariffs"], b"d")
+    assert set(csp.mirrored("abc", "tariffs")) == {key(1)}
+
+
 def test_a_foreign_partys_tombstone_removes_nothing(cso: Company, csp: Company, tnm: Company) -> None:
     line = FeedLine(cso, csp)
     crafted(line, item(1))

@@ -29,6 +29,11 @@ log = get_logger()
 FEED: Final = "credential-filter"
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Of one peer, fifty million cards. One that publishes more is asked about every card, like one without a filter."""
+HELD_TIMES: Final = 2
+"""So many times that much is held at most: while a peer makes all segments anew, old and new ones stand side by side.
+Of one that publishes yet more nothing is held until its next replacing snapshot, or our next start.
+"""
+
 PAGE: Final = 500
 
 _OVERHEAD: Final = 3000
@@ -49,14 +54,20 @@ class PeerFilter:
         self._markers: dict[str, Marker] = {}
         self._open = True
         self.size = 0
+        self.is_too_much = False
+        self._is_told = False
 
     def put(self, object_id: str, body: bytes) -> None:
         """An object as it was published. One that cannot be read covers nothing, so that the peer is asked."""
         self.remove(object_id)
+        if self.is_too_much:
+            return
         try:
             read, segment = read_object(body)
         except ValueError:
-            log.warning("card_filter_unreadable", peer=self._peer)
+            if not self._is_told:  # a chunk holds thousands
+                self._is_told = True
+                log.warning("card_filter_unreadable", peer=self._peer)
             return
         mark = self._marker(read.key.lower())
         self.size += segment.size + _OVERHEAD
@@ -65,6 +76,13 @@ class PeerFilter:
             self._new, self._mark, self._open = segment, mark, read.matches_all
         else:
             self._segments.setdefault(place[0], {})[place[1]] = (segment, mark)
+        if self.size > HELD_TIMES * MAX_BYTES:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._segments.clear()
+        self._new, self._open, self.size, self.is_too_much = None, True, 0, True
+        log.warning("card_filter_too_large", peer=self._peer)
 
     def _marker(self, key: str) -> Marker:
         if key not in self._markers:
@@ -123,6 +141,8 @@ class TheirFilters:
         position = self.store.read(lambda cx: feeds.get_cursor(cx, label, FEED))
         for object_id, body in self._mirrored(label):
             loaded.put(object_id, body)
+            if loaded.is_too_much:
+                break
         self._filters[label] = loaded
         (self._replacing.add if position.replacing else self._replacing.discard)(label)
 
@@ -139,11 +159,12 @@ class TheirFilters:
 
     def landed(self, peer: Peer, chunk: FeedChunk, items: Sequence[FeedItem]) -> None:
         """A chunk is committed (follower.Landed)."""
-        if ChunkFlag.REPLACING_LAST in chunk.flags or peer.label not in self._filters:
-            self._load(peer.label)  # what was not in the snapshot is gone
-            return
         if ChunkFlag.REPLACING_FIRST in chunk.flags:
             self._replacing.add(peer.label)
+        is_replaced = ChunkFlag.REPLACING_LAST in chunk.flags and peer.label in self._replacing
+        if is_replaced or peer.label not in self._filters:
+            self._load(peer.label)  # what was not in the snapshot is gone
+            return
         known = self._filters[peer.label]
         for item in items:
             known.remove(item.id) if item.body is None else known.put(item.id, item.body)
