@@ -218,6 +218,16 @@ def spoken_of(cx: Cx, record_ids: Iterable[str], kinds: Collection[int]) -> set[
     return {row[0] for row in cx.blocks(sql, [(record_id,) for record_id in record_ids])}
 
 
+def own_said(cx: Cx, peer: str, record_id: str, kinds: Collection[int]) -> bool:
+    """Whether we say anything of these kinds (none of them a record) about an id in our chains towards a peer."""
+    marks = ", ".join("?" * len(kinds))
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM entries e JOIN chains c ON c.chain_id = e.id >> 40"
+        f" WHERE e.record_id = ? AND e.kind > 3 AND e.kind IN ({marks}) AND c.peer = ? AND c.own = 1)"
+    )
+    return bool(cx.value(sql, (record_id, *kinds, peer)))
+
+
 def truncate_txn(cx: Cx, chain_id: int, sequence: int) -> Chain:
     """Take back every entry after a sequence, and the heads over them; the chain as it is then.
 

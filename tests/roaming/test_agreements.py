@@ -20,7 +20,7 @@ from roamd.roaming.inforce import InForce
 from roamd.roaming.ledger.agreed import MAX_OPEN, MAX_STEP
 from roamd.roaming.ledger.chain import append_items_txn, own_chain_txn
 from roamd.roaming.peerbook import PeerBook
-from roamd.storage import agreements, events
+from roamd.storage import agreements, events, ledgers
 from roamd.storage.agreements import AgreementRow
 from roamd.trust.signing import ALGORITHM
 from tests.roaming.test_rollback import mend
@@ -597,3 +597,19 @@ async def test_an_acceptance_that_nobody_had_received_is_said_again_in_the_new_e
     await two.cso.look()
     assert two.cso.states()[number] == "IN_FORCE"
     assert two.cso.settings.terms.dispute_days == 45
+
+
+async def test_a_proposal_that_is_refused_again_and_again_is_not_looked_through_each_time(
+    two: Two, csp: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    entries_about = ledgers.entries_about
+    monkeypatch.setattr(
+        ledgers, "entries_about", lambda cx, record_id: looked.append(record_id) or entries_about(cx, record_id)
+    )
+    text = two.document(two.csps_number() + 1).text()  # a number that is for the other side to write
+    for _ in range(20):
+        two.csp.say_proposal(text)
+    await two.exchange()
+    assert two.cso.rows() == []
+    assert looked == []

@@ -91,7 +91,7 @@ def decide_txn(cx: Cx, peer: Peer, entry: EntryRow, now_ms: int) -> bool:
 
 def _is_decided(cx: Cx, peer: Peer, digest: str) -> bool:
     """Whether we answered it before, and it comes again after a rollback of ours: then it is what it was."""
-    return any(said.own and said.entry.kind in DECIDING for said in _said(cx, peer, digest))
+    return ledgers.own_said(cx, peer.label, digest, DECIDING)
 
 
 def _refusal(cx: Cx, peer: Peer, item: LedgerItem, now_ms: int) -> Refusal | None:
