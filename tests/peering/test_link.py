@@ -1,5 +1,6 @@
 """One link, against an end that the test drives by hand over real TLS: coming up, refusals, time, and how it ends."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -10,9 +11,9 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from roamd.peering import link as link_module
 from roamd.peering.link import Link
 from roamd.protocol.codes import GoodbyeCode
-from roamd.protocol.events import Event, HelloReceived, ProofReceived
+from roamd.protocol.events import Answers, Event, HelloReceived, ProofReceived
 from roamd.protocol.frames import FrameType, FrameWriter, Lane
-from roamd.protocol.messages import Call, encode
+from roamd.protocol.messages import AnswerStatus, Call, encode
 from tests.support.endpoints import Endpoint, FarEnd, Neighbourhood, events_of, far_end, in_order, logged, until
 from tests.support.wiretap import CountingStream
 
@@ -255,6 +256,33 @@ async def test_a_peer_that_asks_and_does_not_read_the_answers_runs_out_of_credit
                 await wait_all_tasks_blocked()
         await until(lambda: len(cso.core.registry) == 0)
         assert cso.links[-1].reason == "CREDIT_OVERDRAWN"
+
+
+async def test_an_answer_that_reading_brought_about_leaves_without_a_turn(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await strangers_to_be(hood)
+        far = await (await far_end(cso, csp)).come_up()
+        await until(lambda: cso.is_up(csp))
+        await wait_all_tasks_blocked()
+        order: list[str] = []
+        for name in ("wake", "_hand_over"):
+            monkeypatch.setattr(Link, name, noted(order, getattr(Link, name)))
+        far.connection.send_calls([Call(bytes(16), 99, 10_000, b"")])
+        await far.say()
+        (answer,) = (await far.wait_for(Answers)).answers
+        assert (answer.status, order[:1]) == (AnswerStatus.MALFORMED, ["_hand_over"])
+
+
+def noted(order: list[str], method: Callable[..., None]) -> Callable[..., None]:
+    """A method that notes its name before it does what it does."""
+
+    def noting(*arguments: object) -> None:
+        order.append(method.__name__)
+        method(*arguments)
+
+    return noting
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------
