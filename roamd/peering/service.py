@@ -101,7 +101,12 @@ class Peering:
     # --- what happens to a peer ---------------------------------------------------------------------------------
 
     def add(self, peer: Peer) -> None:
-        """A peer was paired, confirmed, resumed, or has a new address or other routes: try it now."""
+        """A peer was paired, confirmed, resumed, or has a new address or other routes: try it now.
+
+        One that was removed since is left alone: its dialler would stand in the way when the two pair again.
+        """
+        if self.directory.find(peer.label) is not peer:
+            return
         self._start(peer, 0.0)
         running, wanted = self._diallers[peer.label], every_route(peer.agreement.routes)
         for route in [route for route in running if route not in wanted]:

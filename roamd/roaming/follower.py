@@ -27,7 +27,7 @@ from roamd.protocol.messages import FeedAck
 from roamd.roaming.directory import Peer
 from roamd.roaming.events import object_event_txn
 from roamd.roaming.inflow import Settle
-from roamd.storage import feeds
+from roamd.storage import feeds, peers
 from roamd.storage.feeds import FeedPosition
 from roamd.storage.store import Cx, Store
 
@@ -138,7 +138,12 @@ class Follower:
         return feed in self._gaps
 
     def _require_next(self, cx: Cx, feed: str, follows: bytes | None) -> None:
-        """A chunk counts only behind the one that came before it: its cursor vouches for that one's objects, too."""
+        """A chunk counts only behind the one that came before it: its cursor vouches for that one's objects, too.
+
+        And not behind the peer's removal, or its cursor would vouch, when the two pair again, for what went with it.
+        """
+        if peers.is_removed(cx, self.peer.label):
+            raise ProtocolError(GoodbyeCode.REMOVED, "the peer was removed meanwhile")
         if follows is not None and feeds.get_cursor(cx, self.peer.label, feed).cursor != follows:
             raise ProtocolError(GoodbyeCode.INTERNAL, "the chunk before this one could not be stored")
 

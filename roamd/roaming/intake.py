@@ -16,7 +16,7 @@ from roamd.protocol.ledger import SALT_SIZE, EntryKind, LedgerItem
 from roamd.roaming.ledger.chain import Random, append_items_txn, own_chain_txn
 from roamd.roaming.ledger.mending import is_recovering
 from roamd.roaming.recordrow import Beginning, row_of
-from roamd.storage import erasure, records
+from roamd.storage import erasure, peers, records
 from roamd.storage.records import PARKED, QUEUED, RecordRow
 from roamd.storage.store import Cx
 
@@ -54,8 +54,10 @@ def take_in_txn(
 ) -> list[Taken]:
     """Take in what was handed in, one after the other."""
     known = records.own_of(cx, (_key(record) for each in handed for record, _ in each.records))
+    labels = dict.fromkeys(to.peer for each in handed for _, to in each.records if to.peer is not None)
+    gone = {label for label in labels if peers.is_removed(cx, label)}  # since the way was looked up
     fresh: _Known = {}
-    taken = [_look(each, known, fresh) for each in handed]
+    taken = [_look(each, known, fresh, gone) for each in handed]
     store_txn(cx, list(fresh.values()), random, is_plain)
     return taken
 
@@ -64,7 +66,7 @@ def _key(record: CheckedRecord) -> tuple[str, str]:
     return record.party, fold(record.id)
 
 
-def _look(handed: Handed, known: _Known, fresh: _Known) -> Taken:
+def _look(handed: Handed, known: _Known, fresh: _Known, gone: set[str]) -> Taken:
     """The rows of one delivery; those that are new are put into `fresh`, unless something contradicts."""
     new: _Known = {}
     rows = []
@@ -73,6 +75,8 @@ def _look(handed: Handed, known: _Known, fresh: _Known) -> Taken:
         row = new.get(key) or fresh.get(key) or known.get(key)
         body_hash = hashlib.sha256(record.body).digest()
         if row is None:
+            if destination.peer in gone:
+                destination = Destination(None, f"{destination.peer} was removed")
             state = QUEUED if destination.peer else PARKED
             begins = Beginning("out", destination.peer, state, destination.reason, handed.now_ms)
             row = new[key] = row_of(record, begins, body_hash)

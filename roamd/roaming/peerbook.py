@@ -202,10 +202,16 @@ class PeerBook:
 
     async def _show_otherwise(self, peer: Peer, agreement: Agreement) -> None:
         """From now on the peer is sent our objects in another way: whatever it has is replaced."""
+        self._require_known(peer)
         row = peer.row._replace(agreement_json=agreement.to_json(), rights_version=peer.row.rights_version + 1)
         await self._commit(lambda cx: peers.put_txn(cx, row))
         self.directory.put(row)
         peer.wake()
+
+    def _require_known(self, peer: Peer) -> None:
+        """It may have been removed while its turn was waited for."""
+        if self.directory.find(peer.label) is not peer:
+            raise NotFound(f"{peer.label} was removed.", code="unknown-peer")
 
     async def agree(
         self, peer: Peer, settle: Callable[[Agreement], Agreement], also: Callable[[Cx], None] | None = None
@@ -236,8 +242,7 @@ class PeerBook:
     async def introduce(self, peer: Peer, *, on: bool) -> None:
         """Let this peer and the others that have this know of each other; who has it not is nobody's business."""
         async with self._turn:
-            if peer.row.state == REMOVED:
-                raise NotFound(f"{peer.label} was removed.", code="unknown-peer")
+            self._require_known(peer)
             agreement = msgspec.structs.replace(peer.agreement, introduce=on)
             row = peer.row._replace(agreement_json=agreement.to_json())
             await self._commit(lambda cx: peers.put_txn(cx, row))
@@ -249,6 +254,7 @@ class PeerBook:
         houses = [one.label for one in self.directory if CLEARING_HOUSE in one.agreement.their_roles]
         asked = {function: tuple(routes) for function, routes in wanted.items()}
         async with self._turn:
+            self._require_known(peer)
             routes = checked_routes(
                 {**peer.agreement.routes, **asked}, [label for label in houses if label != peer.label]
             )
@@ -289,8 +295,7 @@ class PeerBook:
             peers.remove_txn(cx, peer.label)
 
         async with self._turn:
-            if self.directory.find(peer.label) is not peer:
-                raise NotFound(f"{peer.label} was removed already.", code="unknown-peer")
+            self._require_known(peer)
             await self._commit(txn)
             self.directory.remove(peer.label)
             peer.row = peer.row._replace(state=REMOVED)

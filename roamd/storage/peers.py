@@ -4,6 +4,7 @@
 
 from typing import Any, NamedTuple
 
+from roamd.storage import meta
 from roamd.storage.cx import Cx, Row
 
 
@@ -81,6 +82,7 @@ def get(cx: Cx, peer: str) -> PeerRow | None:
 
 def put_txn(cx: Cx, row: PeerRow) -> None:
     """Add a peer or replace the one with this label. Another peer with the same endpoint id is a StoreError."""
+    meta.delete_txn(cx, _removed(row.peer))
     stored: list[Any] = list(row)
     stored[4], stored[13] = " ".join(row.parties), int(row.joined_by_us)
     cx.run(_PUT_PEER, stored)
@@ -88,7 +90,18 @@ def put_txn(cx: Cx, row: PeerRow) -> None:
 
 def remove_txn(cx: Cx, peer: str) -> bool:
     """Forget a peer (its chains and records stay: they are evidence); False when there was none."""
+    meta.set_txn(cx, _removed(peer), "")
     return cx.change("DELETE FROM peers WHERE peer = ?", (peer,)) > 0
+
+
+def is_removed(cx: Cx, peer: str) -> bool:
+    """Whether a peer was removed and has not come back: what was on its way then must find nothing to stay in."""
+    return meta.get(cx, _removed(peer)) is not None
+
+
+def _removed(peer: str) -> str:
+    """The name in `meta` of that."""
+    return f"peer-removed:{peer}"
 
 
 def put_invitation_txn(cx: Cx, row: InvitationRow) -> None:

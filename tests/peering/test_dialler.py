@@ -362,6 +362,27 @@ async def test_the_first_dials_of_hundreds_are_spread(autojump_clock: MockClock)
     assert max(sum(second <= at < second + 1 for at in times) for second in range(12)) < 2 * SPREAD_PER_S
 
 
+async def test_who_was_removed_while_a_change_took_effect_is_dialled_when_the_two_pair_again(
+    autojump_clock: MockClock,
+) -> None:
+    network, directory = Failing(), Directory()
+    async with Neighbourhood() as hood:
+        registry = (await hood.endpoint("DE*ABC", "cso")).core.registry
+        peering = Peering(
+            directory, registry, Turns(), network.connect, network.connect, lambda peer, _: (peer.label,), TrioClock(),
+            os.urandom, CAP_S, "A", True,
+        )  # fmt: skip
+        await hood.nursery.start(peering.run)
+        peer = directory.put(peer_row("xyz"))
+        directory.remove("xyz")
+        peer.row = peer.row._replace(state="REMOVED")
+        peering.remove(peer)
+        peering.add(peer)  # what a confirmation or a new descriptor of a moment ago leads to
+        peering.add(directory.put(peer_row("xyz")))
+        await trio.sleep(1)
+    assert list(network.first) == ["xyz"]
+
+
 async def test_an_endpoint_without_an_address_dials_and_is_never_dialled(autojump_clock: MockClock) -> None:
     async with Neighbourhood() as hood:
         hidden = await hood.endpoint("DE*ABC", "cso", reachable=False)

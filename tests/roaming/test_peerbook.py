@@ -231,6 +231,55 @@ async def test_changes_that_come_together_lose_nothing_of_each_other(book: Book)
     assert book.cso.directory.find("rmd") is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda book, peer: book.withhold(peer, "locations", ["directions"]),
+        lambda book, peer: book.key_list(peer, keyed=True),
+        lambda book, peer: book.rename_contracts(peer, pseudonyms=True),
+        lambda book, peer: book.reroute(peer, {"bulk": ["direct"]}),
+        lambda book, peer: book.introduce(peer, on=True),
+    ],
+)
+async def test_no_change_brings_a_partner_back_that_was_removed_before_its_turn(
+    book: Book, change: Callable[[PeerBook, Peer], Any]
+) -> None:
+    peer = await book.pair()
+    await book.book.remove(peer, park=False)
+    with pytest.raises(NotFound):
+        await change(book.book, peer)
+    assert book.stored("rmd") is None
+    assert book.cso.directory.find("rmd") is None
+
+
+async def test_what_is_on_its_way_when_a_partner_is_removed_stays_nowhere(
+    book: Book, cso: Company, csp: Company
+) -> None:
+    csp.publish("user-credentials", bodies.token(country_code="FR", party_id="RMD"))
+    line, peer = FeedLine(csp, cso), cso.peer("rmd")
+    payload = line.chunk()
+    assert payload is not None
+    await book.book.remove(peer, park=False)
+    line.arrive(payload)  # it was with the writer, behind the removal
+    assert cso.mirrored("rmd", "user-credentials") == {}
+    assert cso.store.read(lambda cx: feeds.cursors_of(cx, "rmd")) == {}
+    await book.pair(parties=("FRRMD",))
+    again = FeedLine(csp, cso)
+    again.pump()
+    assert len(cso.mirrored("rmd", "user-credentials")) == 1
+
+
+async def test_a_record_that_was_handed_in_while_its_partner_was_removed_is_parked(
+    book: Book, cso: Company, csp: Company
+) -> None:
+    removed = cso.peer("rmd")
+    await book.book.remove(removed, park=False)
+    cso.directory.put(removed.row._replace(state="PAIRED"))  # as it still was when the record's way was looked up
+    cso.hand_in(bodies.cdr(id="C-1"))
+    (row,) = cso.store.read(lambda cx: records.find(cx, "C-1"))
+    assert (row.state, row.reason, row.sequence) == ("PARKED", "rmd was removed", None)
+
+
 async def test_two_pairings_of_one_endpoint_at_once_make_one_peer(book: Book) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: book.pair(2))
