@@ -219,8 +219,9 @@ class Registry:
         peer.others = tuple(exchange for exchange in usable.values() if exchange is not peer.exchange)
         if peer.exchange is not None and peer.exchange is not before[CALLS]:
             self._parts.outgoing.repeat(peer)
-        for exchange in {*chosen.values(), *before.values()} if chosen != before else ():
-            if exchange is not None:
+        # Not a set: whose turn comes first must not hang on where in memory it lies.
+        for exchange in dict.fromkeys((*before.values(), *chosen.values())) if chosen != before else ():
+            if exchange is not None and exchange.is_up:
                 exchange.carry()
                 exchange.ledger_grew()
 
