@@ -12,6 +12,7 @@ from roamd.protocol.calls import CommandRequest
 from roamd.protocol.messages import Answer, AnswerStatus, Call
 from roamd.roaming import operations as op
 from roamd.roaming.ports import CommandQuestion, CommandResult, NoAnswer
+from roamd.storage import commands, erasure
 from tests.control.commanding import (
     LOCATION,
     REFERENCE,
@@ -168,6 +169,21 @@ async def test_a_repeated_key_gets_the_same_command_and_the_backend_is_told_once
         await until(lambda: len(replies) == 2)
         assert replies[0].command_id == replies[1].command_id
         assert (await command(csp, "START_SESSION", start_body(), idempotency=key)).command_id == replies[0].command_id
+
+
+async def test_a_repeated_key_of_a_command_whose_driver_was_erased_is_refused_and_nobody_is_asked(
+    autojump_clock: object,
+) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await linked(hood)
+        key = op.Idempotency("k-1", b"h" * 32)
+        reply = await command(csp, "START_SESSION", start_body(), idempotency=key)
+        store = csp.core.book.store
+        (row,) = store.read(lambda cx: commands.find(cx, reply.command_id))
+        store.write(lambda cx: erasure.delete_txn(cx, "commands", [row.id]))
+        with pytest.raises(NotFound, match="was forgotten"):
+            await command(csp, "START_SESSION", start_body(), idempotency=key)
+        assert len(cso.backend.told) == 1
         assert len(cso.backend.told) == 1
         with pytest.raises(Conflict):
             await command(csp, "START_SESSION", start_body(), idempotency=op.Idempotency("k-1", b"i" * 32))

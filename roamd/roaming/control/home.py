@@ -173,7 +173,11 @@ class HomeControl:
         self, command_id: str, row: CommandRow, command: CheckedCommand, operation: op.SendCommand, reply: Reply
     ) -> None:
         """The command is on the disk: ask, unless the request repeats one that was asked before."""
-        kept = self.store.read(lambda cx: commands.find(cx, command_id, "out"))[-1]
+        found = self.store.read(lambda cx: commands.find(cx, command_id, "out"))
+        if not found:  # its driver was erased since; the key still stands, so it is not asked again
+            reply(NotFound("The command of this Idempotency-Key was forgotten.", code="unknown-command"))
+            return
+        kept = found[-1]
         if command_id != row.command_id:
             waiting = self._waiting.get(kept.id)
             if waiting is None:
