@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
+import pytest
+
 from roamd.model.objects import check_record
 from roamd.roaming import operations as op
+from roamd.roaming.ports import CommandResult
 from tests.control.commanding import AT, LOCATION, TOKEN, command, linked, put, sees, session_body, until_state
 from tests.support.endpoints import Endpoint, Neighbourhood, until
 
@@ -57,6 +60,29 @@ async def test_a_place_is_reserved_for_tomorrow_and_given_up_again(autojump_cloc
         await put(cso, "reservations", reservation("CANCELED"))
         await until_state(csp, cancelled.command_id, "DONE")
         assert status_at(csp, cso) == "CANCELED"
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+async def test_a_reservation_of_one_csp_is_neither_told_to_nor_cancelled_by_another_that_asked_for_the_same_id(
+    is_published: bool, autojump_clock: object
+) -> None:
+    async with Neighbourhood() as hood:
+        cso, csp = await linked(hood)
+        other = await hood.endpoint("NL*OTH", "csp")
+        await hood.pair(cso, other)
+        await hood.until_linked(cso, other)
+        its_own = {**TOKEN, "country_code": "NL", "party_id": "OTH", "contract_id": "NL-OTH-C00000042"}
+        made = await command(csp, "RESERVE", ASK)
+        cso.backend.carry_out = lambda question: CommandResult("ACCEPTED" if is_published else "REJECTED")
+        label = other.peer(cso).label
+        same = await command(other, "RESERVE", ASK | {"token": its_own}, peer=label)
+        if is_published:
+            await put(cso, "reservations", reservation("RESERVED"))
+            await until_state(csp, made.command_id, "DONE")
+        cancelled = await command(other, "CANCEL_RESERVATION", {"reservation_id": "R-1"}, peer=label)
+        assert (same.state, cancelled.result) == ("ACCEPTED" if is_published else "REJECTED", "REFUSED")
+        told = await cso.ask(op.ListCommands(direction="in"))
+        assert [one.state for one in told.items] == [made.state if not is_published else "DONE", same.state]
 
 
 async def test_what_cannot_be_reserved_has_failed(autojump_clock: object) -> None:

@@ -9,7 +9,7 @@ which counts as the report that it started. What `model.commands` says of late s
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from roamd.model.commands import (
     FAILED,
     LATE,
     LATE_RULES,
+    REJECTED,
     RESERVES,
     RESULTS,
     SET_PROFILE,
@@ -162,7 +163,7 @@ class VisitedControl:
             return f"the token is not of a contract of yours; {not_agreed(peer.agreement, 'contract_prefixes')}"
         if command.is_about_session and not self.store.read(lambda cx: self._shows_session(cx, peer, command.subject)):
             return "there is no such session of yours"
-        if command.command == CANCEL and not self.store.read(lambda cx: _reserved(cx, peer, command.subject)):
+        if command.command == CANCEL and not self.store.read(lambda cx: self._reserved(cx, peer, command.subject)):
             return "there is no such reservation of yours"
         return None
 
@@ -171,6 +172,14 @@ class VisitedControl:
             return True
         rows = feeds.find_published(cx, "sessions", session)
         return any(is_shown(row.audience, peer, self.directory) for row in rows)
+
+    def _reserved(self, cx: Cx, peer: Peer, reservation: str) -> bool:
+        """Another's may have the same id; who was refused one of that id has none to cancel."""
+        rows = feeds.find_published(cx, "reservations", reservation)
+        if rows:
+            return any(is_shown(row.audience, peer, self.directory) for row in rows)
+        asked = commands.reserving(cx, "in", RESERVES, reservation)
+        return any(row.peer == peer.label and row.state not in (REJECTED, FAILED) for row in asked)
 
     # --- commit, then ask ---------------------------------------------------------------------------------------
 
@@ -341,21 +350,28 @@ class VisitedControl:
         view, now_ms = checked.view, self.clock.now_ms()
         report = _RESERVATION_REPORTS.get(view.status) if isinstance(view, ReservationView) else None
         if report is not None:
-            for asked in commands.reserving(cx, "in", RESERVES, checked.key.id):
+            for asked in self._shown_to(checked, commands.reserving(cx, "in", RESERVES, checked.key.id)):
                 moved_txn(cx, asked, report, None, None, now_ms)
         if isinstance(view, ReservationView) and view.status == "CANCELED":
-            for cancel in commands.about(cx, "in", CANCEL, checked.key.id):
+            for cancel in self._shown_to(checked, commands.about(cx, "in", CANCEL, checked.key.id)):
                 moved_txn(cx, cancel, DONE, None, None, now_ms)
 
     def _start_of(self, cx: Cx, view: SessionView, checked: Checked) -> CommandRow | None:
         """The start that led to it, of a peer whose session it is: another's may carry the same reference."""
-        reference, audience = view.authorization_reference, audience_of(checked)
-        for row in commands.starts_of(cx, reference) if reference else ():
+        reference = view.authorization_reference
+        rows = commands.starts_of(cx, reference) if reference else []
+        row = next(self._shown_to(checked, rows), None)
+        if row is not None and row.session_id is not None and fold(row.session_id) != checked.key.id:
+            return None
+        return row
+
+    def _shown_to(self, checked: Checked, rows: Iterable[CommandRow]) -> Iterator[CommandRow]:
+        """Those of peers that are shown the object: references and reservation ids are their makers' own."""
+        audience = audience_of(checked)
+        for row in rows:
             peer = self.directory.find(row.peer)
             if peer is not None and is_shown(audience, peer, self.directory):
-                is_other = row.session_id is not None and fold(row.session_id) != checked.key.id
-                return None if is_other else row
-        return None
+                yield row
 
     # --- what roamd does by itself ------------------------------------------------------------------------------
 
@@ -420,10 +436,6 @@ class VisitedControl:
                 self._change(row, row._replace(reason=undoing.done))
 
         self.backend.ask_command(question, told)
-
-
-def _reserved(cx: Cx, peer: Peer, reservation: str) -> bool:
-    return any(row.peer == peer.label for row in commands.reserving(cx, "in", RESERVES, reservation))
 
 
 def _require_rule(request: CommandRequest, command: CheckedCommand | None) -> None:
