@@ -9,9 +9,11 @@ Between the moment in which one side signs and that in which the other hears of 
 agreements: whatever only one of them allows is refused then, and the refusal names the clause.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from roamd.clock import Clock
 from roamd.errors import StoreFull
@@ -32,6 +34,9 @@ log = get_logger()
 LOOK_S = 3600.0
 """The wall clock may be set while a timer of ours waits for a day months away, so it is looked at each hour."""
 
+_BEFORE_ALL: Final = -1
+"""Behind so many commits stands what is to be looked at in any case."""
+
 
 @dataclass(slots=True)
 class InForce:
@@ -44,32 +49,40 @@ class InForce:
     deadlines: Deadlines
     told: Callable[[], None]
     start: Callable[..., None]
-    _noted: set[str] = field(default_factory=set)
+    _noted: deque[tuple[int, str]] = field(default_factory=deque)
+    """Whose agreements may have changed, and behind how many commits; in that order."""
     _timer: Timer | None = None
 
     def begin(self) -> None:
         """Look at every peer with whom anything was signed: at the start, and each hour while there are such."""
-        self._noted.update(self.store.read(agreements.peers_with_signed))
+        for label in self.store.read(agreements.peers_with_signed):
+            self._noted.appendleft((_BEFORE_ALL, label))
         self.look()
 
     def note(self, label: str) -> None:
-        """A peer's agreements may have changed; called from any thread, inside the transaction that did it."""
-        self._noted.add(label)
+        """A peer's agreements may have changed; called on the writer's thread, inside the transaction that did it.
+
+        Who looks before that is committed would see nothing new, so the note stays until then.
+        """
+        self._noted.append((self.store.commits, label))
 
     def linked(self, peer: Peer) -> None:
         """A link is up: look at its peer, unless nothing is in use and nothing was signed, as with most."""
         if peer.agreement.number is not None or self.store.read(lambda cx: agreements.signed(cx, peer.label)):
-            self.note(peer.label)
+            self._noted.appendleft((_BEFORE_ALL, peer.label))
             self.look()
 
     def look(self) -> None:
         """Put to use what came in; costs nothing when nothing did."""
-        if self._noted:
+        if self._is_due():
             self.start(self._settle)
 
+    def _is_due(self) -> bool:
+        return bool(self._noted) and self._noted[0][0] < self.store.commits
+
     async def _settle(self) -> None:
-        while self._noted:
-            label = self._noted.pop()
+        while self._is_due():
+            _, label = self._noted.popleft()
             peer = self.directory.find(label)
             if peer is not None:
                 try:

@@ -216,6 +216,11 @@ class Store:
         return self._threaded is not None and self._threaded.ballast.full
 
     @property
+    def commits(self) -> int:
+        """How many there were since the store was opened. It grows behind each, before anybody is told; any thread."""
+        return self._group.commits
+
+    @property
     def waiting(self) -> int:
         """About how many submissions wait for the writer."""
         return self._threaded.waiting if self._threaded else 0
@@ -249,7 +254,7 @@ class Store:
 
     def _begin(self) -> None:
         if self._to_begin:
-            self._begun_after = self._group.commits
+            self._begun_after = self.commits
             self._read_cx.run("BEGIN")
             self._to_begin = False
 
@@ -273,7 +278,7 @@ class Store:
         if self._reader is self._writer:
             return self._reader.total_changes()
         # Nobody else writes. SQLite's own number would cost each of a thousand peers a statement.
-        return self._begun_after if self._in_snapshot else self._group.commits
+        return self._begun_after if self._in_snapshot else self.commits
 
     def ledger_faults(self) -> list[str]:
         """What SQLite finds wrong in the ledger's tables and indexes. A file's takes long, so: a thread."""

@@ -62,7 +62,7 @@ class Side:
 
     async def look(self) -> None:
         """What has come in, or what the calendar says, is put to use."""
-        self.in_force.note(self.other)
+        self.company.store.write(lambda cx: self.in_force.note(self.other))
         self.in_force.look()
         await settled()
 
@@ -413,6 +413,23 @@ async def test_what_was_signed_and_not_put_to_use_before_a_crash_is_put_to_use_a
     again.in_force.begin()
     await settled()
     assert again.settings.number == number
+
+
+async def test_who_looks_while_the_last_signature_is_being_committed_does_not_keep_it_from_its_use(
+    two: Two, csp: Company
+) -> None:
+    """A look for another reason falls between the transaction, on the writer's thread, and its commit."""
+    number = (await two.cso.propose(clauses={"dispute_days": 45}))["number"]
+    await two.exchange()
+    await two.csp.answer(number)
+    two.cso.in_force.note(two.cso.other)
+    two.cso.in_force.look()
+    await settled()
+    carry(csp, two.cso.company)
+    assert two.cso.settings.number is None
+    two.cso.in_force.look()
+    await settled()
+    assert two.cso.settings.number == number
 
 
 # --- lying peers ------------------------------------------------------------------------------------------------
