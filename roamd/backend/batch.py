@@ -29,6 +29,9 @@ from roamd.model.objects import Checked, check_object
 from roamd.roaming.operations import Idempotency, PutObjects, StoredObject
 
 GROUP_LINES: Final = 1000
+KEY_REUSED: Final = "idempotency-key-reused"
+"""Why a whole group is refused (`roaming.idempotent`); any other refusal is of one line."""
+
 GROUP_BYTES: Final = 2 * 1024 * 1024
 """A group is one commit; large groups hold up other writers."""
 
@@ -130,10 +133,26 @@ class _Run:
         try:
             self.summary.count(await self._api.core.ask(PutObjects(self._feed, group, self._idempotency(group))))
         except RoamdError as error:
+            if isinstance(error, RequestError) and error.reason != KEY_REUSED and len(group) > 1:
+                await self._one_by_one(group, numbers)
+                return
             for number in numbers:
                 self.summary.fail(number, error)
             if isinstance(error, StoreError):
                 raise
+
+    async def _one_by_one(self, group: tuple[Checked, ...], numbers: list[int]) -> None:
+        """A line of the group contradicts what is stored, and nothing of it was: each by itself, in their order."""
+        replies = await self._api.core.ask_many([PutObjects(self._feed, (checked,)) for checked in group])
+        full: StoreError | None = None
+        for number, reply in zip(numbers, replies, strict=True):
+            if isinstance(reply, RoamdError):
+                self.summary.fail(number, reply)
+                full = full or (reply if isinstance(reply, StoreError) else None)
+            else:
+                self.summary.count(reply)
+        if full is not None:
+            raise full
 
     def _idempotency(self, group: tuple[Checked, ...]) -> Idempotency | None:
         """Each group has a key of its own, for each is a commit of its own; equal bodies fall into equal groups."""

@@ -77,7 +77,7 @@ class MemoryAnswers:
         kept = self._kept.get(wanted.key)
         if kept is not None:
             if kept.request_hash != wanted.request_hash:
-                raise Conflict("This Idempotency-Key was used with another request.", code="idempotency-conflict")
+                raise Conflict("This Idempotency-Key was used with another request.", code="idempotency-key-reused")
             return _again(*await asyncio.shield(kept.answer))
         return await self._first(wanted, now, do)
 

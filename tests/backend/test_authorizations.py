@@ -144,7 +144,7 @@ def test_the_same_key_gives_the_same_answer_and_another_body_409() -> None:
         again = await api.send("POST", "/v1/authorizations", GOOD, headers=key)
         assert first.json["authorization_id"] == again.json["authorization_id"]
         other = await api.send("POST", "/v1/authorizations", {"credential": {"type": "RFID", "uid": "9"}}, headers=key)
-        assert (other.status, other.json["code"]) == (409, "idempotency-conflict")
+        assert (other.status, other.json["code"]) == (409, "idempotency-key-reused")
 
     run_api(test)
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from roamd.backend.examples import LOCATION, OBJECTS, TARIFF, TOKEN
-from roamd.errors import StoreFull
+from roamd.errors import Conflict, StoreFull
 from roamd.roaming.operations import DeleteObject, GetObject, PatchEvse, PutObjects, StoredObject
 from tests.support.api import Harness, run_api
-from tests.support.core import operations_of
+from tests.support.core import FakeCore, operations_of
 
 TARIFFS = "/v1/tariffs/T1"
 
@@ -287,6 +287,31 @@ def test_a_full_disk_ends_a_batch_with_507() -> None:
     run_api(test)
 
 
+def test_a_line_that_contradicts_what_is_stored_takes_no_good_ones_along() -> None:
+    core = FakeCore()
+    put_one = core._store
+
+    def judged(key: Any, checked: Any) -> Any:
+        if checked.key.id == "T2":
+            raise Conflict("The session cannot have become this.", code="impossible-change")
+        return put_one(key, checked)
+
+    core._store = judged  # type: ignore[method-assign]
+
+    async def test(api: Harness) -> None:
+        answered = await api.send("POST", "/v1/tariffs/batch", lines(TARIFF, a_tariff(id="T2"), a_tariff(id="T3")))
+        assert answered.status == 422
+        assert [(each["line"], each["problem"]["code"]) for each in answered.json["failed"]] == [
+            (2, "impossible-change")
+        ]
+        assert (answered.json["stored"], answered.json["failed_count"]) == (2, 1)
+        assert [[one.key.id for one in each.checked] for each in operations_of(core, PutObjects)] == [
+            ["T1", "T2", "T3"], ["T1"], ["T2"], ["T3"],
+        ]  # fmt: skip
+
+    run_api(test, core=core)
+
+
 def test_a_batch_under_the_same_key_is_done_once() -> None:
     async def test(api: Harness) -> None:
         key = {"Idempotency-Key": "b-1"}
@@ -294,7 +319,7 @@ def test_a_batch_under_the_same_key_is_done_once() -> None:
         again = await api.send("POST", "/v1/tariffs/batch", lines(TARIFF), headers=key)
         assert first.json == again.json
         other = await api.send("POST", "/v1/tariffs/batch", lines(a_tariff(id="T9")), headers=key)
-        assert other.json["failed"][0]["problem"]["code"] == "idempotency-conflict"
+        assert other.json["failed"][0]["problem"]["code"] == "idempotency-key-reused"
 
     run_api(test)
 

@@ -102,7 +102,7 @@ def test_the_same_key_is_done_once_even_while_the_first_is_still_done() -> None:
         assert [(await each).status for each in (first, again)] == [201, 201]
         assert len(operations_of(api.core, Operate)) == 1
         other = await api.send("POST", "/v1/invites", {"auto": True}, headers=key)
-        assert (other.status, other.json["code"]) == (409, "idempotency-conflict")
+        assert (other.status, other.json["code"]) == (409, "idempotency-key-reused")
 
     run_api(test)
 

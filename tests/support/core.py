@@ -89,7 +89,7 @@ class FakeCore:
         kept = self.remembered.get((type(operation).__name__, idempotency.key))
         if kept is not None:
             if kept[0] != idempotency.request_hash:
-                raise Conflict("another body under this key", code="idempotency-conflict")
+                raise Conflict("another body under this key", code="idempotency-key-reused")
             return kept[1]
         reply = answer(operation)
         self.remembered[type(operation).__name__, idempotency.key] = (idempotency.request_hash, reply)
