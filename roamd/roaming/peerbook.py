@@ -293,6 +293,7 @@ class PeerBook:
             listkeys.drop_peer_txn(cx, peer.label)
             agreements.drop_preset_txn(cx, peer.label)
             peers.remove_txn(cx, peer.label)
+            peers.delete_used_txn(cx, peer.endpoint_id)  # or it would be back by the same line, if that was --auto
 
         async with self._turn:
             self._require_known(peer)

@@ -126,6 +126,11 @@ def use_invitation_txn(cx: Cx, invitation_id: bytes, used_by: str, result: bytes
     return cx.change(sql, (used_by, result, invitation_id, used_by)) > 0
 
 
+def delete_used_txn(cx: Cx, endpoint_id: str) -> None:
+    """Forget the invitations that brought an endpoint in."""
+    cx.run("DELETE FROM invitations WHERE used_by = ?", (endpoint_id,))
+
+
 def delete_expired_txn(cx: Cx, now_ms: int) -> int:
     """Forget invitations that have expired; how many."""
     return cx.change("DELETE FROM invitations WHERE expires_ms <= ?", (now_ms,))

@@ -18,6 +18,7 @@ from roamd.roaming.operations import RetryRecord
 from roamd.roaming.peerbook import PeerBook
 from roamd.storage import events, feeds, peers, records
 from roamd.storage.cx import Cx
+from roamd.storage.peers import InvitationRow
 from roamd.trust.descriptor import Descriptor, verify_descriptor
 from roamd.trust.identity import Identity
 from roamd.trust.succession import appoint
@@ -229,6 +230,16 @@ async def test_changes_that_come_together_lose_nothing_of_each_other(book: Book)
     await book.book.renew(peer, partner(2, sequence=7), b"d")
     assert book.stored("rmd") is None
     assert book.cso.directory.find("rmd") is None
+
+
+async def test_the_line_that_brought_a_removed_partner_in_brings_it_in_no_more(book: Book) -> None:
+    peer = await book.pair()
+    lines = [InvitationRow(name, b"secret", 2**60, True, None, None, "a:1") for name in (b"used", b"open")]
+    for row in lines:
+        book.cso.store.write(lambda cx, row=row: peers.put_invitation_txn(cx, row))
+    book.cso.store.write(lambda cx: peers.use_invitation_txn(cx, b"used", peer.endpoint_id, b"words"))
+    await book.book.remove(peer, park=False)
+    assert [row.id for row in book.cso.store.read(peers.list_invitations)] == [b"open"]
 
 
 @pytest.mark.parametrize(
