@@ -96,6 +96,20 @@ def restore(source: Path, path: Path, now_ms: int) -> Path | None:
     return aside
 
 
+def require_no_half_restore(path: Path) -> None:
+    """OperatorError where a restore came to its end between moving the old store aside and putting the new one there.
+
+    A start would make an empty store, which knows nothing of what was received and signed under this identity.
+    """
+    replaced = _replaced(path)
+    if replaced and not path.exists():
+        raise OperatorError(
+            f"There is no store {path.name}, but {replaced[-1].name} beside it: a restore did not come to its end. "
+            "Run `roamd restore` again, or give that file (and its -wal) the store's name back. To begin with an "
+            "empty store, move it away."
+        )
+
+
 def _mark_restored(path: Path, now_ms: int) -> None:
     """Leave the marker, and jump over the event cursors that the forgotten time handed out."""
     connection = apsw.Connection(str(path))
@@ -111,15 +125,25 @@ def _mark_restored(path: Path, now_ms: int) -> None:
 
 
 def _move_aside(path: Path, now_ms: int) -> Path | None:
-    """Give the old store another name, with its log: a log left behind would be played into the restored store."""
-    if not path.exists():
+    """Give the old store another name, with its log: a log left behind would be played into the restored store.
+
+    The file goes first: with a crash before its log went, too, it would be an older store that nobody misses. What a
+    restore that did not come to its end has left is put beside what that one has moved.
+    """
+    replaced = _replaced(path)
+    if not path.exists() and not replaced:
         return None
-    aside = path.with_name(f"{path.name}.replaced-{now_ms}")
-    for suffix in ("-shm", "-wal", ""):
+    aside = path.with_name(f"{path.name}.replaced-{now_ms}") if path.exists() else replaced[-1]
+    for suffix in ("", "-wal", "-shm"):
         old = path.with_name(path.name + suffix)
         if old.exists():
             old.rename(aside.with_name(aside.name + suffix))
     return aside
+
+
+def _replaced(path: Path) -> list[Path]:
+    """Stores that restored ones have replaced, without their logs."""
+    return sorted(path.parent.glob(f"{path.name}.replaced-*[0-9]"))
 
 
 def _copy(source: Path, target: Path) -> None:

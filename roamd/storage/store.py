@@ -319,6 +319,7 @@ def _new_image() -> bytes:
 
 def _open_files(path: Path, now_ms: int, synchronous: str, vfs: str | None) -> tuple[apsw.Connection, apsw.Connection]:
     """Both connections over a schema that is up to date."""
+    backup.require_no_half_restore(path)
     try:
         writer = connect.open_writer(path, synchronous=synchronous, vfs=vfs)
         migrate.migrate(writer, migrate.load(), now_ms, lambda number: backup.before_migration(path, number))

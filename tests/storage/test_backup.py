@@ -1,5 +1,6 @@
 """Backups are whole, private and checked; a restored store knows that it was restored."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,42 @@ def test_the_log_of_a_killed_store_is_not_played_into_the_restored_one(tmp_path:
         assert "in the log" not in store.read(noted)
     assert aside is not None
     with Store.open(aside, ballast_bytes=0) as old:
+        assert "in the log" in old.read(noted)
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_a_restore_that_ends_halfway_leaves_no_empty_store_and_none_without_its_log(
+    renames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, live, left = tmp_path / "state.db", tmp_path / "live.db", [renames]
+    with Store.open(live, ballast_bytes=0) as store:
+        backup.backup(live, tmp_path / "copy.db")
+        store.write(note("in the log"))
+        for suffix in ("", "-wal"):
+            path.with_name(path.name + suffix).write_bytes(live.with_name(live.name + suffix).read_bytes())
+    rename = Path.rename
+
+    def until_the_crash(self: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as crashing:
+        crashing.setattr(Path, "rename", until_the_crash)
+        with contextlib.suppress(KeyboardInterrupt):
+            backup.restore(tmp_path / "copy.db", path, now_ms=7)
+    if renames == 0:
+        with Store.open(path, ballast_bytes=0) as untouched:
+            assert "in the log" in untouched.read(noted)
+        return
+    if renames < 3:
+        with pytest.raises(OperatorError, match="did not come to its end"):
+            Store.open(path, ballast_bytes=0)
+        assert backup.restore(tmp_path / "copy.db", path, now_ms=8) == tmp_path / "state.db.replaced-7"
+    with Store.open(path, ballast_bytes=0) as restored:
+        assert "in the log" not in restored.read(noted)
+    with Store.open(tmp_path / "state.db.replaced-7", ballast_bytes=0) as old:
         assert "in the log" in old.read(noted)
 
 
