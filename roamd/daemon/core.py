@@ -266,7 +266,7 @@ class Core:
         return {
             **dict.fromkeys(FEEDS_WITH_FIELDS, without_withheld),
             filters.FEED: self.own_filter.project,
-            filters.CARDS: self.names.before(OwnLists(self.ground.run.secret).project),
+            filters.CARDS: self.names.before(OwnLists(self.ground.run.secret, self.ground.store).project),
             "grants": self.names.without_named_grants,
         }
 

@@ -31,7 +31,7 @@ class List:
 
     def follow(self, secret: bytes = SECRET) -> FeedLine:
         line = FeedLine(self.csp, self.cso)
-        line.publisher.projections = {FEED: OwnLists(secret).project}
+        line.publisher.projections = {FEED: OwnLists(secret, self.csp.store).project}
         line.follower.noted = {FEED: self.keys.noted_txn}
         line.follower.landed = {FEED: self.keys.landed}
         return line
@@ -86,6 +86,34 @@ def test_a_card_in_another_spelling_is_found_and_goes_with_its_tombstone(listing
     listing.csp.withdraw(FEED, key)
     listing.pump()
     assert listing.held() == listing.find() == []
+
+
+def test_of_a_card_in_two_spellings_the_one_that_is_left_goes_on_counting(listing: List) -> None:
+    colons = ":".join(UID[at : at + 2] for at in range(0, len(UID), 2))
+    for new, old in ((UID, colons), (colons, UID)):  # whichever came first
+        listing.publish(uid=old, whitelist="NEVER")
+        listing.publish(uid=new, whitelist="ALWAYS")
+        listing.csp.withdraw(FEED, ObjectKey("FRRMD", old, "RFID"))
+        listing.pump()
+        assert [found.whitelist for found in listing.find()] == ["ALWAYS"]
+        listing.publish(uid=old, whitelist="NEVER")
+        listing.csp.withdraw(FEED, ObjectKey("FRRMD", old, "RFID"))
+        listing.pump()
+        assert [found.whitelist for found in listing.find()] == ["ALWAYS"], "what is left, not what came last"
+        listing.csp.withdraw(FEED, ObjectKey("FRRMD", new, "RFID"))
+        listing.pump()
+        assert listing.held() == []
+
+
+def test_no_other_spelling_is_told_to_whom_the_list_is_not_for_any_more(listing: List) -> None:
+    listing.publish(uid=UID)
+    listing.agree(keyed_list=True, feeds_out=())
+    listing.pump()
+    assert listing.held() == []
+    listing.publish(uid="04-e2-a1-b2-c3-d4-80")
+    listing.csp.withdraw(FEED, ObjectKey("FRRMD", UID, "RFID"))
+    listing.pump()
+    assert listing.held() == []
 
 
 def test_who_types_what_stands_in_the_list_is_not_let_in_by_it(listing: List) -> None:
@@ -144,7 +172,7 @@ def test_a_new_key_takes_the_old_ones_place_and_both_count_meanwhile(listing: Li
 
 def test_each_peer_has_a_key_of_its_own(listing: List) -> None:
     listing.csp.meets(Company(3, "NLTNM", "cso"), "tnm")
-    lists = OwnLists(SECRET)
+    lists = OwnLists(SECRET, listing.csp.store)
     assert lists.key_for(listing.csp.peer("abc")) != lists.key_for(listing.csp.peer("tnm"))
 
 
@@ -181,7 +209,7 @@ def test_a_chunk_that_could_not_be_stored_leaves_no_key_and_brings_it_the_next_t
 
 def test_a_liar_with_a_key_for_each_object_costs_two_hashes_a_tap(listing: List) -> None:
     listing.line.publisher.projections = {
-        FEED: lambda row, peer: OwnLists(row.key.id.encode()).project(row, peer),
+        FEED: lambda row, peer: OwnLists(row.key.id.encode(), listing.csp.store).project(row, peer),
     }
     for number in range(9):
         listing.publish(uid=f"04E2A1B2C3D4{number:02}")

@@ -4,7 +4,8 @@ A peer that is sent a keyed list (`roamd peers keyed`, part of the agreement) ge
 numbers; see `model.keyedlist` for what they are and what they hide. Like every projection nothing of it is stored here,
 and a switch raises the peer's `rights_version`, so that the one list takes the other's place.
 
-Two credentials that we publish of the same number in two spellings are one in a keyed list: the newer counts.
+Two credentials that we publish of the same number in two spellings are one in a keyed list: the newer counts, and
+when one is withdrawn the other stands.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from hmac import digest
 
+from roamd.model.agreement import may_publish
+from roamd.model.credentials import canonical_uid
 from roamd.model.keyedlist import KEY, is_marked, key_of, keyed_body, mark_of, uid_hash
 from roamd.protocol.bulk import FeedChunk, FeedItem
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.privacy.fields import without_withheld
-from roamd.storage import listkeys
+from roamd.roaming.whitelist import spellings
+from roamd.storage import feeds, listkeys
 from roamd.storage.feeds import PublishedRow
 from roamd.storage.store import Cx, Store
 
@@ -28,15 +32,31 @@ class OwnLists:
     """Our feed of user credentials as each peer may see it. `secret` is kept by the store."""
 
     secret: bytes
+    store: Store
 
     def project(self, row: PublishedRow, peer: Peer) -> FeedItem:
         """The credential without what is withheld, and under hashes where that is agreed (projections.Projection)."""
         item = without_withheld(row, peer)
         if not peer.agreement.keyed_list:
             return item
+        is_gone = row.body is None and may_publish(peer.agreement, FEED)  # else: it is not for this peer any more
+        other = self._other_spelling(row) if is_gone else None
+        if other is not None:
+            return self.project(other, peer)
         key, (party, uid, type_) = self.key_for(peer), row.key
         body = None if item.body is None else keyed_body(key, type_, uid, item.body)
         return FeedItem(party, uid_hash(key, type_, uid), type_, row.ocpi, body)
+
+    def _other_spelling(self, gone: PublishedRow) -> PublishedRow | None:
+        """What stands under the same hash as a credential that was withdrawn, and still does: the newest."""
+        party, uid, type_ = gone.key
+        ids = spellings(type_, canonical_uid(type_, uid))
+        rows = self.store.read(
+            lambda cx: [row for one in ids for row in feeds.find_published(cx, FEED, one, party=party, sub=type_)]
+        )
+        if any(row.key == gone.key for row in rows):
+            return None  # it is there, and only not for this peer
+        return max(rows, key=lambda row: row.version, default=None)
 
     def key_for(self, peer: Peer) -> bytes:
         """The peer's key: 16 bytes that stay the same as long as the store's secret does."""
