@@ -69,7 +69,7 @@ from roamd.roaming.ports import Backend, Reply
 from roamd.roaming.pricecheck import PriceChecks
 from roamd.roaming.privacy.desk import SubjectDesk
 from roamd.roaming.privacy.fields import without_withheld
-from roamd.roaming.privacy.keyed import OwnLists, TheirKeys
+from roamd.roaming.privacy.keyed import OwnLists, TheirKeys, standing
 from roamd.roaming.privacy.pseudonyms import Pseudonyms
 from roamd.roaming.privacy.retention import Retention
 from roamd.roaming.projections import Projections
@@ -266,7 +266,7 @@ class Core:
         return {
             **dict.fromkeys(FEEDS_WITH_FIELDS, without_withheld),
             filters.FEED: self.own_filter.project,
-            filters.CARDS: self.names.before(OwnLists(self.ground.run.secret, self.ground.store).project),
+            filters.CARDS: standing(self.ground.store, self.names.before(OwnLists(self.ground.run.secret).project)),
             "grants": self.names.without_named_grants,
         }
 

@@ -9,7 +9,8 @@ from roamd.model.agreement import Agreement
 from roamd.model.keyedlist import keyed_body, uid_hash
 from roamd.model.keys import ObjectKey
 from roamd.protocol.bulk import FeedItem
-from roamd.roaming.privacy.keyed import OwnLists, TheirKeys
+from roamd.roaming.privacy.keyed import OwnLists, TheirKeys, standing
+from roamd.roaming.privacy.pseudonyms import Pseudonyms
 from roamd.roaming.whitelist import Whitelist
 from roamd.storage import feeds, listkeys
 from tests.model import bodies
@@ -31,7 +32,7 @@ class List:
 
     def follow(self, secret: bytes = SECRET) -> FeedLine:
         line = FeedLine(self.csp, self.cso)
-        line.publisher.projections = {FEED: OwnLists(secret, self.csp.store).project}
+        line.publisher.projections = {FEED: standing(self.csp.store, OwnLists(secret).project)}
         line.follower.noted = {FEED: self.keys.noted_txn}
         line.follower.landed = {FEED: self.keys.landed}
         return line
@@ -105,6 +106,25 @@ def test_of_a_card_in_two_spellings_the_one_that_is_left_goes_on_counting(listin
         assert listing.held() == []
 
 
+@pytest.mark.parametrize("keyed", [False, True])
+def test_of_a_contract_in_two_spellings_that_is_told_by_a_pseudonym_the_one_that_is_left_stands(
+    listing: List, keyed: bool
+) -> None:
+    names = Pseudonyms(listing.csp.store, listing.csp.directory, listing.csp.timers, SECRET)
+    named = standing(listing.csp.store, names.before(OwnLists(SECRET).project))
+    listing.line.publisher.projections = {FEED: named}
+    listing.agree(keyed_list=keyed, pseudonyms=True)
+    spelled = ("FR-RMD-C00000042-X", "FRRMDC00000042")
+    for uid in spelled:
+        listing.publish(uid=uid, type="EMAID", contract_id=spelled[0])
+    before = listing.held()
+    for uid, left in zip(spelled, (1, 0), strict=True):
+        listing.csp.withdraw(FEED, ObjectKey("FRRMD", uid, "EMAID"))
+        listing.pump()
+        assert len(listing.held()) == left
+        assert all(held["contract_id"] == before[0]["contract_id"] for held in listing.held())
+
+
 def test_no_other_spelling_is_told_to_whom_the_list_is_not_for_any_more(listing: List) -> None:
     listing.publish(uid=UID)
     listing.agree(keyed_list=True, feeds_out=())
@@ -172,7 +192,7 @@ def test_a_new_key_takes_the_old_ones_place_and_both_count_meanwhile(listing: Li
 
 def test_each_peer_has_a_key_of_its_own(listing: List) -> None:
     listing.csp.meets(Company(3, "NLTNM", "cso"), "tnm")
-    lists = OwnLists(SECRET, listing.csp.store)
+    lists = OwnLists(SECRET)
     assert lists.key_for(listing.csp.peer("abc")) != lists.key_for(listing.csp.peer("tnm"))
 
 
@@ -209,7 +229,7 @@ def test_a_chunk_that_could_not_be_stored_leaves_no_key_and_brings_it_the_next_t
 
 def test_a_liar_with_a_key_for_each_object_costs_two_hashes_a_tap(listing: List) -> None:
     listing.line.publisher.projections = {
-        FEED: lambda row, peer: OwnLists(row.key.id.encode(), listing.csp.store).project(row, peer),
+        FEED: lambda row, peer: OwnLists(row.key.id.encode()).project(row, peer),
     }
     for number in range(9):
         listing.publish(uid=f"04E2A1B2C3D4{number:02}")

@@ -14,11 +14,12 @@ from hashlib import sha256
 from hmac import digest
 
 from roamd.model.agreement import may_publish
-from roamd.model.credentials import canonical_uid
+from roamd.model.credentials import EMAID, canonical_uid
 from roamd.model.keyedlist import KEY, is_marked, key_of, keyed_body, mark_of, uid_hash
 from roamd.protocol.bulk import FeedChunk, FeedItem
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.privacy.fields import without_withheld
+from roamd.roaming.projections import Projected, Projection
 from roamd.roaming.whitelist import spellings
 from roamd.storage import feeds, listkeys
 from roamd.storage.feeds import PublishedRow
@@ -32,35 +33,46 @@ class OwnLists:
     """Our feed of user credentials as each peer may see it. `secret` is kept by the store."""
 
     secret: bytes
-    store: Store
 
     def project(self, row: PublishedRow, peer: Peer) -> FeedItem:
         """The credential without what is withheld, and under hashes where that is agreed (projections.Projection)."""
         item = without_withheld(row, peer)
         if not peer.agreement.keyed_list:
             return item
-        is_gone = row.body is None and may_publish(peer.agreement, FEED)  # else: it is not for this peer any more
-        other = self._other_spelling(row) if is_gone else None
-        if other is not None:
-            return self.project(other, peer)
         key, (party, uid, type_) = self.key_for(peer), row.key
         body = None if item.body is None else keyed_body(key, type_, uid, item.body)
         return FeedItem(party, uid_hash(key, type_, uid), type_, row.ocpi, body)
 
-    def _other_spelling(self, gone: PublishedRow) -> PublishedRow | None:
-        """What stands under the same hash as a credential that was withdrawn, and still does: the newest."""
-        party, uid, type_ = gone.key
-        ids = spellings(type_, canonical_uid(type_, uid))
-        rows = self.store.read(
-            lambda cx: [row for one in ids for row in feeds.find_published(cx, FEED, one, party=party, sub=type_)]
-        )
-        if any(row.key == gone.key for row in rows):
-            return None  # it is there, and only not for this peer
-        return max(rows, key=lambda row: row.version, default=None)
-
     def key_for(self, peer: Peer) -> bytes:
         """The peer's key: 16 bytes that stay the same as long as the store's secret does."""
         return digest(self.secret, b"roamd keyed list 1 " + peer.endpoint_id.encode(), sha256)[:KEY]
+
+
+def standing(store: Store, project: Projection) -> Projection:
+    """`project`, and in the place of a withdrawn credential one that stands under the same hash or name and still does.
+
+    A peer that is told numbers as they are has them as two.
+    """
+
+    def shown(row: PublishedRow, peer: Peer) -> Projected:
+        is_gone = row.body is None and may_publish(peer.agreement, FEED)  # else: it is not for this peer any more
+        is_one = peer.agreement.keyed_list or (peer.agreement.pseudonyms and row.key.sub == EMAID)
+        other = _other_spelling(store, row) if is_gone and is_one else None
+        return project(other or row, peer)
+
+    return shown
+
+
+def _other_spelling(store: Store, gone: PublishedRow) -> PublishedRow | None:
+    """The newest that is published of the same number as a credential that was withdrawn."""
+    party, uid, type_ = gone.key
+    ids = spellings(type_, canonical_uid(type_, uid))
+    rows = store.read(
+        lambda cx: [row for one in ids for row in feeds.find_published(cx, FEED, one, party=party, sub=type_)]
+    )
+    if any(row.key == gone.key for row in rows):
+        return None  # it is there, and only not for this peer
+    return max(rows, key=lambda row: row.version, default=None)
 
 
 @dataclass(slots=True)
