@@ -1,6 +1,7 @@
 """What the OCPI face needs of the core beside the usual operations: its registrations, and who the partners are."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -10,10 +11,13 @@ from roamd.roaming import operations as op
 from roamd.roaming.control.shown import as_reply
 from roamd.roaming.directory import Directory, Peer
 from roamd.roaming.ports import Reply
-from roamd.storage import commands, decisions, feeds, ocpi
+from roamd.storage import commands, decisions, feeds, grants, ocpi
 from roamd.storage.commands import CommandRow
 from roamd.storage.ocpi import ResultRow
 from roamd.storage.store import Cx, Store
+
+_REFERRED: Final = (commands, decisions, grants)
+"""Tables in which references of peers stand."""
 
 
 @dataclass(slots=True)
@@ -41,9 +45,14 @@ class OcpiDesk:
         self.store.submit(txn, reply)
 
     def driver(self, operation: op.FindDriver, reply: Reply) -> None:
-        """FindDriver -> Driver, or None: by the command that carried the reference, or the decision that gave it."""
+        """FindDriver -> Driver, or None: by the command that carried the reference, or the decision that gave it.
+
+        None as well where several peers use the same one: it must not be guessed whose driver it was.
+        """
 
         def read(cx: Cx) -> op.Driver | None:
+            if len(set().union(*(table.peers_of_reference(cx, operation.reference) for table in _REFERRED))) > 1:
+                return None
             asked = commands.by_reference(cx, "in", operation.reference)
             if asked is not None:
                 return op.Driver(asked.party)

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from roamd.errors import Conflict, Forbidden, Malformed, NotFound
 from roamd.model.objects import CheckedRecord, check_record
 from roamd.roaming.directory import PENDING, SUSPENDED
-from roamd.roaming.operations import DropRecord, GetRecord, Idempotency, ListRecords, PostRecords, RetryRecord
+from roamd.roaming.ocpi import OcpiDesk
+from roamd.roaming.operations import (
+    Driver,
+    DropRecord,
+    FindDriver,
+    GetRecord,
+    Idempotency,
+    ListRecords,
+    PostRecords,
+    RetryRecord,
+)
 from roamd.storage import ledgers, meta, records
 from roamd.storage.decisions import DecisionRow
 from tests.model import bodies
@@ -86,6 +96,16 @@ def test_of_two_csps_that_gave_the_same_reference_the_owner_of_the_contract_is_m
     assert [where(cso, number)[:2] for number in (1, 2, 3)] == [("QUEUED", "rmd"), ("QUEUED", "tnm"), ("QUEUED", "rmd")]
     post(cso, record(4, authorization_reference="1001", token=NOBODYS))
     assert where(cso, 4) == ("PARKED", None, "several peers gave its authorization_reference: rmd, tnm")
+
+
+def test_whose_driver_a_reference_stands_for_is_not_guessed(cso: Company, csp: Company, tnm: Company) -> None:
+    desk = OcpiDesk(cso.clock, cso.store, cso.directory)
+    authorized_by(cso, "rmd", "1001")
+    cso.timers.pass_by(1)
+    assert answer_of(desk.driver, FindDriver("1001")) == Driver("FRRMD")
+    authorized_by(cso, "tnm", "1001")
+    cso.timers.pass_by(1)
+    assert answer_of(desk.driver, FindDriver("1001")) is None
 
 
 def test_a_reference_of_a_removed_peer_leads_nowhere_and_the_contract_decides(
