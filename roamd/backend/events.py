@@ -61,7 +61,7 @@ class Events:
             left = until - self._api.clock.monotonic()
             if page.items or left <= 0 or self._api.events.closing:
                 return page
-            await self._api.events.wait_beyond(generation, left)
+            await self._api.events.hold_request(generation, left)
             after = page.next
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -86,7 +86,7 @@ class Events:
             after = page.next
             yield page
             if not page.items:
-                await hub.wait_beyond(generation, HEARTBEAT_S)
+                await hub.hold_request(generation, HEARTBEAT_S)
 
     def routes(self) -> list[Route]:
         """The table's rows."""

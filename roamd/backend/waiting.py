@@ -8,7 +8,9 @@ from roamd.errors import RoamdError
 from roamd.roaming.ports import AuthorizeQuestion, NoAnswer, Question, Told
 
 MAX_WAITING: Final = 256
-"""Long polls, event streams and webhooks that wait at a time; each holds a socket and a coroutine."""
+"""Requests that wait at a time, long polls and event streams; each holds a socket and a coroutine. What waits of our
+own accord (webhooks, WebSockets, the OCPI face) is bounded elsewhere, and is not kept out by them.
+"""
 
 Done = Told
 
@@ -31,6 +33,7 @@ class EventHub:
         self.sessions = 0
         self.closing = False
         self._waiters: set[asyncio.Future[None]] = set()
+        self._requests = 0
 
     def arrived(self) -> None:
         """There are new events."""
@@ -51,8 +54,6 @@ class EventHub:
         """Wait for events after `generation`; whether there are some. Returns at once when the API stops."""
         if self.generation != generation or self.closing or timeout_s <= 0:
             return self.generation != generation
-        if len(self._waiters) >= MAX_WAITING:
-            raise TooManyWaiting(f"{MAX_WAITING} requests wait for events already; close some.")
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiters.add(waiter)
@@ -63,6 +64,16 @@ class EventHub:
             timer.cancel()
             self._waiters.discard(waiter)
         return self.generation != generation
+
+    async def hold_request(self, generation: int, timeout_s: float) -> bool:
+        """`wait_beyond` for a request. Raises TooManyWaiting where it would have to wait beside too many others."""
+        if self._requests >= MAX_WAITING and self.generation == generation and not self.closing and timeout_s > 0:
+            raise TooManyWaiting(f"{MAX_WAITING} requests wait for events already; close some.")
+        self._requests += 1
+        try:
+            return await self.wait_beyond(generation, timeout_s)
+        finally:
+            self._requests -= 1
 
     def _wake_all(self) -> None:
         for waiter in self._waiters:

@@ -123,12 +123,15 @@ def test_server_sent_events_end_when_the_api_stops() -> None:
 def test_only_so_many_may_wait() -> None:
     async def test() -> None:
         hub = EventHub()
-        waiting = [asyncio.create_task(hub.wait_beyond(0, 60)) for _ in range(MAX_WAITING)]
+        waiting = [asyncio.create_task(hub.hold_request(0, 60)) for _ in range(MAX_WAITING)]
         await asyncio.sleep(0)
         with pytest.raises(TooManyWaiting):
-            await hub.wait_beyond(0, 60)
+            await hub.hold_request(0, 60)
+        webhook = asyncio.create_task(hub.wait_beyond(0, 60))
+        await asyncio.sleep(0)
+        assert not webhook.done(), "what waits of our own accord is not kept out"
         hub.arrived()
-        assert await asyncio.gather(*waiting) == [True] * MAX_WAITING
+        assert await asyncio.gather(*waiting, webhook) == [True] * (MAX_WAITING + 1)
         assert await hub.wait_beyond(1, 0) is False
 
     run(test)
