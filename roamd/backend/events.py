@@ -1,6 +1,7 @@
 """`/v1/events`: everything that came in, in order; as pages, as a long poll, and as server-sent events."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -18,6 +19,7 @@ from roamd.backend.requests import (
     whole_number,
 )
 from roamd.backend.routes import AFTER, IDEMPOTENCY_KEY, LIMIT, Answer, Body, Parameter, Route
+from roamd.errors import RoamdError
 from roamd.roaming.operations import AcknowledgeEvents, Event, EventPage, ReadEvents
 
 MAX_WAIT_S: Final = 60
@@ -70,10 +72,12 @@ class Events:
         )
         pages = self._pages(request.headers.get("Last-Event-ID") or page_after(request))
         first = await anext(pages)  # a bad cursor is refused before the stream begins
+        self._api.events.require_room()
         await response.prepare(request)
         await _write(response, first)
-        async for page in pages:
-            await _write(response, page)
+        with contextlib.suppress(RoamdError):  # the head is sent: the stream ends, and who comes again is told why
+            async for page in pages:
+                await _write(response, page)
         return response
 
     async def _pages(self, after: str | None) -> AsyncIterator[EventPage]:

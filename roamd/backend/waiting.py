@@ -67,13 +67,18 @@ class EventHub:
 
     async def hold_request(self, generation: int, timeout_s: float) -> bool:
         """`wait_beyond` for a request. Raises TooManyWaiting where it would have to wait beside too many others."""
-        if self._requests >= MAX_WAITING and self.generation == generation and not self.closing and timeout_s > 0:
-            raise TooManyWaiting(f"{MAX_WAITING} requests wait for events already; close some.")
+        if self.generation == generation and not self.closing and timeout_s > 0:
+            self.require_room()
         self._requests += 1
         try:
             return await self.wait_beyond(generation, timeout_s)
         finally:
             self._requests -= 1
+
+    def require_room(self) -> None:
+        """Raises TooManyWaiting unless another request might wait."""
+        if self._requests >= MAX_WAITING:
+            raise TooManyWaiting(f"{MAX_WAITING} requests wait for events already; close some.")
 
     def _wake_all(self) -> None:
         for waiter in self._waiters:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from roamd.backend import waiting as waiting_module
 from roamd.backend.waiting import MAX_WAITING, EventHub, TooManyWaiting
 from roamd.roaming.operations import ReadEvents
 from tests.support.api import KEY, Harness, run, run_api
@@ -105,6 +106,21 @@ def test_server_sent_events_come_in_order_and_go_on_where_they_were_cut() -> Non
             assert line == b"id: 2\n"
         async with api.session.get(f"{api.url}/v1/events", headers={**headers, "Last-Event-ID": "1"}) as stream:
             assert await stream.content.readline() == b"id: 2\n"
+
+    run_api(test)
+
+
+def test_server_sent_events_that_cannot_go_on_end_and_are_refused_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(api: Harness) -> None:
+        headers = {"Authorization": f"Bearer {KEY}", "Accept": "text/event-stream"}
+        async with api.session.get(f"{api.url}/v1/events", headers=headers) as stream:
+            await stream.content.readline()
+            monkeypatch.setattr(waiting_module, "MAX_WAITING", 0)
+            api.core.happen("peer.state")
+            assert b"id: 1\n" in await stream.content.read(), "to its end, with no second answer in it"
+        assert (await api.send("GET", "/v1/events", headers=headers)).json["code"] == "too-many-waiting"
 
     run_api(test)
 
