@@ -34,6 +34,7 @@ from roamd.model.statement import Statement
 from roamd.protocol.ledger import AgreementDecision, AgreementProposal, EntryKind, Erasure, LedgerItem, Refusal, Word
 from roamd.protocol.reconcile import Group, GroupPage, LinePage, Reconcile, RecordLine, Repaired, Step, Tail
 from roamd.roaming.accounts import following
+from roamd.roaming.ledger.agreed import fold_txn
 from roamd.roaming.ledger.chain import append_items_txn, entry_rows, own_chain_txn
 from roamd.roaming.ledger.desk import LedgerDesk
 from roamd.roaming.ledger.receiver import Arrival
@@ -72,9 +73,13 @@ def pair() -> Pair:
     cso.hand_in(bodies.cdr(id=RECORD))
     text = _document(cso, csp, 0).text()
     proposal = LedgerItem(EntryKind.AGREEMENT_PROPOSED, digest_of(text), SALT, _proposal(cso, text).pack())
-    cso.store.write(lambda cx: append_items_txn(cx, own_chain_txn(cx, "rmd", cso.random), [proposal], bodies.STAMP_MS))
+
+    def propose(cx: Cx) -> None:
+        append_items_txn(cx, own_chain_txn(cx, "rmd", cso.random), [proposal], bodies.STAMP_MS)
+        fold_txn(cx, cso.peer("rmd"), digest_of(text), bodies.STAMP_MS)
+
+    cso.store.write(propose)
     carry(cso, csp)
-    # The author's side learns of its own proposal when it is made; here it is folded by the answer to it.
     return Pair(cso, csp, digest_of(text))
 
 

@@ -179,8 +179,8 @@ def test_a_log_of_some_length_is_taken_in_when_nothing_waits(tmp_path: Path, mon
     monkeypatch.setattr(writer, "_IDLE_S", 0.0)
     vfs = RecordingVFS("pausing")
     with Store.open(tmp_path / "store.db", ballast_bytes=0, vfs=vfs.name) as store:
-        store.write(note("long", 300 * 4096))
         before = len(vfs.journal)
+        store.write(note("long", 300 * 4096))
         wait_until("the log being taken in", lambda: Sync("store.db") in vfs.journal[before:], 20)
     vfs.unregister()
 
